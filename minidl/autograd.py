@@ -1,0 +1,433 @@
+"""The graph: the table of derivative rules, the nodes, the walk backwards, and no_grad.
+
+Every differentiable function has one row in :data:`TABLE`, put there by :func:`vjp`. Calling such a
+function on Tensors leaves a :class:`Node` behind, which points to the nodes of its inputs and holds
+the values that its rules name. :func:`walk` goes back over the nodes, newest first, and turns the
+gradient of a result into the gradients of all it came from. Nothing in this file knows what a
+Tensor is, and nothing here is specific to any one function.
+
+Names used throughout: ``g`` is the incoming gradient (of the result of the node), ``y`` the result,
+``d`` the gradient that a rule returns for one input.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from operator import attrgetter, itemgetter
+from typing import Any
+
+import numpy as np
+
+# --- The table ------------------------------------------------------------------------------------
+
+TABLE: dict[Callable[..., Any], Operation] = {}
+"""Every differentiable function, with its rules."""
+
+
+def vjp(
+    function: Callable[..., Any],
+    spec: str,
+    *,
+    definition: Callable[..., Any] | None = None,
+    common: Callable[..., Any] | None = None,
+    **rules: Callable[..., Any],
+) -> None:
+    """Enter the derivative of ``function`` in the table: one vector-Jacobian product per input.
+
+    ``spec`` lists the parameters of ``function`` in their order, options with their defaults
+    (``"a axis=None keepdims=False"``). A parameter that has a rule is a differentiable input.
+
+    A rule maps the gradient ``g`` of the result to the gradient of its input. It asks for what it
+    needs by naming it: ``g``; ``y``, the result; any parameter of the function; ``shape``, the
+    shape of the input the rule is for; ``out``, an array to write into or None (only a rule whose
+    result is always new memory may name it); ``common``, which is computed once for all rules of
+    the call by the function of that name. What no rule names is not kept. Broadcasting is not a
+    rule's business: the walk sums a gradient back to the shape of its input.
+
+    Rules use only differentiable functions of NumPy, so that they can themselves be differentiated.
+    A rule that cannot is accompanied by a ``definition``: the same function written in
+    differentiable ones, taking the same parameters. It is what grad of grad goes through.
+
+    Raises:
+        ValueError: if a rule is for something, or names something, that ``spec`` does not list.
+
+    Example:
+        >>> import numpy as np
+        >>> import minidl
+        >>> @minidl.differentiable
+        ... def cube(x):
+        ...     return x**3
+        >>> minidl.vjp(cube, "x", x=lambda g, x: g * 3 * x**2)
+        >>> x = minidl.Tensor([1.0, 2.0], requires_grad=True)
+        >>> cube(x).sum().backward()
+        >>> x.grad
+        array([ 3., 12.], dtype=float32)
+    """
+    TABLE[function] = Operation(function, spec, rules, definition, common)
+
+
+class Operation:
+    """A row of the table: a function, its parameters, and a rule for each differentiable input."""
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        spec: str,
+        rules: dict[str, Callable[..., Any]],
+        definition: Callable[..., Any] | None = None,
+        common: Callable[..., Any] | None = None,
+    ) -> None:
+        self.function = function
+        self.forward = getattr(function, "forward", function)
+        self.name = name_of(function)
+        self.names: list[str] = []
+        self.defaults: dict[str, Any] = {}
+        for word in spec.split():
+            name, has_default, default = word.partition("=")
+            self.names.append(name)
+            if has_default:
+                self.defaults[name] = ast.literal_eval(default)
+        unknown = [name for name in rules if name not in self.names]
+        if unknown or not rules:
+            raise ValueError(f"vjp({self.name}, {spec!r}): a rule for {unknown or 'nothing'}")
+        self.rules = rules
+        self.definition = definition
+        self.common = common
+        self.inputs = [i for i, name in enumerate(self.names) if name in rules]
+        self.plans: dict[int, Plan] = {}
+        # Where a rule finds what it names, in the list of a call's values: the parameters in
+        # order, the result, and the shapes of the inputs if there is a rule that asks for one.
+        self.position = {name: i for i, name in enumerate([*self.names, "y"])}
+        functions = [*rules.values()] + ([common] if common else [])
+        self.named = {f: list(inspect.signature(f).parameters) for f in functions}
+        self.keeps_shapes = any("shape" in names for names in self.named.values())
+        self.position["common"] = len(self.position) + self.keeps_shapes * len(self.inputs)
+        for function in functions:
+            for name in self.named[function]:
+                if name not in (*self.position, "g", "shape", "out"):
+                    raise ValueError(
+                        f"vjp({self.name}, {spec!r}): a rule names {name!r}, which is neither a "
+                        f"parameter of the function nor one of g, y, shape, out, common"
+                    )
+
+    def plan(self, mask: int) -> Plan:
+        """What to do in the backward pass when the inputs of ``mask`` (bit i: input i) need it."""
+        plan = self.plans.get(mask)
+        if plan is None:
+            plan = self.plans[mask] = Plan(self, mask)
+        return plan
+
+    def where(self, rule: Callable[..., Any], rank: int = 0) -> list[int]:
+        """Positions of what the rule names, ``rank`` being its input's place among the inputs."""
+        shape = len(self.names) + 1 + rank
+        return [
+            shape if name == "shape" else self.position[name]
+            for name in self.named[rule]
+            if name not in ("g", "out")
+        ]
+
+
+class Plan:
+    """The backward pass of an operation for one choice of inputs that need a gradient.
+
+    Made once for each choice and kept. ``steps`` holds, for each such input, the rule as a function
+    of ``(g, values, out)`` and whether its result is new memory; ``drop`` the positions among the
+    values that no rule of the choice needs.
+    """
+
+    __slots__ = ("common", "drop", "keeps", "live", "operation", "steps")
+
+    def __init__(self, operation: Operation, mask: int) -> None:
+        self.operation = operation
+        self.live = [i for i in operation.inputs if mask >> i & 1]
+        self.steps = []
+        needed = set()
+        for i in self.live:
+            rule = operation.rules[operation.names[i]]
+            where = operation.where(rule, operation.inputs.index(i))
+            needed.update(where)
+            names = operation.named[rule]
+            self.steps.append((_bound(rule, "g" in names, where, "out" in names), "out" in names))
+        self.common = None
+        if operation.common is not None and operation.position["common"] in needed:
+            where = operation.where(operation.common)
+            needed.update(where)
+            self.common = _bound(operation.common, "g" in operation.named[operation.common], where)
+        if operation.definition is not None:
+            needed.update(range(len(operation.names)))
+        self.drop = [i for i in range(len(operation.names) + 1) if i not in needed]
+        self.keeps = bool(needed)
+
+
+def _bound(
+    rule: Callable[..., Any], g: bool, where: Sequence[int], out: bool = False
+) -> Callable[..., Any]:
+    """The rule as a function of (g, values, out), whatever it names. The short cases are fast."""
+    if g and not out and not where:
+        return lambda g, values, out: rule(g)
+    if g and not out and len(where) == 1:
+        (i,) = where
+        return lambda g, values, out: rule(g, values[i])
+    if g and out and len(where) == 1:
+        (i,) = where
+        return lambda g, values, out: rule(g, values[i], out=out)
+    # Two positions at least, so that itemgetter returns a tuple; the surplus is cut off again.
+    pick, n = itemgetter(*where, 0, 0), len(where)
+    return lambda gradient, values, memory: rule(
+        *((gradient,) if g else ()), *pick(values)[:n], **({"out": memory} if out else {})
+    )
+
+
+def name_of(function: Callable[..., Any]) -> str:
+    """The name people know a function by: ``np.add``, ``np.linalg.norm``, ``relu``."""
+    module = getattr(function, "__module__", None) or "numpy"
+    short = getattr(function, "__name__", repr(function)).lstrip("_")
+    module = module.replace("numpy", "np", 1) if module.startswith("numpy") else ""
+    return f"{module}.{short}" if module and short != "getitem" else short
+
+
+# --- The nodes ------------------------------------------------------------------------------------
+
+_age = itertools.count().__next__  # a node is younger than all that it was computed from
+
+
+class Node:
+    """What a differentiable call leaves behind: how to go back from its result to its inputs."""
+
+    __slots__ = ("age", "dtype", "parents", "plan", "shape", "values")
+
+    grad = lent = None  # only a leaf has them
+
+    def __init__(
+        self, plan: Plan, parents: list[Node | Leaf], values: list[Any] | None, y: np.ndarray
+    ) -> None:
+        self.plan = plan
+        self.parents: list[Node | Leaf] | None = parents  # None once freed
+        self.values = values
+        self.shape = y.shape
+        self.dtype = y.dtype
+        self.age = _age()
+
+
+class Leaf:
+    """The end of the walk: a Tensor that was not computed, and the gradient that arrived for it.
+
+    ``lent`` is memory that an optimizer provides for the gradient, so that gradients need not be
+    gathered at each step. It is used while ``grad`` is None, and never handed to anybody else.
+    """
+
+    __slots__ = ("age", "dtype", "grad", "lent", "shape")
+
+    parents: Sequence[Node | Leaf] = ()
+    plan = None
+
+    def __init__(self, y: np.ndarray) -> None:
+        self.shape = y.shape
+        self.dtype = y.dtype
+        self.grad: np.ndarray | None = None
+        self.lent: np.ndarray | None = None
+        self.age = _age()
+
+    def receive(self, g: np.ndarray) -> None:
+        """Add ``g``, which belongs to nobody else, to the gradient."""
+        if self.grad is None:
+            self.grad = np.asarray(g)
+        else:
+            self.grad += g
+
+
+# --- The walk -------------------------------------------------------------------------------------
+
+
+def walk(
+    root: Node | Leaf,
+    g: Any,
+    wanted: Sequence[Node | Leaf] | None = None,
+    *,
+    retain: bool = False,
+    tensor: Callable[[Any, Node | Leaf | None], Any] | None = None,
+) -> dict[Node | Leaf, Any]:
+    """Carry the gradient ``g`` of ``root`` back through the graph.
+
+    Without ``wanted`` the leaves receive their gradients. With it they are left alone: only what
+    leads to a wanted node is computed, and the gradients of the wanted nodes are returned.
+
+    The nodes are visited from the youngest to the oldest. Whatever used a result is younger than
+    the result, so all gradients for a node have arrived, and been added up, when its turn comes.
+    Each gradient is popped when it is used and, unless ``retain``, each node is emptied behind it:
+    memory falls while the walk proceeds.
+
+    ``tensor(array, node)`` makes a Tensor. When it is given, ``g`` is a Tensor and the rules run on
+    Tensors, so that the gradients are part of a graph themselves.
+    """
+    order = _reachable(root)
+    relevant = None if wanted is None else _leading_to(set(wanted), order)
+    to_leaves = wanted is None
+    gradients = {root: g}
+    found: dict[Node | Leaf, Any] = {}
+    while order:
+        node = order.pop()
+        if relevant is not None and node not in relevant:
+            continue
+        g = gradients.pop(node)
+        if wanted is not None and node in wanted:
+            found[node] = g
+        plan = node.plan
+        if plan is None:
+            if to_leaves:
+                node.receive(g if node is not root else g.copy())  # type: ignore[union-attr]
+            continue
+        values, steps, parents = node.values, plan.steps, node.parents
+        if tensor is not None:
+            values, steps = _on_tensors(node, g, tensor)  # type: ignore[arg-type]
+        if plan.common is not None and steps is plan.steps:
+            values = [*values, plan.common(g, values, None)]
+        for parent, (rule, is_new) in zip(parents, steps, strict=True):
+            if relevant is not None and parent not in relevant:
+                continue
+            earlier = gradients.get(parent)
+            out = None
+            if is_new and earlier is None and to_leaves and parent.grad is None:
+                out = parent.lent
+            d = rule(g, values, out)
+            if d.shape != parent.shape:
+                d = _summed_to(parent.shape, d, plan.operation)
+                is_new = True
+            if d.dtype != parent.dtype:
+                d = d.astype(parent.dtype)
+                is_new = True
+            if earlier is not None:
+                d = earlier + d
+            elif to_leaves and not is_new and parent.plan is None:
+                d = _own_copy(parent, d)
+            gradients[parent] = d
+        if not retain:
+            node.parents = node.values = None  # type: ignore[union-attr]
+    return found
+
+
+def _reachable(root: Node | Leaf) -> list[Node | Leaf]:
+    """All nodes that ``root`` came from, oldest first. No recursion: a graph may be any depth."""
+    order = [root]
+    seen = {root}
+    for node in order:  # the list grows while it is walked
+        parents = node.parents
+        if parents is None:
+            raise RuntimeError(
+                "backward through a graph that an earlier backward has freed: compute the result "
+                "anew, or keep the graph with backward(retain_graph=True) the first time"
+            )
+        for parent in parents:
+            if parent not in seen:
+                seen.add(parent)
+                order.append(parent)
+    order.sort(key=attrgetter("age"))
+    return order
+
+
+def _leading_to(
+    wanted: set[Node | Leaf], order: Sequence[Node | Leaf]
+) -> set[Node | Leaf]:
+    """The nodes of ``order`` (oldest first) that are wanted or were computed from wanted ones."""
+    relevant = set(wanted)
+    for node in order:
+        if node not in relevant and any(parent in relevant for parent in node.parents or ()):
+            relevant.add(node)
+    return relevant
+
+
+def _summed_to(shape: tuple[int, ...], d: Any, operation: Operation) -> Any:
+    """Undo broadcasting: sum over the axes along which an input of ``shape`` was repeated."""
+    lead = d.ndim - len(shape)
+    axes = [i + lead for i, n in enumerate(shape) if n == 1 and d.shape[i + lead] != 1]
+    if lead < 0 or any(
+        n != m and n != 1 for n, m in zip(shape, d.shape[lead:], strict=True)
+    ):
+        raise ValueError(
+            f"a derivative rule of {operation.name} returned a gradient of shape {d.shape} for an "
+            f"input of shape {shape}: a rule returns the gradient in the shape of its input (or "
+            f"in a shape that the input was broadcast to)"
+        )
+    return d.sum(axis=(*range(lead), *axes)).reshape(shape)
+
+
+def _own_copy(leaf: Node | Leaf, d: np.ndarray) -> np.ndarray:
+    """A copy of ``d`` that belongs to the leaf, in the memory lent to it if that is free."""
+    if leaf.lent is None or leaf.grad is not None:
+        return np.array(d)
+    np.copyto(leaf.lent, d)
+    return leaf.lent
+
+
+# --- The walk on Tensors, for gradients of gradients ----------------------------------------------
+
+
+def _on_tensors(node: Node, g: Any, tensor: Callable[..., Any]) -> tuple[list[Any], list[Any]]:
+    """The values and steps of a node for rules that run on Tensors.
+
+    The values that were inputs, and the result, become Tensors with their places in the graph. An
+    operation that has a definition goes through it instead of through its rules.
+    """
+    operation = node.plan.operation
+    values = list(node.values or ())
+    if operation.definition is None:
+        if values:
+            for i, parent in zip(node.plan.live, node.parents or (), strict=True):
+                values[i] = None if values[i] is None else tensor(values[i], parent)
+            y = operation.position["y"]
+            values[y] = None if values[y] is None else tensor(values[y], node)
+        return values, node.plan.steps
+    # Each input gets a node of its own in front of it: the definition's graph ends there, even if
+    # one input was computed from another or stands twice.
+    inputs = []
+    for i, parent in zip(node.plan.live, node.parents or (), strict=True):
+        inputs.append(Node(_IDENTITY.plan(1), [parent], None, values[i]))
+        values[i] = tensor(values[i], inputs[-1])
+    y = operation.definition(**dict(zip(operation.names, values, strict=False)))
+    found = walk(y._node, g, inputs, retain=True, tensor=tensor)
+    ds = [found[x] if x in found else tensor(np.zeros(x.shape, x.dtype), None) for x in inputs]
+    return values, [(lambda g, values, out, d=d: d, False) for d in ds]
+
+
+_IDENTITY = Operation(np.positive, "x", {"x": lambda g: g})
+
+
+# --- Whether to record ----------------------------------------------------------------------------
+
+_recording: ContextVar[bool] = ContextVar("recording", default=True)
+is_recording = _recording.get
+
+
+@contextmanager
+def recording(on: bool) -> Iterator[None]:
+    """Switch recording on or off for a block; afterwards it is what it was before."""
+    before = _recording.get()
+    _recording.set(on)
+    try:
+        yield
+    finally:
+        _recording.set(before)
+
+
+@contextmanager
+def no_grad() -> Iterator[None]:
+    """A block (or, as ``@no_grad()``, a function) in which no graph is recorded.
+
+    What is computed inside needs no gradient and costs no memory. Only the current thread is
+    affected, and the previous mode comes back even if the block raises.
+
+    Example:
+        >>> import minidl
+        >>> x = minidl.Tensor([1.0], requires_grad=True)
+        >>> with minidl.no_grad():
+        ...     y = x * 2
+        >>> y.requires_grad
+        False
+    """
+    with recording(False):
+        yield
