@@ -1,0 +1,753 @@
+"""The functions that NumPy lacks, each beside its derivative rule.
+
+Activations, the linear and normalising maps, and the losses. They take Tensors or ndarrays; the
+result is a Tensor if a Tensor goes in. Some rules are derived by hand because the result is simpler,
+faster or numerically safer than what the chain rule gives. These functions keep a *definition* in
+plain differentiable functions beside them: it says what they mean, the tests hold the fast form
+against it, and gradients of gradients go through it.
+
+Names in the rules: ``g`` the gradient of the result, ``y`` the result, ``x`` the input. In comments
+on shapes: N samples, C classes or channels, K input features.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+
+from minidl.autograd import vjp
+from minidl.rng import RNG, generator
+from minidl.tensor import Array, Tensor, _tensor, apply, differentiable, plain
+
+__all__ = [
+    "batch_norm",
+    "binary_cross_entropy_with_logits",
+    "cross_entropy",
+    "dropout",
+    "gelu",
+    "huber_loss",
+    "l1_loss",
+    "leaky_relu",
+    "linear",
+    "log_softmax",
+    "logsumexp",
+    "mse_loss",
+    "relu",
+    "sigmoid",
+    "softmax",
+    "softplus",
+    "tanh",
+]
+
+T = TypeVar("T", Tensor, Array)
+Reduction = Literal["mean", "sum", "none"]
+
+# --- Activations ----------------------------------------------------------------------------------
+
+
+@differentiable
+def relu(x: T) -> T:
+    """``max(x, 0)``, elementwise, with relu'(0) = 0.
+
+    Example:
+        >>> relu(Tensor([-1.0, 0.0, 2.0]))
+        Tensor([0., 0., 2.])
+    """
+    return np.maximum(x, 0)
+
+
+vjp(relu, "x", x=lambda g, y: g * (y > 0))
+
+
+@differentiable
+def leaky_relu(x: T, negative_slope: float = 0.01) -> T:
+    """``x`` where x > 0, ``negative_slope * x`` elsewhere (also at 0), elementwise.
+
+    Example:
+        >>> leaky_relu(Tensor([-1.0, 2.0]), 0.1)
+        Tensor([-0.1,  2. ])
+    """
+    return np.where(x > 0, x, negative_slope * x)
+
+
+vjp(
+    leaky_relu,
+    "x negative_slope=0.01",
+    x=lambda g, x, negative_slope: np.where(x > 0, g, negative_slope * g),
+)
+
+
+@differentiable
+def sigmoid(x: T) -> T:
+    """``1 / (1 + exp(-x))``, elementwise, without overflow for any x.
+
+    Example:
+        >>> sigmoid(Tensor([0.0, 1e4]))
+        Tensor([0.5, 1. ])
+    """
+    e = np.exp(-np.abs(x))
+    return np.where(x >= 0, 1, e) / (1 + e)
+
+
+vjp(sigmoid, "x", x=lambda g, y: g * (y * (1 - y)))
+
+
+def tanh(x: T) -> T:
+    """The hyperbolic tangent, elementwise: ``numpy.tanh``.
+
+    Example:
+        >>> tanh(Tensor([0.0]))
+        Tensor([0.])
+    """
+    return np.tanh(x)
+
+
+@differentiable
+def softplus(x: T, beta: float = 1.0) -> T:
+    """``log(1 + exp(beta * x)) / beta``, elementwise: a smooth relu, exact for any x.
+
+    PyTorch switches to ``x`` itself where ``beta * x > 20``; here there is no such step.
+
+    Example:
+        >>> softplus(Tensor([0.0, 1e4]))
+        Tensor([6.9314718e-01, 1.0000000e+04])
+    """
+    return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(beta * x))) / beta
+
+
+vjp(softplus, "x beta=1.0", x=lambda g, x, beta: g * sigmoid(beta * x))
+
+
+def gelu(x: T, approximate: Literal["none", "tanh"] = "none") -> T:
+    """``x * P(Z <= x)`` for a standard normal Z, elementwise.
+
+    Args:
+        x: any shape.
+        approximate: ``"none"`` for the exact form, ``"tanh"`` for
+            ``0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x**3)))``.
+
+    Raises:
+        ValueError: for any other ``approximate``.
+
+    Source: Hendrycks and Gimpel, "Gaussian Error Linear Units", 2016, section 2.
+
+    Example:
+        >>> gelu(Tensor([0.0, 1.0]))
+        Tensor([0.       , 0.8413447])
+    """
+    if approximate == "tanh":
+        return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+    if approximate != "none":
+        raise ValueError(f"gelu: approximate is 'none' or 'tanh', not {approximate!r}")
+    return x * _normal_cdf(x)
+
+
+@differentiable
+def _normal_cdf(x: T) -> T:
+    """P(Z <= x) for a standard normal Z: half of erfc(-x / sqrt(2))."""
+    a = np.abs(x) * math.sqrt(0.5)
+    t = 2 / (2 + a)
+    tail = 0.5 * t * np.exp(np.polynomial.chebyshev.chebval(2 * t - 1, _LOG_ERFC) - a * a)
+    return np.where(x > 0, 1 - tail, tail).astype(x.dtype)
+
+
+vjp(_normal_cdf, "x", x=lambda g, x: g * np.exp(-0.5 * x * x) * (1 / math.sqrt(2 * math.pi)))
+
+# log(erfc(a) exp(a**2) / t) with t = 2 / (2 + a), as a Chebyshev series in 2t - 1. The coefficients
+# were fitted in 40-digit arithmetic; erfc(a) then agrees with math.erfc to 1.2e-13 relative.
+_LOG_ERFC = np.array([
+    -0.6513268598908547, 0.6419697923564902, 0.019476473204185836, -0.009561514786808632,
+    -0.0009465953444820369, 0.00036683949785276145, 4.252332480690777e-05, -2.0278578112534242e-05,
+    -1.6242900046470256e-06, 1.3036558355805232e-06, 1.5626441722066142e-08, -8.523809591492654e-08,
+    6.5290544390988515e-09, 5.059343495551469e-09, -9.91364156493033e-10, -2.273651222931836e-10,
+    9.646791102015527e-11, 2.3940380830391146e-12, -6.886027526497553e-12, 8.944879273090725e-13,
+    3.130921399342958e-13, -1.1270822361367252e-13, 3.810905255189232e-16, 7.106097613609237e-15,
+    -1.5230282014571043e-15, -9.457494571291233e-17, 1.210237189224279e-16,
+])  # fmt: skip
+
+
+# --- Softmax and its relatives --------------------------------------------------------------------
+
+
+@differentiable
+def softmax(x: T, axis: int = -1) -> T:
+    """``exp(x) / sum(exp(x))`` along ``axis``: positive numbers that sum to 1.
+
+    Example:
+        >>> softmax(Tensor([0.0, 0.0, 1e4]))
+        Tensor([0., 0., 1.])
+    """
+    e = np.exp(x - np.max(x, axis, keepdims=True))
+    return e / np.sum(e, axis, keepdims=True)
+
+
+vjp(
+    softmax,
+    "x axis=-1",
+    x=lambda g, y, axis: y * (g - np.sum(g * y, axis, keepdims=True)),
+)
+
+
+@differentiable
+def logsumexp(x: T, axis: int | tuple[int, ...] | None = -1, keepdims: bool = False) -> T:
+    """``log(sum(exp(x)))`` over ``axis``, without overflow for any x.
+
+    Example:
+        >>> logsumexp(Tensor([1e4, 1e4])).item()
+        10000.693359375
+    """
+    m = np.max(x, axis, keepdims=True)
+    m = np.where(np.isfinite(m), m, 0)
+    with np.errstate(divide="ignore"):  # the sum of no probability at all is log(0) = -inf
+        y = m + np.log(np.sum(np.exp(x - m), axis, keepdims=True))
+    return y if keepdims else np.squeeze(y, axis)
+
+
+vjp(
+    logsumexp,
+    "x axis=-1 keepdims=False",
+    x=lambda g, x, axis: _keep(g, x, axis) * softmax_over(x, axis),
+)
+
+
+def _keep(g: Any, x: Any, axis: Any) -> Any:
+    """``g`` with the axes that were reduced, of length one."""
+    return np.reshape(g, np.shape(np.sum(plain(x), axis, keepdims=True)))
+
+
+def softmax_over(x: Any, axis: Any) -> Any:
+    """softmax over one axis, several, or all; zero where every x is -inf."""
+    y = logsumexp(x, axis, True)
+    return np.exp(x - np.where(np.isfinite(y), y, 0))
+
+
+@differentiable
+def log_softmax(x: T, axis: int = -1) -> T:
+    """``log(softmax(x))`` along ``axis``, exact where softmax itself would be 0.
+
+    Example:
+        >>> log_softmax(Tensor([0.0, 1e4]))
+        Tensor([-10000.,      0.])
+    """
+    return x - logsumexp(x, axis, True)
+
+
+def _log_softmax_definition(x: Any, axis: int) -> Any:
+    return x - logsumexp(x, axis, True)
+
+
+vjp(
+    log_softmax,
+    "x axis=-1",
+    # d/dx_j of sum_i g_i (x_i - log sum_k exp x_k) = g_j - softmax_j sum_i g_i
+    x=lambda g, y, axis: g - np.exp(y) * np.sum(g, axis, keepdims=True),
+    definition=_log_softmax_definition,
+)
+
+# --- Linear maps ----------------------------------------------------------------------------------
+
+
+def linear(x: Tensor | Array, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """``y = x @ weight.T + bias``.
+
+    Args:
+        x: shape (..., K). An array, or a Tensor that needs no gradient, is taken in the dtype of
+            the weight.
+        weight: shape (C, K): a row for each output feature.
+        bias: shape (C,), or None.
+
+    Returns:
+        Shape (..., C).
+
+    Raises:
+        ValueError: if the last axis of ``x`` does not have K elements.
+
+    Example:
+        >>> linear(Tensor([[1.0, 2.0]]), Tensor([[1.0, 1.0], [0.0, 3.0]]), Tensor([0.5, 0.0]))
+        Tensor([[3.5, 6. ]])
+    """
+    w = plain(weight)
+    x = _taken_in(w.dtype, x)
+    a = plain(x)
+    if a.ndim == 0 or a.shape[-1] != w.shape[1]:
+        raise ValueError(
+            f"linear: x of shape {a.shape} does not fit a weight for {w.shape[1]} input features: "
+            f"the last axis of x must be {w.shape[1]} long (images are flattened to (N, K) first, "
+            f"with nn.Flatten() or reshape)"
+        )
+    y = a @ w.T  # (..., C)
+    if bias is not None:
+        y += plain(bias)
+    return apply(linear, x, weight, bias, y=y)
+
+
+def _linear_definition(x: Any, weight: Any, bias: Any) -> Any:
+    y = x @ weight.T
+    return y if bias is None else y + bias
+
+
+vjp(
+    linear,
+    "x weight bias=None",
+    x=lambda g, weight: g @ weight,
+    weight=lambda g, x, out: np.matmul(_rows(g).T, _rows(x), out=out),
+    bias=lambda g, out: _sum_rows(_rows(g), out),
+    definition=_linear_definition,
+)
+
+
+def _rows(x: Array) -> Array:
+    """All but the last axis as one: (..., K) to (N, K)."""
+    return x if x.ndim == 2 else x.reshape(-1, x.shape[-1])
+
+
+def _sum_rows(x: Array, out: Array | None = None) -> Array:
+    """The sum of the rows. A matrix product with ones does it faster than ``sum`` does."""
+    return np.matmul(np.ones(len(x), x.dtype), x, out=out)
+
+
+def _taken_in(dtype: np.dtype[Any], x: Any) -> Any:
+    """``x`` in the dtype of what it meets, unless a gradient flows through it."""
+    if isinstance(x, Tensor):
+        if x._node is not None or x._data.dtype == dtype:
+            return x
+        x = x._data
+    return np.asarray(x, dtype)
+
+
+# --- Normalisation and noise ----------------------------------------------------------------------
+
+
+def batch_norm(
+    x: Tensor | Array,
+    running_mean: Array | None,
+    running_var: Array | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Normalise each channel: ``y = (x - mean) / sqrt(var + eps) * weight + bias``.
+
+    In training, mean and (biased) variance are those of the batch, and the running statistics move
+    towards them in place: ``running = (1 - momentum) * running + momentum * batch``, with the
+    unbiased variance. Otherwise the running statistics are used.
+
+    Args:
+        x: shape (N, C) or (N, C, ...); statistics are taken over all axes but the second.
+        running_mean: an ndarray of shape (C,), or None.
+        running_var: an ndarray of shape (C,), or None.
+        weight: shape (C,), or None for 1.
+        bias: shape (C,), or None for 0.
+        training: whether to use the statistics of the batch.
+        momentum: the weight of the new batch in the running statistics.
+        eps: added to the variance, inside the root.
+
+    Raises:
+        ValueError: if ``x`` has fewer than two axes or another number of channels than the rest;
+            in training, if there is only one value per channel; otherwise, if the running
+            statistics are missing.
+
+    Source: Ioffe and Szegedy, "Batch Normalization", 2015, algorithms 1 and 2.
+
+    Example:
+        >>> batch_norm(Tensor([[1.0], [3.0]]), None, None, training=True)
+        Tensor([[-0.999995],
+                [ 0.999995]])
+    """
+    given = next((p for p in (weight, bias, running_mean) if p is not None), None)
+    if given is not None:
+        x = _taken_in(plain(given).dtype, x)
+    a = plain(x)
+    if a.ndim < 2 or (given is not None and a.shape[1] != given.shape[0]):
+        channels = "C" if given is None else given.shape[0]
+        raise ValueError(
+            f"batch_norm: x has shape {a.shape}, expected (N, {channels}) or (N, {channels}, ...)"
+        )
+    if not training:
+        if running_mean is None or running_var is None:
+            raise ValueError("batch_norm: outside training it needs running_mean and running_var")
+        scale = 1 / np.sqrt(running_var + eps)
+        y = (x - _beside(running_mean, a.ndim)) * _beside(scale, a.ndim)
+        y = y if weight is None else y * _beside(weight, a.ndim)
+        return y if bias is None else y + _beside(bias, a.ndim)
+    n = a.size // a.shape[1] if a.size else 0
+    if n < 2:
+        raise ValueError(
+            f"batch_norm: training on a batch of shape {a.shape} has {n} value per channel, and "
+            f"the variance of one value says nothing: use a larger batch (drop_last=True drops a "
+            f"last one that is too small), or eval() for prediction"
+        )
+    mean = _channel_sums(a) / n
+    centered = a - _beside(mean, a.ndim)
+    # The mean was rounded; what is left of it matters where it is large beside the deviation.
+    rest = _channel_sums(centered) / n
+    centered -= _beside(rest, a.ndim)
+    var = _channel_sums(centered * centered) / n
+    scale = 1 / np.sqrt(var + eps)
+    if running_mean is not None and running_var is not None:
+        running_mean += momentum * (mean + rest - running_mean)
+        running_var += momentum * (var * (n / (n - 1)) - running_var)
+    y = centered * _beside(scale if weight is None else scale * plain(weight), a.ndim)
+    if bias is not None:
+        y += _beside(plain(bias), a.ndim)
+    # Batch normalisation does not change when a constant is added to x, so that its derivatives at
+    # ``centered`` are those at x, and x itself need not be kept.
+    kept = _tensor(centered, x._node) if isinstance(x, Tensor) else centered
+    return apply(batch_norm, kept, weight, bias, scale, eps, y=y)
+
+
+def _batch_norm_definition(x: Any, weight: Any, bias: Any, scale: Any, eps: float) -> Any:
+    axes = (0, *range(2, x.ndim))
+    y = (x - x.mean(axes, keepdims=True)) / np.sqrt(x.var(axes, keepdims=True) + eps)
+    y = y if weight is None else y * _beside(weight, x.ndim)
+    return y if bias is None else y + _beside(bias, x.ndim)
+
+
+def _batch_norm_rule(g: Array, x: Array, weight: Any, scale: Array, common: Any) -> Array:
+    """The gradient of x, which reaches y directly, through the mean, and through the variance.
+
+    With x centered, s = scale, h = x * s and w = weight:  w s (g - mean(g) - h mean(g h)).
+    """
+    n = x.size // x.shape[1]
+    sum_g, sum_gx = common
+    d = x * _beside(-sum_gx * scale * scale / n, x.ndim)
+    d += g
+    d -= _beside(sum_g / n, x.ndim)
+    d *= _beside(scale if weight is None else weight * scale, x.ndim)
+    return d
+
+
+vjp(
+    batch_norm,
+    "x weight bias scale eps",
+    x=_batch_norm_rule,
+    weight=lambda scale, common: common[1] * scale,
+    bias=lambda common: common[0],
+    common=lambda g, x: (_channel_sums(g), _channel_sums(g * x)),
+    definition=_batch_norm_definition,
+)
+
+
+def _beside(v: Any, ndim: int) -> Any:
+    """A vector over the channels, shaped to broadcast against (N, C, ...)."""
+    return v if ndim == 2 else v.reshape(-1, *(1,) * (ndim - 2))
+
+
+def _channel_sums(x: Array) -> Array:
+    """The sum over all axes but the second: shape (C,)."""
+    return _sum_rows(x) if x.ndim == 2 else x.reshape(*x.shape[:2], -1).sum(axis=2).sum(axis=0)
+
+
+def dropout(x: T, p: float = 0.5, training: bool = True, rng: RNG = None) -> T:
+    """In training, set each element to 0 with probability ``p`` and scale the rest by 1 / (1 - p).
+
+    The expectation stays what it was, so that nothing needs to change for prediction.
+
+    Args:
+        x: any shape.
+        p: the probability to drop an element, from 0 to 1.
+        training: outside training ``x`` is returned as it is.
+        rng: a seed, a generator, or None for minidl's own.
+
+    Raises:
+        ValueError: if ``p`` is not from 0 to 1.
+
+    Source: Srivastava et al., "Dropout", JMLR 15, 2014 (there with the scaling in prediction).
+
+    Example:
+        >>> dropout(Tensor([1.0, 1.0, 1.0, 1.0]), 0.5, rng=0)
+        Tensor([2., 2., 0., 0.])
+    """
+    if not 0 <= p <= 1:
+        raise ValueError(f"dropout: p is a probability from 0 to 1, not {p!r}")
+    if not training or p == 0:
+        return x
+    dtype = x.dtype if x.dtype in (np.float32, np.float64) else np.dtype(np.float32)
+    kept = generator(rng).random(x.shape, dtype) >= p
+    return x * (kept * dtype.type(0 if p == 1 else 1 / (1 - p))).astype(x.dtype)
+
+
+# --- Losses ---------------------------------------------------------------------------------------
+
+
+def cross_entropy(
+    input: Tensor | Array,
+    target: Array,
+    weight: Array | None = None,
+    ignore_index: int = -100,
+    reduction: Reduction = "mean",
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """Softmax cross entropy: ``-log(softmax(input)[target])``, from logits and class numbers.
+
+    Args:
+        input: the logits, any real numbers (no softmax before), shape (N, C) or (N, C, ...).
+        target: the true classes 0 to C - 1, integers of any kind, shape (N,) or (N, ...).
+        weight: a weight for each class, shape (C,); the mean is then the weighted one.
+        ignore_index: samples with this target count for nothing.
+        reduction: ``"mean"``, ``"sum"``, or ``"none"`` for one loss per sample.
+        label_smoothing: this share of the target is spread evenly over all classes, from 0 to 1.
+
+    Raises:
+        TypeError: if targets are not integers.
+        ValueError: if shapes do not fit (one-hot targets, another number of samples), if a target
+            is out of range, or if there is no sample to take a mean of.
+
+    Example:
+        >>> cross_entropy(Tensor([[1e4, 0.0], [0.0, 0.0]]), np.array([0, 1]))
+        Tensor(0.34657359)
+    """
+    _check_reduction("cross_entropy", reduction)
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(f"cross_entropy: label_smoothing is from 0 to 1, not {label_smoothing!r}")
+    target = np.asarray(plain(target))
+    logits = input if isinstance(input, Tensor | np.ndarray) else np.asarray(input, np.float32)
+    _check_classes(logits.shape, target, ignore_index)
+    shape = target.shape
+    if logits.ndim > 2:  # (N, C, ...) to (N, ..., C), and all but the last axis as one
+        logits = np.moveaxis(logits, 1, -1).reshape(-1, logits.shape[1])
+        target = target.reshape(-1)
+    valid = target != ignore_index
+    share = None  # what each sample counts in the mean, None if all count alike
+    if not valid.all():
+        share = valid.astype(logits.dtype)
+        target = np.where(valid, target, 0)
+    if weight is not None:
+        weight = np.asarray(plain(weight), logits.dtype)
+        if weight.shape != logits.shape[1:]:
+            raise ValueError(
+                f"cross_entropy: weight has shape {weight.shape}, expected {logits.shape[1:]}: one "
+                f"weight for each class"
+            )
+        share = weight[target] if share is None else weight[target] * share
+    total = len(target) if share is None else share.sum()
+    if reduction == "mean" and not total > 0:
+        raise ValueError(
+            f"cross_entropy: the mean over {len(target)} samples, of which none counts "
+            f"(ignore_index, weight), is not defined: use reduction='sum', or skip the batch"
+        )
+    scale: Any = (1.0 if share is None else share) / (total if reduction == "mean" else 1)
+    if not label_smoothing and share is None:
+        scale = float(scale)
+    if label_smoothing:
+        losses = _smoothed(logits, target, weight, valid, label_smoothing)
+        result = losses / (total if reduction == "mean" else 1)
+        return result.reshape(shape) if reduction == "none" else result.sum()
+    result = _nll(logits, target, scale, reduction == "none")
+    return result.reshape(shape) if reduction == "none" and len(shape) > 1 else result
+
+
+def _nll(logits: Any, target: Array, scale: Any, each: bool) -> Any:
+    """scale * -log_softmax(logits)[target] for logits (N, C), summed unless ``each``."""
+    x = plain(logits)
+    at = np.arange(len(x)), target
+    shifted = x - x.max(axis=1, keepdims=True)
+    p = np.exp(shifted)  # (N, C)
+    sums = p.sum(axis=1)  # (N,)
+    losses = (np.log(sums) - shifted[at]) * scale
+    p /= sums[:, None]
+    y = losses if each else losses.sum(keepdims=True).reshape(())
+    return apply(_nll, logits, at, scale, p, each, y=y)
+
+
+def _nll_rule(g: Array, at: Any, scale: Any, p: Array) -> Array:
+    """(softmax - one_hot(target)) * scale."""
+    d = p.copy()
+    d[at] -= 1
+    d *= (g * scale) if np.ndim(g * scale) == 0 else (g * scale)[:, None]
+    return d
+
+
+def _nll_definition(logits: Any, at: Any, scale: Any, p: Array, each: bool) -> Any:
+    losses = -log_softmax(logits)[at] * scale
+    return losses if each else losses.sum()
+
+
+vjp(_nll, "logits at scale p each", logits=_nll_rule, definition=_nll_definition)
+
+
+def _smoothed(logits: Any, target: Array, weight: Any, valid: Array, smoothing: float) -> Any:
+    """One loss per sample for the target (1 - smoothing) * one_hot + smoothing / C."""
+    n, classes = logits.shape
+    wanted = np.full((n, classes), smoothing / classes, logits.dtype)
+    wanted[np.arange(n), target] += 1 - smoothing
+    if weight is not None:
+        wanted *= weight
+    wanted *= valid[:, None]
+    logp = log_softmax(logits)
+    return -np.where(wanted == 0, 0, wanted * logp).sum(axis=1)
+
+
+def binary_cross_entropy_with_logits(
+    input: Tensor | Array,
+    target: Array | Tensor,
+    pos_weight: Array | float | None = None,
+    reduction: Reduction = "mean",
+) -> Tensor:
+    """``-(t log(s) + (1 - t) log(1 - s))`` with ``s = sigmoid(input)``, exact for any logit.
+
+    Args:
+        input: the logits, any real numbers (no sigmoid before), any shape.
+        target: 0 or 1, or a probability between, of the same shape.
+        pos_weight: what the positive term is multiplied by, broadcast against ``input``.
+        reduction: ``"mean"``, ``"sum"`` or ``"none"``.
+
+    Raises:
+        ValueError: if the shapes differ, or if a target is not from 0 to 1.
+
+    Example:
+        >>> binary_cross_entropy_with_logits(Tensor([1e4, 0.0]), np.array([1, 1]))
+        Tensor(0.34657359)
+    """
+    x, t = _pair("binary_cross_entropy_with_logits", input, target)
+    values = plain(t)
+    if values.size and not (values.min() >= 0 and values.max() <= 1):
+        raise ValueError(
+            f"binary_cross_entropy_with_logits: targets are from 0 to 1, got {values.min()} to "
+            f"{values.max()}"
+        )
+    losses = _bce(x, t)
+    if pos_weight is not None:
+        pos_weight = _taken_in(plain(x).dtype, pos_weight)
+        losses = losses + (pos_weight - 1) * t * softplus(-x)
+    return _reduced("binary_cross_entropy_with_logits", losses, reduction)
+
+
+@differentiable
+def _bce(x: T, t: T) -> T:
+    """max(x, 0) - x t + log(1 + exp(-|x|)), which cancels exactly for t = 0 and t = 1."""
+    return np.maximum(x, 0) - x * t + np.log1p(np.exp(-np.abs(x)))
+
+
+vjp(_bce, "x t", x=lambda g, x, t: g * (sigmoid(x) - t), t=lambda g, x: -g * x)
+
+
+def mse_loss(
+    input: Tensor | Array, target: Array | Tensor, reduction: Reduction = "mean"
+) -> Tensor:
+    """``(input - target)**2``.
+
+    Args:
+        input: the predictions, any shape.
+        target: of the same shape.
+        reduction: ``"mean"``, ``"sum"`` or ``"none"``.
+
+    Raises:
+        ValueError: if the shapes differ; nothing is broadcast.
+
+    Example:
+        >>> mse_loss(Tensor([1.0, 2.0]), np.array([1.0, 4.0]))
+        Tensor(2.)
+    """
+    x, t = _pair("mse_loss", input, target)
+    return _reduced("mse_loss", np.square(x - t), reduction)
+
+
+def l1_loss(
+    input: Tensor | Array, target: Array | Tensor, reduction: Reduction = "mean"
+) -> Tensor:
+    """``|input - target|``; arguments and errors as for :func:`mse_loss`.
+
+    Example:
+        >>> l1_loss(Tensor([1.0, 2.0]), np.array([1.0, 4.0]))
+        Tensor(1.)
+    """
+    x, t = _pair("l1_loss", input, target)
+    return _reduced("l1_loss", np.abs(x - t), reduction)
+
+
+def huber_loss(
+    input: Tensor | Array,
+    target: Array | Tensor,
+    reduction: Reduction = "mean",
+    delta: float = 1.0,
+) -> Tensor:
+    """``0.5 d**2`` where ``|d| = |input - target| <= delta``, ``delta (|d| - 0.5 delta)`` elsewhere.
+
+    Args:
+        input: the predictions, any shape.
+        target: of the same shape.
+        reduction: ``"mean"``, ``"sum"`` or ``"none"``.
+        delta: where the parabola goes over into the lines, above 0.
+
+    Raises:
+        ValueError: if the shapes differ, or ``delta`` is not above 0.
+
+    Source: Huber, "Robust Estimation of a Location Parameter", 1964.
+
+    Example:
+        >>> huber_loss(Tensor([1.0, 2.0]), np.array([1.5, 4.0]), reduction="none")
+        Tensor([0.125, 1.5  ])
+    """
+    if not delta > 0:
+        raise ValueError(f"huber_loss: delta is above 0, not {delta!r}")
+    x, t = _pair("huber_loss", input, target)
+    a = np.abs(x - t)
+    near = np.minimum(a, delta)
+    return _reduced("huber_loss", near * (a - 0.5 * near), reduction)
+
+
+def _pair(name: str, input: Any, target: Any) -> tuple[Any, Any]:
+    """Predictions and targets of one shape and dtype."""
+    x = input if isinstance(input, Tensor | np.ndarray) else np.asarray(input, np.float32)
+    t = target if isinstance(target, Tensor) else np.asarray(target)
+    if x.shape != t.shape:
+        raise ValueError(
+            f"{name}: predictions have shape {x.shape} and targets {t.shape}: they must be equal, "
+            f"since broadcasting would compare every prediction with every target; use "
+            f"reshape to bring one to the shape of the other"
+        )
+    return x, _taken_in(x.dtype, t)
+
+
+def _reduced(name: str, losses: Any, reduction: str) -> Any:
+    _check_reduction(name, reduction)
+    if reduction == "none":
+        return losses
+    if reduction == "sum":
+        return losses.sum()
+    if losses.size == 0:
+        raise ValueError(f"{name}: the mean over no elements is not defined: skip empty batches")
+    return losses.mean()
+
+
+def _check_reduction(name: str, reduction: str) -> None:
+    if reduction not in ("mean", "sum", "none"):
+        raise ValueError(f"{name}: reduction is 'mean', 'sum' or 'none', not {reduction!r}")
+
+
+def _check_classes(shape: tuple[int, ...], target: Array, ignore_index: int) -> None:
+    """Raise unless the targets are class numbers for logits of ``shape``."""
+    if len(shape) < 2:
+        raise ValueError(f"cross_entropy: logits have shape {shape}, expected (N, C) or (N, C, ...)")
+    classes = shape[1]
+    if target.shape != (shape[0], *shape[2:]):
+        hint = ""
+        if target.shape == shape:
+            hint = ": these look one-hot, class numbers are target.argmax(axis=1)"
+        elif target.size == math.prod(shape) // max(classes, 1):
+            hint = ": use target.reshape(-1)" if len(shape) == 2 else ""
+        raise ValueError(
+            f"cross_entropy: targets have shape {target.shape}, and logits of shape {shape} take "
+            f"{(shape[0], *shape[2:])}{hint}"
+        )
+    if target.dtype.kind not in "iu":
+        raise TypeError(
+            f"cross_entropy: targets are class numbers and must be integers, not {target.dtype}: "
+            f"convert with astype(np.int64)"
+        )
+    if not target.size:
+        return
+    low, high = target.min(), target.max()
+    if low < 0 or high >= classes:
+        bad = target[(target != ignore_index) & ((target < 0) | (target >= classes))]
+        if bad.size:
+            hint = f" (if they count from 1, subtract 1)" if bad.min() == classes else ""
+            raise ValueError(
+                f"cross_entropy: target {bad[0]} is out of range: with {classes} classes, targets "
+                f"are 0 to {classes - 1}{hint}"
+            )
