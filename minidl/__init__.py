@@ -1,6 +1,7 @@
 """minidl: a deep-learning framework from scratch on NumPy."""
 
-from minidl import derivatives as _derivatives  # fills the derivative table
+from minidl import derivatives as _derivatives  # noqa: F401  (fills the derivative table)
+from minidl import data, functional, nn, optim
 from minidl.autograd import no_grad, vjp
 from minidl.rng import seed
 from minidl.tensor import Tensor, differentiable, grad

@@ -1,0 +1,34 @@
+"""Data on its way to the model: ready-made data sets, the user's own, and batches of them.
+
+Arrays come in and ndarrays go out; nothing here knows of tensors or models.
+"""
+
+from minidl.data.datasets import (
+    IRIS_CLASSES,
+    IRIS_FEATURES,
+    Table,
+    load_csv,
+    load_digits,
+    load_iris,
+    make_blobs,
+    make_moons,
+    make_spirals,
+)
+from minidl.data.loader import DataLoader
+from minidl.data.transforms import Standardize, one_hot, train_test_split
+
+__all__ = [
+    "IRIS_CLASSES",
+    "IRIS_FEATURES",
+    "DataLoader",
+    "Standardize",
+    "Table",
+    "load_csv",
+    "load_digits",
+    "load_iris",
+    "make_blobs",
+    "make_moons",
+    "make_spirals",
+    "one_hot",
+    "train_test_split",
+]

@@ -1,0 +1,92 @@
+"""The losses as modules: the functions of ``functional`` with their settings kept."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from minidl import functional as F
+from minidl.functional import Reduction
+from minidl.nn.module import Module
+from minidl.tensor import Array, Tensor
+
+
+class CrossEntropyLoss(Module):
+    """Softmax cross entropy of logits (N, C) and class numbers (N,).
+
+    Args and errors: see :func:`minidl.functional.cross_entropy`.
+
+    Example:
+        >>> CrossEntropyLoss()(Tensor([[2.0, 2.0]]), np.array([0]))
+        Tensor(0.6931472)
+    """
+
+    def __init__(
+        self,
+        weight: ArrayLike | None = None,
+        ignore_index: int = -100,
+        reduction: Reduction = "mean",
+        label_smoothing: float = 0.0,
+    ) -> None:
+        F._check_reduction("CrossEntropyLoss", reduction)
+        self.weight = None if weight is None else np.asarray(weight)
+        self.ignore_index = ignore_index
+        self.reduction: Reduction = reduction
+        self.label_smoothing = label_smoothing
+
+    def forward(self, input: Tensor | Array, target: Array) -> Tensor:
+        return F.cross_entropy(
+            input, target, self.weight, self.ignore_index, self.reduction, self.label_smoothing
+        )
+
+
+class BCEWithLogitsLoss(Module):
+    """Binary cross entropy of logits and targets from 0 to 1, of one shape.
+
+    Args and errors: see :func:`minidl.functional.binary_cross_entropy_with_logits`.
+    """
+
+    def __init__(
+        self, pos_weight: ArrayLike | None = None, reduction: Reduction = "mean"
+    ) -> None:
+        F._check_reduction("BCEWithLogitsLoss", reduction)
+        self.pos_weight = None if pos_weight is None else np.asarray(pos_weight)
+        self.reduction: Reduction = reduction
+
+    def forward(self, input: Tensor | Array, target: Array | Tensor) -> Tensor:
+        return F.binary_cross_entropy_with_logits(input, target, self.pos_weight, self.reduction)
+
+
+class _Elementwise(Module):
+    """A loss of predictions and targets of one shape, with a reduction."""
+
+    def __init__(self, reduction: Reduction = "mean") -> None:
+        F._check_reduction(type(self).__name__, reduction)
+        self.reduction: Reduction = reduction
+
+
+class MSELoss(_Elementwise):
+    """``(input - target)**2``; see :func:`minidl.functional.mse_loss`."""
+
+    def forward(self, input: Tensor | Array, target: Array | Tensor) -> Tensor:
+        return F.mse_loss(input, target, self.reduction)
+
+
+class L1Loss(_Elementwise):
+    """``|input - target|``; see :func:`minidl.functional.l1_loss`."""
+
+    def forward(self, input: Tensor | Array, target: Array | Tensor) -> Tensor:
+        return F.l1_loss(input, target, self.reduction)
+
+
+class HuberLoss(_Elementwise):
+    """Squared near zero, linear beyond ``delta``; see :func:`minidl.functional.huber_loss`."""
+
+    def __init__(self, reduction: Reduction = "mean", delta: float = 1.0) -> None:
+        super().__init__(reduction)
+        if not delta > 0:
+            raise ValueError(f"HuberLoss: delta is above 0, not {delta!r}")
+        self.delta = delta
+
+    def forward(self, input: Tensor | Array, target: Array | Tensor) -> Tensor:
+        return F.huber_loss(input, target, self.reduction, self.delta)

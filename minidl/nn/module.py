@@ -1,0 +1,288 @@
+"""Module: a function with parameters, made of other such functions.
+
+A module is an object with a ``forward`` method. Its parameters are found by looking at its
+attributes, in the order in which they were set: Parameters, modules, and lists, tuples and dicts of
+them at any depth. Nothing needs to be registered, and nothing can be forgotten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
+
+from minidl.autograd import no_grad
+from minidl.tensor import Array, Tensor
+
+
+class Parameter(Tensor):
+    """A Tensor that a module trains: it requires a gradient, and its data is a copy of what it got.
+
+    Args:
+        data: the initial values; float32 unless an ndarray of another floating dtype.
+        requires_grad: False for one that starts out frozen.
+        dtype: the dtype to convert to.
+
+    Raises:
+        TypeError: if the values are not floating-point numbers.
+
+    Example:
+        >>> Parameter([1.0, 2.0])
+        Parameter([1., 2.], requires_grad=True)
+    """
+
+    __slots__ = ()
+
+    def __init__(
+        self, data: ArrayLike | Tensor, requires_grad: bool = True, dtype: DTypeLike | None = None
+    ) -> None:
+        super().__init__(data, dtype=dtype)
+        self._data = self._data.copy(order="C")
+        self.requires_grad = True
+        if not requires_grad:
+            self.requires_grad = False
+
+
+class ParameterList(list[Parameter]):
+    """A list of parameters that knows their names, for the state of an optimizer."""
+
+    names: list[str]
+
+
+class Module:
+    """The base class of layers and models: subclass it and write ``forward``.
+
+    Attributes:
+        training: whether the module is being trained (True at first; see ``train`` and ``eval``).
+        buffers: class attribute, the names of ndarray attributes that belong to the state.
+
+    Example:
+        >>> import numpy as np
+        >>> from minidl import nn
+        >>> class Scale(nn.Module):
+        ...     def __init__(self):
+        ...         self.factor = nn.Parameter([2.0])
+        ...     def forward(self, x):
+        ...         return x * self.factor
+        >>> Scale()(np.array([1.0, 3.0], np.float32)).data
+        array([2., 6.], dtype=float32)
+    """
+
+    training: bool = True
+    buffers: tuple[str, ...] = ()
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.forward(*args, **kwargs)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Compute the output; every module has its own."""
+        raise NotImplementedError(f"{type(self).__name__} needs a method forward(self, x)")
+
+    # What it is made of -----------------------------------------------------------------------
+
+    def children(self) -> Iterator[tuple[str, Module]]:
+        """The modules directly inside, with their names, in the order of the attributes."""
+        for name, value in _members(self.__dict__):
+            if isinstance(value, Module):
+                yield name, value
+
+    def modules(self) -> Iterator[tuple[str, Module]]:
+        """This module (its name is empty) and all inside it, each once, with dotted names."""
+        yield from _walk(self, "", set())
+
+    def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
+        """All parameters, each once even if shared, with dotted names such as ``0.weight``."""
+        seen = set()
+        for name, value in _leaves(self, "", set()):
+            if isinstance(value, Parameter) and id(value) not in seen:
+                seen.add(id(value))
+                yield name, value
+
+    def parameters(self) -> ParameterList:
+        """All parameters as a list, each once even if shared."""
+        named = list(self.named_parameters())
+        params = ParameterList(p for _, p in named)
+        params.names = [name for name, _ in named]
+        return params
+
+    # Modes ------------------------------------------------------------------------------------
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch this module and all inside it to training (or, with False, to prediction)."""
+        for _, module in self.modules():
+            module.training = mode
+        return self
+
+    def eval(self) -> Self:
+        """Switch this module and all inside it to prediction."""
+        return self.train(False)
+
+    def zero_grad(self) -> None:
+        """Forget the gradients of all parameters."""
+        for p in self.parameters():
+            p.grad = None
+
+    # State ------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Array]:
+        """Copies of all parameters and buffers, by their dotted names."""
+        return {name: np.array(_array(value)) for name, value in _leaves(self, "", set())}
+
+    def load_state_dict(self, state: Mapping[str, ArrayLike]) -> None:
+        """Take over parameters and buffers by name. The values are copied and keep their dtype here.
+
+        Raises:
+            ValueError: if a name is missing or unexpected, or a shape differs. The message lists
+                everything that does not fit, and nothing has been changed.
+        """
+        own = {name: _array(value) for name, value in _leaves(self, "", set())}
+        arrays = {name: np.asarray(value) for name, value in state.items()}
+        faults = [f"{name} is missing" for name in own if name not in arrays]
+        faults += [f"{name} is unexpected" for name in arrays if name not in own]
+        for name, array in arrays.items():
+            if name not in own:
+                continue
+            if array.shape != own[name].shape:
+                faults.append(f"{name} has shape {array.shape}, expected {own[name].shape}")
+            elif not np.can_cast(array.dtype, own[name].dtype, "same_kind"):
+                faults.append(f"{name} has dtype {array.dtype}, expected {own[name].dtype}")
+        if faults:
+            raise ValueError(f"{type(self).__name__} cannot take the state: " + "; ".join(faults))
+        for name, array in arrays.items():
+            own[name][...] = array
+
+    # Looks ------------------------------------------------------------------------------------
+
+    def summary(self, x: ArrayLike | None = None) -> None:
+        """Print a table of the layers with the shapes of their parameters and how many there are.
+
+        Args:
+            x: a batch of input. With it the table also shows the shape of each layer's output.
+
+        Example:
+            >>> from minidl import nn
+            >>> nn.Sequential(nn.Linear(2, 3), nn.ReLU()).summary()
+            layer        parameters                  count
+            ----------------------------------------------
+            0: Linear    weight (3, 2), bias (3,)        9
+            1: ReLU                                      0
+            ----------------------------------------------
+            Sequential   trainable 9                     9
+        """
+        outputs = {} if x is None else self._output_shapes(np.asarray(x))
+        header = ["layer", *(["output"] if outputs else []), "parameters", "count"]
+        rows = []
+        counted: set[int] = set()
+        for name, module in self.modules():
+            own = {n: v for n, v in _members(module.__dict__) if isinstance(v, Parameter)}
+            if not own and next(module.children(), None) is not None:
+                continue  # a container of others
+            new = [p for p in own.values() if id(p) not in counted]
+            counted.update(id(p) for p in new)
+            shared = "" if len(new) == len(own) else " (shared)"
+            shapes = ", ".join(f"{n} {p.shape}" for n, p in own.items()) + shared
+            title = f"{name}: {type(module).__name__}" if name else type(module).__name__
+            shape = [str(outputs.get(id(module), ""))] if outputs else []
+            rows.append([title, *shape, shapes, f"{sum(p.size for p in new):,}"])
+        total = sum(p.size for p in self.parameters())
+        trainable = sum(p.size for p in self.parameters() if p.requires_grad)
+        empty = [""] if outputs else []
+        rows.append([type(self).__name__, *empty, f"trainable {trainable:,}", f"{total:,}"])
+        widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+        widths[:-1] = [w + 2 for w in widths[:-1]]
+        line = "-" * (sum(widths) + len(widths) - 1)
+        text = [
+            " ".join([*(c.ljust(w) for c, w in zip(row, widths, strict=False))][:-1])
+            + " "
+            + row[-1].rjust(widths[-1])
+            for row in [header, *rows]
+        ]
+        print("\n".join([text[0], line, *text[1:-1], line, text[-1]]))
+
+    def _output_shapes(self, x: Array) -> dict[int, tuple[int, ...]]:
+        """The shape of each module's output for the batch ``x``, without changing any state."""
+        shapes: dict[int, tuple[int, ...]] = {}
+        modules = [module for _, module in self.modules()]
+        modes = [module.training for module in modules]
+
+        def watched(module: Module) -> Any:
+            def forward(*args: Any, **kwargs: Any) -> Any:
+                y = type(module).forward(module, *args, **kwargs)
+                shapes[id(module)] = getattr(y, "shape", ())
+                return y
+
+            return forward
+
+        try:
+            self.eval()
+            for module in modules:
+                module.__dict__["forward"] = watched(module)
+            with no_grad():
+                self(x)
+        finally:
+            for module, mode in zip(modules, modes, strict=True):
+                del module.__dict__["forward"]
+                module.training = mode
+        return shapes
+
+    def extra_repr(self) -> str:
+        """What stands between the parentheses in the repr of a layer."""
+        return ""
+
+    def __repr__(self) -> str:
+        lines = [f"({name}): {child!r}" for name, child in self.children()]
+        if not lines:
+            return f"{type(self).__name__}({self.extra_repr()})"
+        inside = "\n".join(lines).replace("\n", "\n  ")
+        return f"{type(self).__name__}(\n  {inside}\n)"
+
+
+def _members(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Parameters and modules among attributes, also inside lists, tuples and dicts, with names."""
+    for name, value in values.items():
+        if isinstance(value, Module | Parameter):
+            yield name, value
+        elif isinstance(value, list | tuple | dict):
+            items = value.items() if isinstance(value, dict) else enumerate(value)
+            for key, member in _members({str(k): v for k, v in items}):
+                yield f"{name}.{key}", member
+        elif isinstance(value, set | frozenset) and any(
+            isinstance(v, Module | Parameter) for v in value
+        ):
+            raise TypeError(
+                f"attribute {name!r} is a set of modules or parameters, which has no order: use a "
+                f"list"
+            )
+
+
+def _walk(module: Module, prefix: str, seen: set[int]) -> Iterator[tuple[str, Module]]:
+    if id(module) in seen:
+        return
+    seen.add(id(module))
+    yield prefix[:-1], module
+    for name, child in module.children():
+        yield from _walk(child, f"{prefix}{name}.", seen)
+
+
+def _leaves(module: Module, prefix: str, seen: set[int]) -> Iterator[tuple[str, Any]]:
+    """Parameters and buffers of a module and all inside it, in the order of the attributes.
+
+    A shared parameter comes under each of its names, a shared module under its first.
+    """
+    if id(module) in seen:
+        return
+    seen.add(id(module))
+    for name, value in module.__dict__.items():
+        if name in module.buffers:
+            yield prefix + name, value
+        for path, member in _members({name: value}):
+            if isinstance(member, Module):
+                yield from _leaves(member, f"{prefix}{path}.", seen)
+            else:
+                yield prefix + path, member
+
+
+def _array(value: Any) -> Array:
+    return value.data if isinstance(value, Tensor) else value
