@@ -1,0 +1,295 @@
+"""Sample inputs for every operation of the library: registering an operation registers its test.
+
+:data:`SAMPLES` maps each differentiable function to calls that show it in all its forms. The tests
+and ``python -m minidl.gradcheck`` run the gradient check over all of them, to second order; an
+operation of the table without a sample fails.
+"""
+
+from __future__ import annotations
+
+import operator
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from minidl import derivatives, nn
+from minidl import functional as F
+from minidl import tensor as T
+from minidl.autograd import TABLE, name_of
+from minidl.tensor import COMPOSED, Array
+
+
+@dataclass
+class Sample:
+    """One call of an operation.
+
+    Attributes:
+        name: the operation and, behind it, what is special about the call.
+        call: the call as a function of the inputs.
+        inputs: the inputs, float64 arrays.
+        order: the highest order of derivatives to check.
+        kinks: whether elements at a kink are part of the sample.
+    """
+
+    name: str
+    call: Callable[..., Any]
+    inputs: list[Any]
+    order: int = 2
+    kinks: bool = False
+
+
+SAMPLES: dict[Any, list[Sample]] = {}
+
+
+def sample(
+    function: Any,
+    *inputs: Any,
+    call: Callable[..., Any] | None = None,
+    note: str = "",
+    low: float | None = None,
+    high: float = 2.0,
+    kinks: bool = False,
+) -> None:
+    """Enter a sample. A tuple among the inputs is a shape: normal numbers, or uniform from ``low``
+    to ``high``; an array is taken as it is."""
+    name = f"{name_of(function)} {note}".strip()
+    entries = SAMPLES.setdefault(function, [])
+    rng = np.random.default_rng(zlib.crc32(f"{name} {len(entries)}".encode()))
+    arrays = [
+        x if not isinstance(x, tuple)
+        else rng.normal(size=x) if low is None
+        else rng.uniform(low, high, x)
+        for x in inputs
+    ]  # fmt: skip
+    entries.append(Sample(name, call or function, arrays, kinks=kinks))
+
+
+def missing() -> list[str]:
+    """The operations of the library that have no sample. Functions of other packages, and the
+    variants that a function makes for itself as it is called, are not counted."""
+    ours = [
+        f
+        for f in (*TABLE, *COMPOSED)
+        if (getattr(f, "__module__", "") or "numpy").split(".")[0] in ("numpy", "minidl", "_operator")
+        and "<locals>" not in getattr(f, "__qualname__", "")
+    ]
+    return sorted({name_of(f) for f in ours if f not in SAMPLES})
+
+
+# --- Elementwise ----------------------------------------------------------------------------------
+
+for ufunc in (np.add, np.subtract, np.multiply, np.logaddexp, np.maximum, np.minimum):
+    sample(ufunc, (2, 3), (2, 3))
+    sample(ufunc, (2, 1), (3, 1, 2), note="broadcast")
+    sample(ufunc, (2, 3), (), note="with a scalar")
+sample(np.divide, (2, 3), (2, 3), low=0.5)
+sample(np.divide, (2, 1), (3, 1, 2), note="broadcast", low=0.5)
+sample(np.power, (2, 3), (3,), low=0.5)
+sample(np.power, (4,), call=lambda x: x**3, note="cube")
+sample(np.power, (4,), call=lambda x: 2.0**x, note="of two")
+sample(np.power, np.array([0.0, 0.0, 1.0, -2.0]), call=lambda x: x**4, note="at zero")
+sample(np.power, np.array([0.0, -1.0, 2.0]), call=lambda x: x**0, note="to the zero")
+for ufunc in (
+    np.negative, np.positive, np.square, np.exp, np.exp2, np.expm1, np.sin, np.cos, np.tan,
+    np.arctan, np.sinh, np.cosh, np.tanh, np.abs,
+):  # fmt: skip
+    sample(ufunc, (2, 3))
+for ufunc in (np.sqrt, np.log, np.log2, np.log10, np.log1p, np.reciprocal):
+    sample(ufunc, (2, 3), low=0.5)
+sample(np.arcsin, (4,), low=-0.7, high=0.7)
+sample(np.arccos, (4,), low=-0.7, high=0.7)
+sample(np.abs, np.array([-1.0, 0.0, 2.0]), note="at zero", kinks=True)
+sample(np.maximum, np.array([1.0, 2.0, 3.0]), np.array([1.0, 3.0, 2.0]), note="tie", kinks=True)
+sample(np.minimum, np.array([1.0, 2.0, 3.0]), np.array([1.0, 3.0, 2.0]), note="tie", kinks=True)
+sample(np.where, (2, 3), (3,), call=lambda a, b: np.where([True, False, True], a, b))
+sample(np.clip, (3, 4), call=lambda x: np.clip(x, -0.5, 0.5))
+sample(np.clip, (3, 4), (4,), call=lambda x, high: np.clip(x, None, high), note="by a Tensor")
+sample(np.clip, np.array([-1.0, 0.0, 1.0]), call=lambda x: np.clip(x, -1, 1), note="at the border",
+       kinks=True)  # fmt: skip
+sample(np.copy, (2, 3), call=lambda x: x.copy())
+sample(T.astype, (2, 3), call=lambda x: x.astype(np.float64))
+
+# --- Products -------------------------------------------------------------------------------------
+
+for a, b in [
+    ((3,), (3,)), ((3,), (3, 2)), ((2, 3), (3,)), ((2, 3), (3, 4)), ((2, 2, 3), (3, 2)),
+    ((2, 2, 3), (2, 3, 2)), ((1, 2, 3), (2, 3, 2)), ((3,), (2, 3, 2)), ((2, 2, 3), (3,)),
+    ((2, 1, 2, 3), (2, 3, 1)),
+]:  # fmt: skip
+    sample(np.matmul, a, b, note=f"{a} {b}")
+for a, b in [((3,), (3,)), ((2, 3), (3,)), ((3,), (2, 3, 2)), ((2, 3), (2, 3, 2)), ((), (2, 3))]:
+    sample(np.dot, a, b, note=f"{a} {b}")
+sample(np.outer, (3,), (2,))
+sample(np.outer, (2, 2), (3,), note="of a matrix")
+sample(np.tensordot, (2, 3), (2, 3))
+sample(np.tensordot, (2, 3), (3, 2), call=lambda a, b: np.tensordot(a, b, 1), note="one axis")
+sample(np.tensordot, (2, 3, 2), (3, 2), note="pairs of axes",
+       call=lambda a, b: np.tensordot(a, b, ([0, 1], [1, 0])))  # fmt: skip
+for subscripts, *shapes in [
+    ("ij,jk", (2, 3), (3, 2)), ("ij,jk->ki", (2, 3), (3, 2)), ("ij->ji", (2, 3)), ("ij->", (2, 3)),
+    ("ii", (3, 3)), ("ii->i", (3, 3)), ("iij,j->i", (2, 2, 3), (3,)), ("i,j", (2,), (3,)),
+    ("ij,ij->", (2, 3), (2, 3)), ("bij,bjk->bik", (2, 2, 3), (2, 3, 2)), ("ij,kj->i", (2, 3), (2, 3)),
+    ("...ij,jk->...ik", (2, 2, 3), (3, 2)), ("...i,...i", (2, 1, 3), (2, 3)),
+    ("ij,jk,kl->il", (2, 2), (2, 2), (2, 2)), ("i,i,i->i", (3,), (3,), (3,)),
+]:  # fmt: skip
+    sample(np.einsum, *shapes, note=subscripts,
+           call=lambda *xs, subscripts=subscripts: np.einsum(subscripts, *xs))  # fmt: skip
+sample(derivatives._einsum, (2, 3), (3, 2), call=lambda a, b: np.einsum("ij,jk->ik", a, b))
+
+# --- Reductions -----------------------------------------------------------------------------------
+
+for reduction in (np.sum, np.mean, np.var, np.std, np.max, np.min, np.prod):
+    for axis in (None, 0, -1, (0, 2), (-1, 0)):
+        sample(reduction, (2, 3, 2), note=f"axis={axis}",
+               call=lambda x, f=reduction, axis=axis: f(x, axis=axis))  # fmt: skip
+    sample(reduction, (2, 3), call=lambda x, f=reduction: f(x, 1, keepdims=True), note="keepdims")
+sample(np.var, (4, 2), call=lambda x: np.var(x, 0, ddof=1), note="unbiased")
+sample(np.std, (4, 2), call=lambda x: np.std(x, 0, ddof=1), note="unbiased")
+sample(np.prod, np.array([[0.0, 2.0, 3.0], [0.0, 0.0, 3.0]]), note="with zeros",
+       call=lambda x: np.prod(x, 1))  # fmt: skip
+sample(np.max, np.array([[1.0, 1.0, 0.0]]), call=lambda x: np.max(x, 1), note="tie", kinks=True)
+sample(np.min, np.array([[1.0, 1.0, 2.0]]), call=lambda x: np.min(x, 1), note="tie", kinks=True)
+for axis in (None, 0, -1):
+    sample(np.cumsum, (2, 3), call=lambda x, axis=axis: np.cumsum(x, axis), note=f"axis={axis}")
+for ord, axis in [(None, None), (None, 1), (1, 0), (3, 1), (np.inf, 1), (2, 0), ("fro", (0, 1))]:
+    sample(np.linalg.norm, (2, 3), note=f"ord={ord} axis={axis}",
+           call=lambda x, ord=ord, axis=axis: np.linalg.norm(x, ord, axis))  # fmt: skip
+sample(derivatives._norm, (2, 3), call=lambda x: np.linalg.norm(x, axis=0, keepdims=True))
+
+# --- Shapes and places ----------------------------------------------------------------------------
+
+sample(np.reshape, (2, 6), call=lambda x: np.reshape(x, (3, -1)))
+sample(np.reshape, (2, 6), call=lambda x: np.reshape(x, (3, 4), order="F"), note="order=F")
+sample(np.ravel, (2, 3))
+sample(np.transpose, (2, 3, 4))
+sample(np.transpose, (2, 3, 4), call=lambda x: np.transpose(x, (1, -1, 0)), note="axes")
+sample(np.swapaxes, (2, 3, 4), call=lambda x: np.swapaxes(x, 0, -1))
+sample(np.moveaxis, (2, 3, 4), call=lambda x: np.moveaxis(x, (0, 1), (-1, 0)))
+sample(np.matrix_transpose, (2, 3, 4))
+sample(np.expand_dims, (2, 3), call=lambda x: np.expand_dims(x, (0, -1)))
+sample(np.squeeze, (1, 2, 1, 3), call=lambda x: np.squeeze(x, 0))
+sample(np.broadcast_to, (2, 1), call=lambda x: np.broadcast_to(x, (3, 2, 4)))
+sample(np.concatenate, (2, 1), (2, 3), call=lambda a, b: np.concatenate([a, b, a], axis=-1))
+sample(np.concatenate, (2, 1), (3,), note="axis=None",
+       call=lambda a, b: np.concatenate([a, b], axis=None))  # fmt: skip
+sample(np.stack, (2, 3), (2, 3), call=lambda a, b: np.stack([a, b], -1))
+sample(np.vstack, (3,), (2, 3), call=lambda a, b: np.vstack([a, b]))
+sample(np.hstack, (2, 1), (2, 3), call=lambda a, b: np.hstack([a, b]))
+sample(np.split, (6, 2), call=lambda x: tuple(np.split(x, 3)))
+sample(np.split, (2, 5), call=lambda x: tuple(np.split(x, [1, 4], axis=1)), note="at places")
+sample(np.flip, (2, 3), call=lambda x: np.flip(x, 1))
+sample(np.flip, (2, 3), note="all axes")
+sample(np.roll, (2, 3), call=lambda x: np.roll(x, 4))
+sample(np.roll, (2, 3), call=lambda x: np.roll(x, (1, -1), (0, 1)), note="two axes")
+sample(np.repeat, (2, 3), call=lambda x: np.repeat(x, 2))
+sample(np.repeat, (2, 3), call=lambda x: np.repeat(x, [0, 1, 3], axis=1), note="counts")
+sample(np.tile, (2, 3), call=lambda x: np.tile(x, 2))
+sample(np.tile, (2, 3), call=lambda x: np.tile(x, (2, 1, 3)), note="more axes")
+for mode in ("constant", "edge", "reflect", "symmetric", "wrap"):
+    sample(np.pad, (3, 4), call=lambda x, mode=mode: np.pad(x, ((1, 2), (0, 1)), mode), note=mode)
+sample(np.tril, (3, 4), call=lambda x: np.tril(x, 1))
+sample(np.triu, (3, 4), call=lambda x: np.triu(x, -1))
+sample(np.diagonal, (3, 4), call=lambda x: np.diagonal(x, 1))
+sample(np.diagonal, (2, 3, 4), call=lambda x: np.diagonal(x, -1, 1, 2), note="axes")
+sample(np.trace, (3, 3))
+sample(np.trace, (2, 3, 3), call=lambda x: np.trace(x, 1, 1, 2), note="axes")
+sample(np.take, (3, 4), call=lambda x: np.take(x, [[0, 1], [1, 1]], 1), note="repeated")
+sample(np.take, (3, 4), call=lambda x: np.take(x, [0, 11, 11]), note="flat")
+sample(np.take, (3, 4), call=lambda x: np.take(x, [-1, 5], 0, mode="wrap"), note="wrap")
+sample(np.take_along_axis, (3, 4), note="sorting",
+       call=lambda x: np.take_along_axis(x, np.argsort(x, 1), 1))  # fmt: skip
+for index in [
+    0, -1, slice(1, 3), slice(None, None, -2), ..., None, (0, 1), (..., 1), (None, 0, ...),
+    np.array([True, False, True]), [0, 0, 2], (slice(None), [1, 1]), ([0, 0], [1, 1]),
+    (0, [1, 1]), np.arange(12).reshape(3, 4) % 2 == 0,
+]:  # fmt: skip
+    sample(operator.getitem, (3, 4), call=lambda x, index=index: x[index], note=f"{index}")
+sample(derivatives._place, (2,), call=lambda x: derivatives._place(x, ([0, 0],), (3,)))
+
+# --- Functions ------------------------------------------------------------------------------------
+
+for activation in (F.relu, F.leaky_relu, F.sigmoid, F.softplus, F._normal_cdf):
+    sample(activation, (2, 3))
+sample(F.relu, np.array([-1.0, 0.0, 2.0]), note="at zero", kinks=True)
+sample(F.leaky_relu, np.array([-1.0, 0.0, 2.0]), note="at zero", kinks=True)
+sample(F.softplus, (2, 3), call=lambda x: F.softplus(x, 3.0), note="beta=3")
+sample(F.softplus, np.array([-50.0, 50.0]), note="far out")
+sample(F.sigmoid, np.array([-50.0, 50.0]), note="far out")
+sample(F.tanh, (2, 3))
+sample(F.gelu, (2, 3))
+sample(F.gelu, (2, 3), call=lambda x: F.gelu(x, "tanh"), note="tanh")
+for normalised in (F.softmax, F.log_softmax, F.logsumexp):
+    sample(normalised, (2, 3))
+    sample(normalised, (3, 2, 2), call=lambda x, f=normalised: f(x, 0), note="axis=0")
+    sample(normalised, np.array([[1e4, 1e4 - 1.0, 0.0]]), note="large")
+sample(F.logsumexp, (2, 3), call=lambda x: F.logsumexp(x, None, True), note="all")
+sample(F.linear, (4, 3), (2, 3), (2,))
+sample(F.linear, (2, 2, 3), (2, 3), (2,), note="three axes")
+sample(F.linear, (3,), (2, 3), (2,), note="one sample")
+sample(F.linear, (4, 3), (2, 3), note="without bias")
+sample(F.batch_norm, (5, 3), (3,), (3,),
+       call=lambda x, w, b: F.batch_norm(x, None, None, w, b, True))  # fmt: skip
+sample(F.batch_norm, (3, 2, 2, 2), (2,), (2,), note="images",
+       call=lambda x, w, b: F.batch_norm(x, None, None, w, b, True))  # fmt: skip
+sample(F.batch_norm, (5, 3), note="without weights",
+       call=lambda x: F.batch_norm(x, None, None, training=True))  # fmt: skip
+sample(F.batch_norm, (5, 3), (3,), (3,), note="prediction",
+       call=lambda x, w, b: F.batch_norm(x, np.array([0.5, 0, 1]), np.array([0.5, 1, 2]), w, b))  # fmt: skip
+sample(F.dropout, (3, 4), call=lambda x: F.dropout(x, 0.4, rng=1))
+
+# --- Losses ---------------------------------------------------------------------------------------
+
+_classes = np.array([0, 3, 2])
+_weights = np.array([1.0, 2.0, 0.5, 3.0])
+for reduction_ in ("mean", "sum", "none"):
+    for note, options in {
+        "": {},
+        "weighted": {"weight": _weights},
+        "ignoring": {"ignore_index": 3},
+        "smoothed": {"label_smoothing": 0.1},
+        "all options": {"weight": _weights, "ignore_index": 3, "label_smoothing": 0.2},
+    }.items():
+        sample(F.cross_entropy, (3, 4), note=f"{reduction_} {note}".strip(),
+               call=lambda x, o=options, r=reduction_: F.cross_entropy(x, _classes, reduction=r, **o))  # fmt: skip
+    sample(F.binary_cross_entropy_with_logits, (4,), note=reduction_,
+           call=lambda x, r=reduction_: F.binary_cross_entropy_with_logits(
+               x, np.array([0, 1, 0.3, 1]), reduction=r))  # fmt: skip
+    for loss in (F.mse_loss, F.l1_loss, F.huber_loss):
+        sample(loss, (2, 3), (2, 3), note=reduction_,
+               call=lambda x, t, f=loss, r=reduction_: f(x, t, r))  # fmt: skip
+sample(F.binary_cross_entropy_with_logits, (4,), note="positive weight",
+       call=lambda x: F.binary_cross_entropy_with_logits(x, np.array([0, 1, 0.3, 1]), 2.5))  # fmt: skip
+sample(F._bce, (4,), np.array([0.0, 1.0, 0.3, 0.6]))
+sample(F._nll, (3, 4), call=lambda x: F.cross_entropy(x, _classes))
+sample(F.cross_entropy, (2, 3, 2), note="images",
+       call=lambda x: F.cross_entropy(x, np.array([[0, 2], [1, 1]])))  # fmt: skip
+
+MODULES: list[tuple[str, nn.Module, list[Array]]] = []
+"""Layers, losses and a small network with sample inputs."""
+
+
+def _modules() -> None:
+    rng = np.random.default_rng(5)
+    x = rng.normal(size=(4, 3))
+    for layer in (
+        nn.Linear(3, 2, rng=0), nn.Linear(3, 2, bias=False, rng=0), nn.BatchNorm(3),
+        nn.BatchNorm(3, affine=False), nn.ReLU(), nn.LeakyReLU(0.2), nn.Sigmoid(), nn.Tanh(),
+        nn.GELU(), nn.GELU("tanh"), nn.Dropout(0.5, rng=0),
+    ):  # fmt: skip
+        MODULES.append((repr(layer), layer, [x]))
+    MODULES.append(("Flatten()", nn.Flatten(), [rng.normal(size=(2, 2, 2))]))
+    network = nn.Sequential(
+        nn.Flatten(), nn.Linear(4, 5, rng=1), nn.BatchNorm(5), nn.ReLU(), nn.Dropout(0.3, rng=2),
+        nn.Linear(5, 3, rng=3),
+    )  # fmt: skip
+    MODULES.append(("Sequential(...)", network, [rng.normal(size=(4, 2, 2))]))
+    MODULES.append(("CrossEntropyLoss()", nn.CrossEntropyLoss(), [x, np.array([0, 2, 1, 1])]))
+    MODULES.append(("BCEWithLogitsLoss()", nn.BCEWithLogitsLoss(), [x[:, 0], np.array([0, 1, 1, 0])]))
+    for loss in (nn.MSELoss(), nn.L1Loss(), nn.HuberLoss()):
+        MODULES.append((repr(loss), loss, [x, rng.normal(size=(4, 3))]))
+
+
+_modules()
