@@ -1,9 +1,36 @@
-"""minidl: a deep-learning framework from scratch on NumPy."""
+"""minidl: a deep-learning framework from scratch on NumPy.
 
-from minidl import derivatives as _derivatives  # noqa: F401  (fills the derivative table)
+The names here are the everyday ones; the rest is in the packages ``nn`` (layers and losses),
+``optim`` (the rules), ``data`` (loading and preparing) and ``functional``.
+"""
+
+from minidl import compositions as _compositions  # noqa: F401  (fills the tables)
 from minidl import data, functional, nn, optim
 from minidl.autograd import no_grad, vjp
-from minidl.gradcheck import gradcheck
+from minidl.checkpoint import CheckpointError, load, save
+from minidl.gradcheck import GradcheckError, gradcheck
 from minidl.hessian import hessian, hessian_vector_product
 from minidl.rng import seed
 from minidl.tensor import Tensor, differentiable, grad
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "CheckpointError",
+    "GradcheckError",
+    "Tensor",
+    "data",
+    "differentiable",
+    "functional",
+    "grad",
+    "gradcheck",
+    "hessian",
+    "hessian_vector_product",
+    "load",
+    "nn",
+    "no_grad",
+    "optim",
+    "save",
+    "seed",
+    "vjp",
+]

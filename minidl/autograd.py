@@ -193,6 +193,8 @@ def name_of(function: Callable[..., Any]) -> str:
 
 # --- The nodes ------------------------------------------------------------------------------------
 
+FREED: Sequence[Any] = ("freed",)  # in place of the parents of a node that was emptied
+
 _age = itertools.count().__next__  # a node is younger than all that it was computed from
 
 
@@ -207,7 +209,7 @@ class Node:
         self, plan: Plan, parents: list[Node | Leaf], values: list[Any] | None, y: np.ndarray
     ) -> None:
         self.plan = plan
-        self.parents: list[Node | Leaf] | None = parents  # None once freed
+        self.parents: Sequence[Node | Leaf] = parents  # FREED once the walk has passed
         self.values = values
         self.shape = y.shape
         self.dtype = y.dtype
@@ -280,14 +282,16 @@ def walk(
         plan = node.plan
         if plan is None:
             if to_leaves:
-                node.receive(g if node is not root else g.copy())  # type: ignore[union-attr]
+                assert isinstance(node, Leaf)
+                node.receive(g if node is not root else g.copy())
             continue
-        values, steps, parents = node.values, plan.steps, node.parents
+        assert isinstance(node, Node)
+        values, steps = node.values, plan.steps
         if tensor is not None:
-            values, steps = _on_tensors(node, g, tensor)  # type: ignore[arg-type]
+            values, steps = _on_tensors(node, g, tensor)
         if plan.common is not None and steps is plan.steps:
-            values = [*values, plan.common(g, values, None)]
-        for parent, (rule, is_new) in zip(parents, steps, strict=True):
+            values = [*(values or ()), plan.common(g, values, None)]
+        for parent, (rule, is_new) in zip(node.parents, steps, strict=True):
             if relevant is not None and parent not in relevant:
                 continue
             earlier = gradients.get(parent)
@@ -307,7 +311,7 @@ def walk(
                 d = _own_copy(parent, d)
             gradients[parent] = d
         if not retain:
-            node.parents = node.values = None  # type: ignore[union-attr]
+            node.parents, node.values = FREED, None
     return found
 
 
@@ -317,7 +321,7 @@ def _reachable(root: Node | Leaf) -> list[Node | Leaf]:
     seen = {root}
     for node in order:  # the list grows while it is walked
         parents = node.parents
-        if parents is None:
+        if parents is FREED:
             raise RuntimeError(
                 "backward through a graph that an earlier backward has freed: compute the result "
                 "anew, or keep the graph with backward(retain_graph=True) the first time"
@@ -330,13 +334,11 @@ def _reachable(root: Node | Leaf) -> list[Node | Leaf]:
     return order
 
 
-def _leading_to(
-    wanted: set[Node | Leaf], order: Sequence[Node | Leaf]
-) -> set[Node | Leaf]:
+def _leading_to(wanted: set[Node | Leaf], order: Sequence[Node | Leaf]) -> set[Node | Leaf]:
     """The nodes of ``order`` (oldest first) that are wanted or were computed from wanted ones."""
     relevant = set(wanted)
     for node in order:
-        if node not in relevant and any(parent in relevant for parent in node.parents or ()):
+        if node not in relevant and any(parent in relevant for parent in node.parents):
             relevant.add(node)
     return relevant
 
@@ -345,9 +347,7 @@ def _summed_to(shape: tuple[int, ...], d: Any, operation: Operation) -> Any:
     """Undo broadcasting: sum over the axes along which an input of ``shape`` was repeated."""
     lead = d.ndim - len(shape)
     axes = [i + lead for i, n in enumerate(shape) if n == 1 and d.shape[i + lead] != 1]
-    if lead < 0 or any(
-        n != m and n != 1 for n, m in zip(shape, d.shape[lead:], strict=True)
-    ):
+    if lead < 0 or any(n != m and n != 1 for n, m in zip(shape, d.shape[lead:], strict=True)):
         raise ValueError(
             f"a derivative rule of {operation.name} returned a gradient of shape {d.shape} for an "
             f"input of shape {shape}: a rule returns the gradient in the shape of its input (or "
@@ -377,7 +377,7 @@ def _on_tensors(node: Node, g: Any, tensor: Callable[..., Any]) -> tuple[list[An
     values = list(node.values or ())
     if operation.definition is None:
         if values:
-            for i, parent in zip(node.plan.live, node.parents or (), strict=True):
+            for i, parent in zip(node.plan.live, node.parents, strict=True):
                 values[i] = None if values[i] is None else tensor(values[i], parent)
             y = operation.position["y"]
             values[y] = None if values[y] is None else tensor(values[y], node)
@@ -385,7 +385,7 @@ def _on_tensors(node: Node, g: Any, tensor: Callable[..., Any]) -> tuple[list[An
     # Each input gets a node of its own in front of it: the definition's graph ends there, even if
     # one input was computed from another or stands twice.
     inputs = []
-    for i, parent in zip(node.plan.live, node.parents or (), strict=True):
+    for i, parent in zip(node.plan.live, node.parents, strict=True):
         inputs.append(Node(_IDENTITY.plan(1), [parent], None, values[i]))
         values[i] = tensor(values[i], inputs[-1])
     y = operation.definition(**dict(zip(operation.names, values, strict=False)))

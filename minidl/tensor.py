@@ -94,7 +94,7 @@ class Tensor:
         if leaf is None or leaf.grad is None:
             return None
         if leaf.grad is leaf.lent:  # lent memory is overwritten in the next step: never show it
-            leaf.grad = leaf.grad.copy()  # type: ignore[misc]
+            leaf.grad = leaf.grad.copy()
         return leaf.grad
 
     @grad.setter
@@ -105,7 +105,7 @@ class Tensor:
                 return
             raise RuntimeError("only a leaf that requires a gradient has a gradient to set")
         if value is None or value is leaf.grad:
-            leaf.grad = value  # type: ignore[assignment]
+            leaf.grad = value
             return
         if np.shape(value) != leaf.shape:
             raise ValueError(
@@ -212,9 +212,7 @@ class Tensor:
 
     # NumPy's protocols ------------------------------------------------------------------------
 
-    def __array_ufunc__(
-        self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any
-    ) -> Any:
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         if method != "__call__":
             raise TypeError(
                 f"np.{ufunc.__name__}.{method} is not differentiable: use np.sum, np.max, "
@@ -325,11 +323,11 @@ class Tensor:
 
     def var(self, axis: Any = None, ddof: float = 0, keepdims: bool = False) -> Tensor:
         """The variance over ``axis``; see ``numpy.var``."""
-        return np.var(self, axis, ddof=ddof, keepdims=keepdims)  # type: ignore[call-overload]
+        return _dispatch(np.var, (self, axis), {"ddof": ddof, "keepdims": keepdims})
 
     def std(self, axis: Any = None, ddof: float = 0, keepdims: bool = False) -> Tensor:
         """The standard deviation over ``axis``; see ``numpy.std``."""
-        return np.std(self, axis, ddof=ddof, keepdims=keepdims)  # type: ignore[call-overload]
+        return _dispatch(np.std, (self, axis), {"ddof": ddof, "keepdims": keepdims})
 
     def max(self, axis: Any = None, keepdims: bool = False) -> Tensor:
         """The maximum over ``axis``; see ``numpy.max``."""
@@ -341,11 +339,11 @@ class Tensor:
 
     def prod(self, axis: Any = None, keepdims: bool = False) -> Tensor:
         """The product over ``axis``; see ``numpy.prod``."""
-        return np.prod(self, axis, keepdims=keepdims)  # type: ignore[call-overload]
+        return _dispatch(np.prod, (self, axis), {"keepdims": keepdims})
 
     def cumsum(self, axis: int | None = None) -> Tensor:
         """The running sum along ``axis``; see ``numpy.cumsum``."""
-        return np.cumsum(self, axis)  # type: ignore[call-overload]
+        return _dispatch(np.cumsum, (self, axis), {})
 
     def argmax(self, axis: int | None = None) -> Any:
         """The index of the maximum, a plain array; see ``numpy.argmax``."""
@@ -382,27 +380,27 @@ class Tensor:
 
     def repeat(self, repeats: Any, axis: int | None = None) -> Tensor:
         """Elements repeated; see ``numpy.repeat``."""
-        return np.repeat(self, repeats, axis)  # type: ignore[call-overload]
+        return _dispatch(np.repeat, (self, repeats, axis), {})
 
     def take(self, indices: Any, axis: int | None = None) -> Tensor:
         """Elements by index along ``axis``; see ``numpy.take``."""
-        return np.take(self, indices, axis)  # type: ignore[call-overload]
+        return _dispatch(np.take, (self, indices, axis), {})
 
     def clip(self, min: Any = None, max: Any = None) -> Tensor:
         """Elements limited to an interval; see ``numpy.clip``."""
-        return np.clip(self, min, max)  # type: ignore[call-overload]
+        return _dispatch(np.clip, (self, min, max), {})
 
     def dot(self, other: Any) -> Tensor:
         """The dot product; see ``numpy.dot``."""
-        return np.dot(self, other)  # type: ignore[call-overload]
+        return _dispatch(np.dot, (self, other), {})
 
     def diagonal(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
         """The diagonal; see ``numpy.diagonal``."""
-        return np.diagonal(self, offset, axis1, axis2)  # type: ignore[arg-type, return-value]
+        return _dispatch(np.diagonal, (self, offset, axis1, axis2), {})
 
     def trace(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
         """The sum along the diagonal; see ``numpy.trace``."""
-        return np.trace(self, offset, axis1, axis2)  # type: ignore[call-overload]
+        return _dispatch(np.trace, (self, offset, axis1, axis2), {})
 
     def astype(self, dtype: DTypeLike) -> Tensor:
         """The elements in another dtype; the gradient comes back in the old one."""
@@ -445,7 +443,7 @@ class Tensor:
         return bool(self._data)
 
     def __index__(self) -> int:
-        return operator.index(self._data)  # type: ignore[arg-type]
+        return operator.index(self._data)
 
     def __format__(self, spec: str) -> str:
         return format(self.item(), spec) if spec else str(self)
@@ -592,7 +590,7 @@ def differentiable(function: F) -> F:
             return _dispatch(on_tensors, args, kwargs)
         return function(*args, **kwargs)
 
-    on_tensors.forward = function  # type: ignore[attr-defined]
+    on_tensors.__dict__["forward"] = function
     return cast(F, on_tensors)
 
 
@@ -636,8 +634,7 @@ def _in_order(op: Operation, args: Sequence[Any], kwargs: dict[str, Any]) -> lis
     if values.get("out") is not None:
         raise TypeError(f"{op.name} with out= would write past the graph: use its result instead")
     return [
-        values[name] if name in op.rules else _constant(values[name], op, name)
-        for name in op.names
+        values[name] if name in op.rules else _constant(values[name], op, name) for name in op.names
     ]
 
 
@@ -747,8 +744,8 @@ def grad(
                 start = g if isinstance(g, Tensor) else _tensor(g, None)
                 found = walk(y._node, start, nodes, retain=retain, tensor=_tensor)
             else:
-                start = g._data if isinstance(g, Tensor) else g
-                found = walk(y._node, start, nodes, retain=retain)
+                array = g._data if isinstance(g, Tensor) else g
+                found = walk(y._node, array, nodes, retain=retain)
     elif not allow_unused:
         raise RuntimeError("grad(y, xs): y does not require a gradient; was it under no_grad()?")
     results = []
@@ -800,7 +797,11 @@ def _as_data(data: Any, dtype: DTypeLike | None) -> Array:
             f"a Tensor holds real numbers or booleans, and {type(data).__name__} gives an array of "
             f"dtype {array.dtype}: convert the data to float32 first"
         )
-    if dtype is None and not isinstance(data, np.ndarray | np.generic) and array.dtype.kind in "fiu":
+    if (
+        dtype is None
+        and not isinstance(data, np.ndarray | np.generic)
+        and array.dtype.kind in "fiu"
+    ):
         array = array.astype(np.float32)
     return array
 

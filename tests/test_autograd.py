@@ -104,9 +104,7 @@ def test_rules_of_inputs_that_need_no_gradient_are_not_run():
     def product(a, b):
         return a * b
 
-    minidl.vjp(
-        product, "a b", a=lambda g, b: g * b, b=lambda g, a: calls.append("b") or g * a
-    )
+    minidl.vjp(product, "a b", a=lambda g, b: g * b, b=lambda g, a: calls.append("b") or g * a)
     a = leaf(2.0)
     product(a, Tensor([3.0])).sum().backward()
     assert a.grad == 3
@@ -466,7 +464,7 @@ def test_a_function_without_a_second_derivative_says_so():
 
     minidl.vjp(sorted_, "x", x=lambda g, x: np.sort(g * x))  # (its rule cannot be differentiated)
     x = leaf(2.0, 1.0)
-    with pytest.raises(TypeError, match="np.sort is not differentiable"):
+    with pytest.raises(TypeError, match=r"np\.sort is not differentiable"):
         grad(sorted_(x).sum(), x, create_graph=True)
 
 
@@ -515,7 +513,7 @@ def test_results_are_the_same_in_another_process_with_another_hash_seed():
         "o = minidl.optim.Adam(m.parameters());"
         "x = np.linspace(-1, 1, 15, dtype=np.float32).reshape(5, 3)\n"
         "for _ in range(5):\n"
-        "    o.zero_grad(); nn.CrossEntropyLoss()(m(x), np.array([0,1,0,1,1])).backward(); o.step()\n"
+        "    o.zero_grad(); nn.CrossEntropyLoss()(m(x), np.arange(5) % 2).backward(); o.step()\n"
         "print(b''.join(v.tobytes() for v in m.state_dict().values()).hex())"
     )
     outputs = {

@@ -1,4 +1,4 @@
-"""Every operation of the table: value, gradient, second gradient, dtype, strides, from one table."""
+"""Every operation: value, gradient, second gradient, dtype, strides, from one table of samples."""
 
 import operator
 
@@ -146,7 +146,7 @@ def test_functions_without_a_useful_derivative_return_plain_arrays(f):
 def test_other_functions_of_numpy_raise_with_their_name_and_a_remedy(call, name):
     with pytest.raises(TypeError, match=name.replace(".", r"\.")) as error:
         call(Tensor([[1.0, 2.0], [3.0, 5.0]], requires_grad=True))
-    assert any(word in str(error.value) for word in ("derivatives.py", "use np.sum", "there are"))
+    assert any(word in str(error.value) for word in ("derivatives.py", "use np.sum", "also inf"))
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,10 @@ def test_other_functions_of_numpy_raise_with_their_name_and_a_remedy(call, name)
         (lambda t: np.add(t, 1, out=np.zeros(2)), "out="),
         (lambda t: np.sum(t, out=np.zeros(())), "out= would write past the graph"),
         (lambda t: np.where(t, t, t), "not differentiable in its argument 'condition'"),
-        (lambda t: np.matmul(t, np.ones((3, 2))), r"np.matmul \(a: \(2,\), b: \(3, 2\)\).*last axis"),
+        (
+            lambda t: np.matmul(t, np.ones((3, 2))),
+            r"np.matmul \(a: \(2,\), b: \(3, 2\)\).*last axis",
+        ),
         (lambda t: t + np.ones(3), r"np.add \(a: \(2,\), b: \(3,\)\).*equal or 1"),
         (lambda t: t + "x", "takes numbers"),
         (lambda t: t + None, "np.add"),

@@ -69,7 +69,7 @@ def test_operators_with_arrays_on_both_sides_give_tensors():
 
 def test_comparisons_give_plain_arrays():
     t = Tensor([1.0, 2.0])
-    for result in (t == 1, t != 2, t < 2, t <= 1, 2 > t, t >= t - 1):
+    for result in (t == 1, t != 2, t < 2, t <= 1, t > 2, t >= t - 1):
         assert type(result) is np.ndarray
         assert result.dtype == bool
 
@@ -95,7 +95,12 @@ def test_changing_elements_is_refused():
 
 def test_it_never_becomes_an_object_array():
     t = Tensor([1.0, 2.0])
-    for convert in (np.asarray, np.array, lambda t: np.array([t, t]), lambda t: np.asarray([t, 1.0])):
+    for convert in (
+        np.asarray,
+        np.array,
+        lambda t: np.array([t, t]),
+        lambda t: np.asarray([t, 1.0]),
+    ):
         with pytest.raises(TypeError, match="does not turn into an ndarray"):
             convert(t)
 
@@ -172,7 +177,8 @@ METHODS = [
     ("std", (1,), {}), ("max", (0,), {}), ("min", (), {}), ("prod", (1,), {}), ("cumsum", (1,), {}),
     ("reshape", (3, 2), {}), ("reshape", ((6,),), {}), ("ravel", (), {}), ("flatten", (), {}),
     ("transpose", (), {}), ("transpose", (1, 0), {}), ("transpose", ((1, 0),), {}),
-    ("swapaxes", (0, 1), {}), ("squeeze", (), {}), ("repeat", (2, 1), {}), ("take", ([0, 1], 1), {}),
+    ("swapaxes", (0, 1), {}), ("squeeze", (), {}), ("repeat", (2, 1), {}),
+    ("take", ([0, 1], 1), {}),
     ("clip", (0, 1), {}), ("dot", (np.ones(3),), {}), ("diagonal", (), {}), ("trace", (), {}),
     ("copy", (), {}), ("astype", (np.float32,), {}), ("astype", (np.int64,), {}),
     ("argmax", (1,), {}), ("argmin", (), {}), ("all", (), {}), ("any", (0,), {}),
@@ -233,7 +239,12 @@ def test_gradients_flow_through_copy_and_astype_but_not_through_detach():
 
 def test_big_endian_fortran_and_zero_stride_inputs_work():
     base = np.arange(6.0).reshape(2, 3)
-    for a in (base.astype(">f8"), np.asfortranarray(base), np.broadcast_to(base[0], (2, 3)), base[::-1]):
+    for a in (
+        base.astype(">f8"),
+        np.asfortranarray(base),
+        np.broadcast_to(base[0], (2, 3)),
+        base[::-1],
+    ):
         t = Tensor(a, requires_grad=True)
         (t * t).sum().backward()
         np.testing.assert_allclose(t.grad, 2 * a)

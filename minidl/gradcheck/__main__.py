@@ -1,9 +1,9 @@
 """``python -m minidl.gradcheck``: check the whole library, or functions of your own.
 
 Without arguments every operation, function, layer and loss is checked at its samples, to second
-order. A name like ``mypackage.mymodule:my_function`` checks that function instead. It is called with
-the inputs in ``my_function.samples``, a list of tuples of arrays, or with normal random arrays of
-the shapes given by ``--shapes``.
+order. A name like ``mypackage.mymodule:my_function`` checks that function instead. It is called
+with the inputs in ``my_function.samples``, a list of tuples of arrays, or with normal random arrays
+of the shapes given by ``--shapes``.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -186,9 +187,7 @@ def _check(
     labels = [names[i] for i in problem.live]
     gradients = problem.analytic(problem.arrays)
     report.faults += [f"{labels[0]}: {fault}" for fault in problem.habits(gradients, labels)]
-    found = [
-        _judged(problem, k, name, gradients[k], tolerance) for k, name in enumerate(labels)
-    ]
+    found = [_judged(problem, k, name, gradients[k], tolerance) for k, name in enumerate(labels)]
     for i in found:
         share = len(i.unjudged) / max(i.size, 1)
         if share > max_unjudged:
@@ -248,8 +247,8 @@ class _Problem:
         parts = list(y) if isinstance(y, tuple | list) else [y]
         if not all(isinstance(part, Tensor) for part in parts):
             raise TypeError(
-                f"gradcheck: {name_of(self.f)} returned a {type(y).__name__}, not a Tensor: compute "
-                f"the result from the Tensors that go in, with functions that are differentiable"
+                f"gradcheck: {name_of(self.f)} returned a {type(y).__name__}, not a "
+                f"Tensor: compute the result from the Tensors that go in, with functions that are differentiable"
             )
         return parts
 
@@ -275,18 +274,20 @@ class _Problem:
     ) -> list[Any]:
         w = self.weights if weights is None else weights
         ends = np.cumsum([0, *(part.size for part in y)])
-        total = None
+        total: list[Any] | None = None
         for part, begin, end in zip(y, ends[:-1], ends[1:], strict=True):
             if not part.requires_grad:
                 continue
             weight = w[begin:end].reshape(part.shape).astype(part.dtype)
             found = grad(part, live, weight, create_graph=create_graph, allow_unused=True,
                          retain_graph=True)  # fmt: skip
-            total = found if total is None else [a + b for a, b in zip(total, found, strict=True)]
+            total = (
+                list(found) if total is None else [a + b for a, b in zip(total, found, strict=True)]
+            )
         if total is None:
             zeros = [np.zeros(t.shape, t.dtype) for t in live]
             return [Tensor(z) for z in zeros] if create_graph else zeros
-        return list(total)
+        return total
 
     def gradient_function(self) -> Callable[..., Any]:
         """The gradients of the live inputs as a function of them, itself differentiable."""
@@ -309,19 +310,26 @@ class _Problem:
                 yield f"its gradient has shape {g.shape}, and the input {x.shape}"
         for given, g in zip(self.given, self.analytic(self.given), strict=True):
             if g.dtype != given.dtype or g.shape != given.shape:
-                yield f"the gradient of a {given.dtype} input of shape {given.shape} is {g.dtype} {g.shape}"
+                yield (
+                    f"the gradient of a {given.dtype} input of shape {given.shape} is {g.dtype} "
+                    f"of shape {g.shape}"
+                )
         zero = self.analytic(self.arrays, np.zeros_like(self.weights))
         if any(np.any(g != 0) for g in zero):
             yield "a zero gradient of the output does not give a zero gradient of the input"
         before = [x.copy() for x in self.arrays]
         weights = self.weights.copy()
         again = self.analytic(self.arrays)
-        if not all(np.array_equal(a, b, equal_nan=True) for a, b in zip(again, gradients, strict=True)):
+        if not all(
+            np.array_equal(a, b, equal_nan=True) for a, b in zip(again, gradients, strict=True)
+        ):
             yield "two runs with the same inputs give different gradients"
         if not all(np.array_equal(a, b) for a, b in zip(before, self.arrays, strict=True)):
             yield "the inputs are changed by the call"
-        if not np.array_equal(weights, self.weights):
-            yield "the gradient of the output is changed by the backward pass"
+        if not np.array_equal(weights, self.weights) or not self.leaves_g_alone():
+            yield "the gradient of the output is changed by the backward pass: a rule writes into g"
+        if not all(np.all(np.isfinite(g)) for g in gradients):
+            return
         y = self.flat(self.arrays)
         for strided, what in ((_reversed, "negative strides"), (_interleaved, "gaps between")):
             arrays = [strided(x) for x in self.arrays]
@@ -330,6 +338,16 @@ class _Problem:
                 if not np.allclose(a, b, rtol=1e-10, atol=1e-12 * np.max(np.abs(b), initial=0)):
                     yield f"an input whose elements lie in memory with {what} gives another result"
                     break
+
+    def leaves_g_alone(self) -> bool:
+        """Whether another Tensor that shares the gradient of the output still gets it whole."""
+        others = [Tensor(np.zeros(shape), requires_grad=True) for shape in self.shapes]
+        older = [+t for t in others]  # older than what f records, so that its turn comes later
+        args, live = self.tensors(self.arrays, True)
+        both = [y + t for y, t in zip(self.call(args), older, strict=True)]
+        found = self.pulled_back(both, [*live, *others], None, False)[len(live) :]
+        flat = np.concatenate([np.zeros(0), *(np.ravel(g) for g in found)])
+        return np.array_equal(flat, self.weights)
 
 
 def _reversed(x: Array) -> Array:
@@ -450,8 +468,8 @@ def _judged(problem: _Problem, k: int, name: str, g: Array, tolerance: float) ->
         report.analytic, report.numeric = float(g[worst]), float(numeric[worst])
     if report.error > tolerance:
         report.faults.append(
-            f"{name}: the gradient at {report.index} is {report.analytic:.9g}, and differences give "
-            f"{report.numeric:.9g} (relative error {report.error:.1e})"
+            f"{name}: the gradient at {report.index} is {report.analytic:.9g}, and differences "
+            f"give {report.numeric:.9g} (relative error {report.error:.1e})"
             + _cause(problem, k, g, numeric)
         )
     return report
@@ -493,7 +511,7 @@ def _slope(
             continue
         h = step * scale / 4
         noise = 40 * EPS * (float(np.abs(base).sum()) + scale * max(map(abs, sides))) / h
-        first = [(4 * b - a) / 3 for a, b in zip(central, central[1:], strict=False)]
+        first = [(4 * b - a) / 3 for a, b in itertools.pairwise(central)]
         slope = (16 * first[1] - first[0]) / 15
         bar = 2 * abs(slope - first[1]) + noise
         size = max(abs(slope), floor, abs(sides[0]), abs(sides[1]))

@@ -73,7 +73,8 @@ def missing() -> list[str]:
     ours = [
         f
         for f in (*TABLE, *COMPOSED)
-        if (getattr(f, "__module__", "") or "numpy").split(".")[0] in ("numpy", "minidl", "_operator")
+        if (getattr(f, "__module__", "") or "numpy").split(".")[0]
+        in ("numpy", "minidl", "_operator")
         and "<locals>" not in getattr(f, "__qualname__", "")
     ]
     return sorted({name_of(f) for f in ours if f not in SAMPLES})
@@ -81,10 +82,11 @@ def missing() -> list[str]:
 
 # --- Elementwise ----------------------------------------------------------------------------------
 
-for ufunc in (np.add, np.subtract, np.multiply, np.logaddexp, np.maximum, np.minimum):
-    sample(ufunc, (2, 3), (2, 3))
-    sample(ufunc, (2, 1), (3, 1, 2), note="broadcast")
-    sample(ufunc, (2, 3), (), note="with a scalar")
+f: Any
+for f in (np.add, np.subtract, np.multiply, np.logaddexp, np.maximum, np.minimum):
+    sample(f, (2, 3), (2, 3))
+    sample(f, (2, 1), (3, 1, 2), note="broadcast")
+    sample(f, (2, 3), (), note="with a scalar")
 sample(np.divide, (2, 3), (2, 3), low=0.5)
 sample(np.divide, (2, 1), (3, 1, 2), note="broadcast", low=0.5)
 sample(np.power, (2, 3), (3,), low=0.5)
@@ -92,13 +94,13 @@ sample(np.power, (4,), call=lambda x: x**3, note="cube")
 sample(np.power, (4,), call=lambda x: 2.0**x, note="of two")
 sample(np.power, np.array([0.0, 0.0, 1.0, -2.0]), call=lambda x: x**4, note="at zero")
 sample(np.power, np.array([0.0, -1.0, 2.0]), call=lambda x: x**0, note="to the zero")
-for ufunc in (
+for f in (
     np.negative, np.positive, np.square, np.exp, np.exp2, np.expm1, np.sin, np.cos, np.tan,
     np.arctan, np.sinh, np.cosh, np.tanh, np.abs,
 ):  # fmt: skip
-    sample(ufunc, (2, 3))
-for ufunc in (np.sqrt, np.log, np.log2, np.log10, np.log1p, np.reciprocal):
-    sample(ufunc, (2, 3), low=0.5)
+    sample(f, (2, 3))
+for f in (np.sqrt, np.log, np.log2, np.log10, np.log1p, np.reciprocal):
+    sample(f, (2, 3), low=0.5)
 sample(np.arcsin, (4,), low=-0.7, high=0.7)
 sample(np.arccos, (4,), low=-0.7, high=0.7)
 sample(np.abs, np.array([-1.0, 0.0, 2.0]), note="at zero", kinks=True)
@@ -128,11 +130,13 @@ sample(np.tensordot, (2, 3), (2, 3))
 sample(np.tensordot, (2, 3), (3, 2), call=lambda a, b: np.tensordot(a, b, 1), note="one axis")
 sample(np.tensordot, (2, 3, 2), (3, 2), note="pairs of axes",
        call=lambda a, b: np.tensordot(a, b, ([0, 1], [1, 0])))  # fmt: skip
+subscripts: Any
 for subscripts, *shapes in [
     ("ij,jk", (2, 3), (3, 2)), ("ij,jk->ki", (2, 3), (3, 2)), ("ij->ji", (2, 3)), ("ij->", (2, 3)),
     ("ii", (3, 3)), ("ii->i", (3, 3)), ("iij,j->i", (2, 2, 3), (3,)), ("i,j", (2,), (3,)),
-    ("ij,ij->", (2, 3), (2, 3)), ("bij,bjk->bik", (2, 2, 3), (2, 3, 2)), ("ij,kj->i", (2, 3), (2, 3)),
-    ("...ij,jk->...ik", (2, 2, 3), (3, 2)), ("...i,...i", (2, 1, 3), (2, 3)),
+    ("ij,ij->", (2, 3), (2, 3)), ("bij,bjk->bik", (2, 2, 3), (2, 3, 2)),
+    ("ij,kj->i", (2, 3), (2, 3)), ("...ij,jk->...ik", (2, 2, 3), (3, 2)),
+    ("...i,...i", (2, 1, 3), (2, 3)),
     ("ij,jk,kl->il", (2, 2), (2, 2), (2, 2)), ("i,i,i->i", (3,), (3,), (3,)),
 ]:  # fmt: skip
     sample(np.einsum, *shapes, note=subscripts,
@@ -237,7 +241,8 @@ sample(F.batch_norm, (3, 2, 2, 2), (2,), (2,), note="images",
 sample(F.batch_norm, (5, 3), note="without weights",
        call=lambda x: F.batch_norm(x, None, None, training=True))  # fmt: skip
 sample(F.batch_norm, (5, 3), (3,), (3,), note="prediction",
-       call=lambda x, w, b: F.batch_norm(x, np.array([0.5, 0, 1]), np.array([0.5, 1, 2]), w, b))  # fmt: skip
+       call=lambda x, w, b: F.batch_norm(
+           x, np.array([0.5, 0, 1]), np.array([0.5, 1, 2]), w, b))  # fmt: skip
 sample(F.dropout, (3, 4), call=lambda x: F.dropout(x, 0.4, rng=1))
 
 # --- Losses ---------------------------------------------------------------------------------------
@@ -245,15 +250,16 @@ sample(F.dropout, (3, 4), call=lambda x: F.dropout(x, 0.4, rng=1))
 _classes = np.array([0, 3, 2])
 _weights = np.array([1.0, 2.0, 0.5, 3.0])
 for reduction_ in ("mean", "sum", "none"):
-    for note, options in {
+    for note_, options in {
         "": {},
         "weighted": {"weight": _weights},
         "ignoring": {"ignore_index": 3},
         "smoothed": {"label_smoothing": 0.1},
         "all options": {"weight": _weights, "ignore_index": 3, "label_smoothing": 0.2},
     }.items():
-        sample(F.cross_entropy, (3, 4), note=f"{reduction_} {note}".strip(),
-               call=lambda x, o=options, r=reduction_: F.cross_entropy(x, _classes, reduction=r, **o))  # fmt: skip
+        sample(F.cross_entropy, (3, 4), note=f"{reduction_} {note_}".strip(),
+               call=lambda x, o=options, r=reduction_: F.cross_entropy(
+                   x, _classes, reduction=r, **o))  # fmt: skip
     sample(F.binary_cross_entropy_with_logits, (4,), note=reduction_,
            call=lambda x, r=reduction_: F.binary_cross_entropy_with_logits(
                x, np.array([0, 1, 0.3, 1]), reduction=r))  # fmt: skip
@@ -261,7 +267,8 @@ for reduction_ in ("mean", "sum", "none"):
         sample(loss, (2, 3), (2, 3), note=reduction_,
                call=lambda x, t, f=loss, r=reduction_: f(x, t, r))  # fmt: skip
 sample(F.binary_cross_entropy_with_logits, (4,), note="positive weight",
-       call=lambda x: F.binary_cross_entropy_with_logits(x, np.array([0, 1, 0.3, 1]), 2.5))  # fmt: skip
+       call=lambda x: F.binary_cross_entropy_with_logits(
+           x, np.array([0, 1, 0.3, 1]), 2.5))  # fmt: skip
 sample(F._bce, (4,), np.array([0.0, 1.0, 0.3, 0.6]))
 sample(F._nll, (3, 4), call=lambda x: F.cross_entropy(x, _classes))
 sample(F.cross_entropy, (2, 3, 2), note="images",
@@ -287,7 +294,9 @@ def _modules() -> None:
     )  # fmt: skip
     MODULES.append(("Sequential(...)", network, [rng.normal(size=(4, 2, 2))]))
     MODULES.append(("CrossEntropyLoss()", nn.CrossEntropyLoss(), [x, np.array([0, 2, 1, 1])]))
-    MODULES.append(("BCEWithLogitsLoss()", nn.BCEWithLogitsLoss(), [x[:, 0], np.array([0, 1, 1, 0])]))
+    MODULES.append(
+        ("BCEWithLogitsLoss()", nn.BCEWithLogitsLoss(), [x[:, 0], np.array([0, 1, 1, 0])])
+    )
     for loss in (nn.MSELoss(), nn.L1Loss(), nn.HuberLoss()):
         MODULES.append((repr(loss), loss, [x, rng.normal(size=(4, 3))]))
 

@@ -1,0 +1,351 @@
+"""The gradient check: it catches planted faults, raises no false alarm, and explains itself."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import minidl
+from minidl import GradcheckError, functional, gradcheck, nn
+from minidl.autograd import TABLE
+from minidl.functional import _batch_norm_definition
+from minidl.gradcheck.__main__ import main
+
+
+def planted(rule, forward=lambda x: x**3):
+    """A function with a rule of our choice."""
+    function = minidl.differentiable(lambda x: forward(x))
+    function.__name__ = "planted"
+    minidl.vjp(function, "x", x=rule)
+    return function
+
+
+def random(seed, *shape):
+    return np.random.default_rng(seed).normal(size=shape)
+
+
+# --- It catches wrong gradients -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("rule", "cause"),
+    [
+        (lambda g, x: g * 3.03 * x**2, "1.01 times"),
+        (lambda g, x: g * 37035 * x**2, "12345 times"),
+        (lambda g, x: -g * 3 * x**2, "wrong sign"),
+        (lambda g, x: (g * 3 * x**2).T, "transposed"),
+        (lambda g, x: g * 0 * x, "zero everywhere"),
+        (lambda g, x: 3 * x**2, "ignores g"),
+        (lambda g, x: g * 3 * x**2 / 16, "16 times too small"),
+        (lambda g, x: g * 3 * x**2 * 4, "4 times too large; a factor 1/4"),
+        (lambda g, x: g * 3 * x**2 + 0.01, "off by the same"),
+        (lambda g, x: np.roll(g * 3 * x**2, 1, 0), "sum over axis 0"),
+        (lambda g, x: np.where(np.arange(4) == 0, 0, g * 3 * x**2), "75% of its"),
+        (lambda g, x: g * np.nan, "nan"),
+        (lambda g, x: np.sqrt(x**4) * 3 * g + 1e-9, "zero gradient of the output"),
+    ],
+)  # fmt: skip
+def test_a_wrong_rule_fails_and_the_message_tells_the_cause(rule, cause):
+    with pytest.raises(GradcheckError, match=cause):
+        gradcheck(planted(rule), random(0, 4, 4))
+
+
+def test_the_message_names_function_input_element_and_both_gradients():
+    with pytest.raises(GradcheckError) as error:
+        gradcheck(
+            planted(lambda g, x: 2 * g * 3 * x**2), np.array([[2.0, -1.0]]), names=["weights"]
+        )
+    message = str(error.value)
+    for part in (
+        "planted",
+        "weights",
+        "at (0, 1) is",
+        "differences give",
+        "relative error 5.0e-01",
+    ):
+        assert part in message
+    report = error.value.report
+    assert abs(report.inputs[0].analytic) == pytest.approx(2 * abs(report.inputs[0].numeric))
+    assert not report.ok
+
+
+def test_a_softmax_backward_of_all_zeros_fails():
+    """The sum of a softmax is constant: a check that sums the output finds zeros right."""
+    softmax = planted(lambda g, y: g * 0 * y, functional.softmax)
+    with pytest.raises(GradcheckError, match="zero everywhere"):
+        gradcheck(softmax, random(0, 2, 3))
+
+
+def test_a_fault_in_one_element_of_many_fails():
+    def rule(g, x):
+        d = 3 * g * x**2
+        d[7, 3] *= 1.0001
+        return d
+
+    with pytest.raises(GradcheckError, match=r"\(7, 3\)"):
+        gradcheck(planted(rule), random(0, 9, 5))
+
+
+def test_a_weight_gradient_one_percent_off_is_caught():
+    @minidl.differentiable
+    def linear(x, w):
+        return x @ w.T
+
+    minidl.vjp(linear, "x w", x=lambda g, w: g @ w, w=lambda g, x: 1.01 * g.T @ x)
+    caught = 0
+    for seed in range(20):
+        report = gradcheck(
+            linear, random(seed, 4, 3), random(seed + 100, 2, 3), rng=seed, raise_on_failure=False
+        )
+        caught += not report.ok
+    assert caught == 20
+
+
+def test_a_wrong_epsilon_inside_batch_norms_backward_is_caught():
+    rule = TABLE[functional.batch_norm].rules["x"]
+
+    @minidl.differentiable
+    def batch_norm(x):
+        return _batch_norm_definition(x, None, None, None, 1e-5)
+
+    def with_another_epsilon(g, x):
+        centered = x - x.mean(axis=0)
+        scale = 1 / np.sqrt(x.var(axis=0) + 1e-8)  # the forward pass has 1e-5
+        sums = (g.sum(axis=0), (g * centered).sum(axis=0))
+        return rule(g, centered, None, scale, sums)
+
+    def right(g, x):
+        centered = x - x.mean(axis=0)
+        scale = 1 / np.sqrt(x.var(axis=0) + 1e-5)
+        return rule(g, centered, None, scale, (g.sum(axis=0), (g * centered).sum(axis=0)))
+
+    caught = 0
+    for seed in range(20):
+        minidl.vjp(batch_norm, "x", x=with_another_epsilon)
+        caught += not gradcheck(batch_norm, random(seed, 8, 3), rng=seed, raise_on_failure=False).ok
+        minidl.vjp(batch_norm, "x", x=right)
+        assert gradcheck(batch_norm, random(seed, 8, 3), rng=seed).ok
+    assert caught >= 19
+
+
+def test_statistics_treated_as_constants_are_caught():
+    bad = planted(
+        lambda g, x: g / np.sqrt(x.var(axis=0) + 1e-5),
+        lambda x: (x - x.mean(axis=0)) / np.sqrt(x.var(axis=0) + 1e-5),
+    )
+    with pytest.raises(GradcheckError):
+        gradcheck(bad, random(0, 5, 2))
+
+
+def test_a_wrong_second_derivative_is_caught():
+    @minidl.differentiable
+    def f(x):
+        return x**3
+
+    # The right gradient, but as a constant: its own derivative is lost.
+    minidl.vjp(f, "x", x=lambda g, x: g * minidl.tensor.plain(3 * x**2))
+    assert gradcheck(f, random(0, 3)).ok
+    with pytest.raises(GradcheckError, match="order 2"):
+        gradcheck(f, random(0, 3), order=2)
+
+
+# --- It raises no false alarm ---------------------------------------------------------------------
+
+
+def test_correct_functions_pass_with_200_seeds():
+    model = nn.Sequential(nn.Linear(2, 3, rng=0), nn.BatchNorm(3), nn.Tanh())
+    for seed in range(200):
+        scale = 10.0 ** (seed % 7 - 3)
+        x = random(seed, 3, 2)
+        assert gradcheck(functional.softmax, x * scale, rng=seed).ok
+        assert gradcheck(lambda x, s=scale: np.exp(np.sin(x * s)), x, rng=seed).ok
+        assert gradcheck(functional.relu, x, rng=seed).ok
+        if seed % 10 == 0:
+            assert gradcheck(model, x, rng=seed).ok
+
+
+def test_functions_with_steep_flat_and_zero_gradients_pass():
+    for f, x in [
+        (lambda x: np.exp(40 * x), 1.0),
+        (lambda x: 1e-12 * x, 1.0),
+        (lambda x: x * 0, 1.0),
+        (lambda x: np.sin(300 * x), 0.3),
+        (lambda x: x + 1e9, 1.0),
+        (lambda x: 1 / x, 1e-3),
+        (np.sqrt, 1e-4),
+        (np.log, 1e6),
+    ]:
+        assert gradcheck(f, np.array([x])).error < 1e-6
+
+
+# --- Kinks ----------------------------------------------------------------------------------------
+
+
+def test_a_kink_is_reported_and_neither_failed_nor_passed_in_silence():
+    report = gradcheck(functional.relu, np.array([-1.0, 0.0, 2.0]))
+    assert report.inputs[0].unjudged == [(1,)]
+    assert "1 at a kink, not judged" in str(report)
+
+
+def test_near_a_kink_a_smaller_step_decides():
+    assert gradcheck(functional.relu, np.array([1e-4, -2e-4, 3e-5])).unjudged == 0
+
+
+def test_at_a_kink_the_gradient_must_lie_between_the_two_slopes():
+    bad = planted(lambda g, x: np.where(x == 0, 1.5 * g, g * (x > 0)), functional.relu)
+    with pytest.raises(GradcheckError, match="not between the slopes"):
+        gradcheck(bad, np.array([-1.0, 0.0, 2.0]))
+
+
+def test_too_many_kinks_are_an_error_of_their_own():
+    with pytest.raises(GradcheckError, match="3 of 4 elements lie at a kink"):
+        gradcheck(functional.relu, np.array([0.0, 0.0, 0.0, 1.0]))
+    assert gradcheck(functional.relu, np.zeros(4), max_unjudged=1.0).unjudged == 4
+
+
+# --- What else it checks --------------------------------------------------------------------------
+
+
+def test_a_function_that_changes_its_input_fails():
+    def f(x):
+        y = x * 2
+        x.data[0] += 1
+        return y
+
+    with pytest.raises(GradcheckError, match=r"inputs are changed|give different"):
+        gradcheck(f, np.ones(2))
+
+
+def test_a_function_that_is_not_the_same_twice_fails():
+    draws = np.random.default_rng(0)
+    with pytest.raises(GradcheckError, match="two runs"):
+        gradcheck(lambda x: x * draws.random(), np.ones(3))
+
+
+def test_a_rule_that_writes_into_the_incoming_gradient_fails():
+    def rule(g):
+        g *= 2
+        return g
+
+    with pytest.raises(GradcheckError, match="a rule writes into g"):
+        gradcheck(planted(rule, lambda x: x * 2), random(0, 3))
+
+
+def test_a_function_that_depends_on_memory_layout_fails():
+    bad = planted(lambda g, x: g, lambda x: np.array(x.ravel(order="K").reshape(x.shape)))
+    with pytest.raises(GradcheckError, match="elements lie in memory"):
+        gradcheck(bad, random(0, 2, 3))
+
+
+def test_a_gradient_of_another_dtype_is_impossible_and_shape_is_checked_in_the_dtype_given():
+    report = gradcheck(np.tanh, random(0, 3).astype(np.float32))
+    assert report.ok
+
+
+def test_modules_are_checked_in_both_modes_with_all_parameters_and_left_as_they_were():
+    model = nn.Sequential(nn.Linear(3, 2, rng=0), nn.BatchNorm(2), nn.Dropout(0.5, rng=1))
+    before = {k: v.copy() for k, v in model.state_dict().items()}
+    state = model[2].rng.bit_generator.state
+    report = gradcheck(model, random(0, 5, 3).astype(np.float32))
+    names = [i.name for i in report.inputs]
+    assert names == [
+        f"{mode}: {name}"
+        for mode in ("train", "eval")
+        for name in ("input 0", "0.weight", "0.bias", "1.weight", "1.bias")
+    ]
+    for key, value in model.state_dict().items():
+        np.testing.assert_array_equal(value, before[key])
+    assert model[0].weight.dtype == np.float32
+    assert model.training
+    assert model[2].rng.bit_generator.state == state
+
+
+def test_a_module_that_is_wrong_only_in_prediction_mode_fails():
+    bad = planted(lambda g: 2 * g, lambda x: x)
+
+    class Layer(nn.Module):
+        def forward(self, x):
+            return x * 1 if self.training else bad(x)
+
+    with pytest.raises(GradcheckError, match="eval: input 0"):
+        gradcheck(Layer(), random(0, 3))
+
+
+def test_integer_inputs_are_passed_on():
+    labels = np.array([0, 2])
+    assert len(gradcheck(nn.CrossEntropyLoss(), random(0, 2, 3), labels).inputs) == 2
+    assert len(gradcheck(functional.cross_entropy, random(0, 2, 3), labels).inputs) == 1
+
+
+def test_several_outputs_are_weighted_together():
+    assert gradcheck(lambda x: (x * 2, np.exp(x)), random(0, 3), order=2).ok
+    bad = planted(lambda g: 3 * g, lambda x: 2 * x)
+    with pytest.raises(GradcheckError):
+        gradcheck(lambda x: (x * 2, bad(x)), random(0, 3))
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: gradcheck(np.exp, np.array([1, 2])), TypeError, "nothing to differentiate"),
+        (lambda: gradcheck(lambda x: x.data, np.ones(2)), TypeError, "returned a ndarray"),
+        (lambda: gradcheck(np.exp, np.ones(2), order=3), ValueError, "order is 1 or 2"),
+    ],
+)
+def test_wrong_calls_are_refused(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
+
+
+def test_a_tensor_of_size_zero_or_without_axes():
+    assert gradcheck(np.exp, np.zeros((0, 3))).size == 0
+    assert gradcheck(np.exp, np.array(1.0)).size == 1
+
+
+# --- The command ----------------------------------------------------------------------------------
+
+
+def test_the_command_checks_a_function_of_ones_own(tmp_path, capsys, monkeypatch):
+    (tmp_path / "mine_for_gradcheck.py").write_text(
+        "import numpy as np\n"
+        "from minidl import differentiable, vjp\n"
+        "@differentiable\n"
+        "def good(x, w):\n"
+        "    return x * w\n"
+        "vjp(good, 'x w', x=lambda g, w: g * w, w=lambda g, x: g * x)\n"
+        "@differentiable\n"
+        "def bad(x):\n"
+        "    return x**2\n"
+        "vjp(bad, 'x', x=lambda g, x: g * x)\n"
+        "bad.samples = [(np.ones(3),)]\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    assert main(["mine_for_gradcheck:good", "--shapes", "3,4", "4"]) == 0
+    assert "1 operations, 1 calls" in capsys.readouterr().out
+    assert main(["mine_for_gradcheck:bad"]) == 1
+    assert "0.5 times" in capsys.readouterr().out
+    for argv, message in [
+        (["mine_for_gradcheck:good"], "no sample inputs"),
+        (["mine_for_gradcheck"], "no colon"),
+        (["no_such_module_here:f"], "No module named"),
+        (["mine_for_gradcheck:nothing"], "nothing"),
+        (["mine_for_gradcheck:good", "--shapes", "x"], "--shapes takes shapes"),
+        (["--shapes", "3"], "of your own"),
+    ]:
+        assert main(argv) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_the_command_runs_as_a_module_without_a_warning():
+    run = subprocess.run(
+        [sys.executable, "-W", "error", "-m", "minidl.gradcheck", "numpy:exp", "--shapes", "2,3"],
+        capture_output=True,
+        text=True,
+        env={"PYTHONPATH": ":".join(sys.path)},
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    assert "np.exp" not in run.stderr
+    assert "0 failed" in run.stdout
