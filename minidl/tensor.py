@@ -503,7 +503,7 @@ def apply(function: Callable[..., Any], *values: Any, y: Any = None) -> Tensor:
         y: the result, if the caller has computed it already.
     """
     op = TABLE[function]
-    pool = [*values]
+    pool = list(values)
     mask = 0
     parents = []
     for i in op.inputs:
@@ -586,7 +586,10 @@ def differentiable(function: F) -> F:
 
     @functools.wraps(function)
     def on_tensors(*args: Any, **kwargs: Any) -> Any:
-        if any(isinstance(x, Tensor) for x in (*args, *kwargs.values())):
+        for x in args:
+            if isinstance(x, Tensor):
+                return _dispatch(on_tensors, args, kwargs)
+        if any(isinstance(x, Tensor) for x in kwargs.values()):
             return _dispatch(on_tensors, args, kwargs)
         return function(*args, **kwargs)
 
@@ -598,6 +601,8 @@ def _dispatch(function: Callable[..., Any], args: Sequence[Any], kwargs: dict[st
     """Call a function on Tensors, whatever kind it is of."""
     op = TABLE.get(function)
     if op is not None:
+        if len(args) == len(op.inputs) == len(op.names) and not kwargs:  # nothing to put in order
+            return apply(function, *args)
         return apply(function, *_in_order(op, args, kwargs))
     if function in COMPOSED:
         return COMPOSED[function](*args, **kwargs)

@@ -248,7 +248,8 @@ class _Problem:
         if not all(isinstance(part, Tensor) for part in parts):
             raise TypeError(
                 f"gradcheck: {name_of(self.f)} returned a {type(y).__name__}, not a "
-                f"Tensor: compute the result from the Tensors that go in, with functions that are differentiable"
+                f"Tensor: compute the result from the Tensors that go in, with functions that are "
+                f"differentiable"
             )
         return parts
 

@@ -1,0 +1,90 @@
+"""The docs run: every Python block of README and docs, and every example in a docstring.
+
+A ``python`` block that is followed by a ``text`` block must print what stands there; numbers with a
+decimal point may differ by two percent, since processors differ. The blocks of one file share their
+names, as a reader would type them in one session. A block with ``>>>`` runs as a doctest.
+"""
+
+import contextlib
+import doctest
+import importlib
+import io
+import pkgutil
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import minidl
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+MODULES = ["minidl"] + [
+    m.name
+    for m in pkgutil.walk_packages(minidl.__path__, "minidl.")
+    if not m.name.endswith("__main__")
+]
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+NUMBER = re.compile(r"-?\d+\.\d+(?:e[+-]?\d+)?")
+
+
+def blocks(page):
+    """The code blocks of a page: its Python, and what it must print if that is stated."""
+    found = [(m.group(1), m.group(2), m.start(), m.end()) for m in FENCE.finditer(page.read_text())]
+    text = page.read_text()
+    for i, (kind, code, _, end) in enumerate(found):
+        if kind == "python":
+            line = text[:end].count("\n") + 1
+            follows = found[i + 1] if i + 1 < len(found) else None
+            near = follows and follows[0] == "text" and not text[end : follows[2]].strip()
+            yield line, code, follows[1] if near else None
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[p.name for p in PAGES])
+def test_python_blocks_print_what_they_say(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = {"__name__": "__main__"}
+    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
+    for line, code, expected in blocks(page):
+        if ">>>" in code:
+            test = doctest.DocTestParser().get_doctest(code, names, page.name, page.name, line)
+            out = io.StringIO()
+            runner.run(test, out=out.write, clear_globs=False)
+            assert runner.failures == 0, out.getvalue()
+            names.update(test.globs)
+            continue
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            exec(compile(code, f"{page.name}:{line}", "exec"), names)
+        if expected is not None:
+            assert_alike(printed.getvalue(), expected)
+
+
+def assert_alike(printed, expected):
+    assert NUMBER.sub("#", printed).split() == NUMBER.sub("#", expected).split(), printed
+    for a, b in zip(NUMBER.findall(printed), NUMBER.findall(expected), strict=True):
+        assert np.isclose(float(a), float(b), rtol=0.02, atol=1e-6), printed
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples_in_docstrings(name):
+    module = importlib.import_module(name)
+    result = doctest.testmod(module)
+    assert result.failed == 0
+
+
+def test_every_public_name_has_a_docstring():
+    bare = []
+    for package in (minidl, minidl.nn, minidl.optim, minidl.data, minidl.functional):
+        for name in package.__all__:
+            thing = getattr(package, name)
+            if callable(thing) and not (thing.__doc__ or "").strip():
+                bare.append(f"{package.__name__}.{name}")
+    assert bare == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[p.name for p in PAGES])
+def test_links_between_pages_lead_somewhere(page):
+    for target in re.findall(r"\]\((?!http|#|mailto)([^)#]+)", page.read_text()):
+        assert (page.parent / target).exists(), target
