@@ -1,0 +1,252 @@
+"""The conformance suite for modules: what every layer, loss and model must do."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from minidl.gradcheck import gradcheck
+from minidl.nn.module import Module
+from minidl.tensor import Array, Tensor
+
+
+def check_module(
+    module: Module,
+    *sample: Any,
+    order: int = 1,
+    batched: bool = True,
+    batch_of_one: bool = True,
+    equivariant: bool = True,
+    max_unjudged: float = 0.5,
+) -> list[str]:
+    """Hold a module to what the built-in ones are held to.
+
+    Args:
+        module: the module; it is copied, not changed.
+        sample: what to call it with; the first argument is the input. Several samples along the
+            first axis are best, four at least.
+        order: 2 also checks second derivatives.
+        batched: whether the first axis of the arguments counts samples; False for anything else,
+            and leaves out the checks of batches.
+        batch_of_one: whether a single sample works in prediction mode.
+        equivariant: whether, in prediction mode, reordering the samples reorders the outputs. For
+            a loss that reduces them: leaves the result as it is.
+        max_unjudged: the largest share of an input's elements that may lie at a kink.
+
+    Returns:
+        The names of the checks that passed.
+
+    Raises:
+        AssertionError: if a check fails; the message says which, and what was expected.
+
+    Example:
+        >>> from minidl import nn
+        >>> check_module(nn.Linear(3, 2), np.ones((4, 3)))[:3]
+        ['gradients', 'repr', 'state dict']
+    """
+    suite = _Suite(module, sample)
+    checks: dict[str, Callable[[], None]] = {
+        "gradients": lambda: _gradients(module, sample, order, max_unjudged),
+        "repr": suite.repr,
+        "state dict": suite.state_dict,
+        "state dict is strict": suite.strictness,
+        "dtype": suite.dtype,
+        "modes": suite.modes,
+        "no graph is kept": suite.no_graph_kept,
+        "arguments are left alone": suite.arguments,
+        "deepcopy": suite.deepcopy,
+    }
+    if batched and batch_of_one:
+        checks["batch of one"] = suite.batch_of_one
+    if batched and equivariant:
+        checks["batch order"] = suite.batch_order
+    for name, check in checks.items():
+        try:
+            check()
+        except Exception as error:
+            raise AssertionError(f"{type(module).__name__}, {name}: {error}") from error
+    return list(checks)
+
+
+def _gradients(module: Module, sample: Any, order: int, max_unjudged: float) -> None:
+    gradcheck(module, *sample, order=order, max_unjudged=max_unjudged)
+
+
+class _Suite:
+    """The checks on one module and one sample."""
+
+    def __init__(self, module: Module, sample: tuple[Any, ...]) -> None:
+        self.original = module
+        self.sample = [np.array(x.data if isinstance(x, Tensor) else x) for x in sample]
+
+    def module(self, training: bool = False) -> Module:
+        return copy.deepcopy(self.original).train(training)
+
+    def inputs(self, dtype: Any = None) -> list[Any]:
+        """The arguments as Tensors or plain arrays, floating-point ones in the module's dtype."""
+        if dtype is None:
+            own = [p.dtype for p in self.original.parameters()]
+            dtype = own[0] if own else self.sample[0].dtype
+        return [
+            Tensor(x.astype(dtype), requires_grad=i == 0) if x.dtype.kind == "f" else x
+            for i, x in enumerate(self.sample)
+        ]
+
+    def run(self, module: Module, inputs: list[Any] | None = None) -> list[Tensor]:
+        y = module(*(self.inputs() if inputs is None else inputs))
+        parts = list(y) if isinstance(y, tuple | list) else [y]
+        for part in parts:
+            _expect(isinstance(part, Tensor), f"it returned a {type(part).__name__}, not a Tensor")
+        return parts
+
+    def repr(self) -> None:
+        text = repr(self.original)
+        name = type(self.original).__name__
+        _expect(text.startswith(name), f"its repr is {text!r} and does not begin with {name}")
+        if type(self.original).__repr__ is Module.__repr__:
+            for child, _ in self.original.children():
+                _expect(f"({child})" in text, f"its repr does not show the module {child!r}")
+
+    def state_dict(self) -> None:
+        module = self.module(training=True)
+        self.run(module)  # so that running statistics have moved
+        state = module.state_dict()
+        for name, _ in module.named_parameters():
+            _expect(name in state, f"the state dict lacks the parameter {name!r}")
+        other = self.module()
+        for p in other.parameters():
+            p.data[...] = 7
+        other.load_state_dict(state)
+        module.eval()
+        _equal(self.run(other), self.run(module), "with a loaded state it gives other outputs")
+        for name, value in state.items():
+            before = other.state_dict()[name]
+            value[...] = 3
+            _expect(
+                np.array_equal(other.state_dict()[name], before, equal_nan=True),
+                f"the loaded state shares memory with {name!r}",
+            )
+
+    def strictness(self) -> None:
+        module = self.module()
+        state = module.state_dict()
+        wrong: list[dict[str, Array]] = [state | {"no such name": np.zeros(1)}]
+        for name in state:
+            wrong.append({k: v for k, v in state.items() if k != name})
+            wrong.append(state | {name: np.zeros((*state[name].shape, 2))})
+        for faulty in wrong:
+            try:
+                module.load_state_dict(faulty)
+            except ValueError:
+                continue
+            raise AssertionError("load_state_dict accepted a missing, unknown or misshapen entry")
+        for name, value in module.state_dict().items():
+            _expect(
+                np.array_equal(value, state[name], equal_nan=True),
+                f"a refused state has changed {name!r}",
+            )
+
+    def dtype(self) -> None:
+        for dtype in (np.float32, np.float64):
+            module = self.module(training=True)
+            for p in module.parameters():
+                p.data = p.data.astype(dtype)
+            for _, m in module.modules():
+                for name in m.buffers:
+                    value = getattr(m, name)
+                    if value.dtype.kind == "f":
+                        setattr(m, name, value.astype(dtype))
+            for part in self.run(module, self.inputs(dtype)):
+                _expect(
+                    part.dtype == dtype,
+                    f"in {np.dtype(dtype)} it returns {part.dtype}: use Python numbers, or arrays "
+                    f"in the dtype of the input",
+                )
+
+    def modes(self) -> None:
+        module = self.module(training=False)
+        before = {k: v.copy() for k, v in module.state_dict().items()}
+        first = self.run(module)
+        _equal(self.run(module), first, "in prediction mode two calls give different outputs")
+        for name, value in module.state_dict().items():
+            _expect(
+                np.array_equal(value, before[name], equal_nan=True),
+                f"a call in prediction mode changes {name!r}",
+            )
+
+    def no_graph_kept(self) -> None:
+        module = self.module(training=True)
+        enabled = gc.isenabled()
+        gc.collect()
+        gc.disable()
+        try:
+            outputs = self.run(module)
+            watched = [weakref.ref(part) for part in outputs if part.requires_grad]
+            total = sum(part.sum() for part in outputs)
+            if isinstance(total, Tensor) and total.requires_grad:
+                total.backward()
+            del outputs, total
+            _expect(
+                all(ref() is None for ref in watched),
+                "its output lives on after the step: the module keeps it in an attribute, or in a "
+                "cycle",
+            )
+        finally:
+            if enabled:
+                gc.enable()
+
+    def arguments(self) -> None:
+        inputs = self.inputs()
+        before = [np.array(x.data if isinstance(x, Tensor) else x) for x in inputs]
+        for training in (True, False):
+            self.run(self.module(training), inputs)
+        for i, (x, old) in enumerate(zip(inputs, before, strict=True)):
+            now = x.data if isinstance(x, Tensor) else x
+            _expect(np.array_equal(now, old, equal_nan=True), f"it changes its argument {i}")
+
+    def deepcopy(self) -> None:
+        module = self.module()
+        other = copy.deepcopy(module)
+        _equal(self.run(other), self.run(module), "a deep copy gives other outputs")
+        for (name, p), (_, q) in zip(
+            module.named_parameters(), other.named_parameters(), strict=True
+        ):
+            _expect(not np.shares_memory(p.data, q.data), f"a deep copy shares {name!r}")
+
+    def batch_of_one(self) -> None:
+        module = self.module()
+        whole = self.run(module)
+        one = [x[:1] for x in self.inputs()]
+        for part, single in zip(whole, self.run(module, one), strict=True):
+            if part.ndim and part.shape[0] == len(self.sample[0]):
+                _close(single.data, part.data[:1], "a sample alone gives another output")
+
+    def batch_order(self) -> None:
+        module = self.module()
+        n = len(self.sample[0])
+        order = np.random.default_rng(0).permutation(n)
+        turned = self.run(module, [x[order] for x in self.inputs()])
+        for part, other in zip(self.run(module), turned, strict=True):
+            expected = part.data[order] if part.ndim and part.shape[0] == n else part.data
+            _close(other.data, expected, "samples in another order give other outputs")
+
+
+def _expect(condition: bool, otherwise: str) -> None:
+    if not condition:
+        raise AssertionError(otherwise)
+
+
+def _equal(parts: list[Tensor], expected: list[Tensor], otherwise: str) -> None:
+    for a, b in zip(parts, expected, strict=True):
+        _expect(np.array_equal(a.data, b.data, equal_nan=True), otherwise)
+
+
+def _close(a: Array, b: Array, otherwise: str) -> None:
+    rtol = 1e-9 if a.dtype == np.float64 else 1e-4
+    scale = float(np.max(np.abs(b), initial=0))
+    _expect(np.allclose(a, b, rtol=rtol, atol=rtol * scale, equal_nan=True), otherwise)
