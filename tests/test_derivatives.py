@@ -8,8 +8,8 @@ import pytest
 import minidl
 from minidl import Tensor, gradcheck
 from minidl.autograd import TABLE
-from minidl.testing import samples
-from minidl.testing.samples import MODULES, SAMPLES
+from minidl.gradcheck import samples
+from minidl.gradcheck.samples import MODULES, SAMPLES
 
 CALLS = [(f, s) for f, entries in SAMPLES.items() for s in entries]
 

@@ -6,7 +6,7 @@ import pytest
 import minidl
 from minidl import nn
 from minidl.testing.modules import check_module
-from minidl.testing.samples import MODULES
+from minidl.gradcheck.samples import MODULES
 
 
 @pytest.mark.parametrize(("name", "module", "inputs"), MODULES, ids=[m[0] for m in MODULES])

@@ -20,6 +20,7 @@ import numpy as np
 from tqdm import tqdm
 
 from minidl.autograd import name_of
+from minidl.gradcheck import samples
 from minidl.gradcheck.check import Report, gradcheck
 
 
@@ -74,8 +75,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _library(shapes: Any) -> Iterator[tuple[str, Any, Sequence[Any]]]:
-    from minidl.testing import samples  # only here: a check of one function needs no samples
-
     if shapes:
         raise ValueError("--shapes is for functions of your own: name one, MODULE:FUNCTION")
     if samples.missing():
