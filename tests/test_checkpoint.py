@@ -257,7 +257,7 @@ def test_python_values_come_back_with_type_and_bits(value: Any, path: pathlib.Pa
         np.str_("cat"),
         np.str_(""),
         np.datetime64("2024-02-29T12:00:00.000000001"),
-        np.datetime64("NaT"),
+        np.datetime64("NaT", "s"),
         np.timedelta64(5, "m"),
     ],
     ids=repr,

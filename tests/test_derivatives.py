@@ -170,7 +170,7 @@ def test_other_functions_of_numpy_raise_with_their_name_and_a_remedy(call, name)
         (lambda t: np.einsum("i,i", t), "is for 2 arrays, not 1"),
         (lambda t: np.einsum(t, [0]), "as a string"),
         (lambda t: np.split(t, 3), "do not divide"),
-        (lambda t: np.clip(t), "a minimum or a maximum"),
+        (lambda t: t.clip(), "a minimum or a maximum"),
         (lambda t: np.pad(t, 1, "mean"), "mode='mean'"),
         (lambda t: np.tensordot(t, np.ones(3), 1), "differ along"),
     ],
