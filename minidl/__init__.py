@@ -12,6 +12,7 @@ from minidl.gradcheck import GradcheckError, gradcheck
 from minidl.hessian import hessian, hessian_vector_product
 from minidl.rng import seed
 from minidl.tensor import Tensor, differentiable, grad
+from minidl.training import evaluate, fit, predict
 
 __version__ = "0.1.0"
 
@@ -21,6 +22,8 @@ __all__ = [
     "Tensor",
     "data",
     "differentiable",
+    "evaluate",
+    "fit",
     "functional",
     "grad",
     "gradcheck",
@@ -30,6 +33,7 @@ __all__ = [
     "nn",
     "no_grad",
     "optim",
+    "predict",
     "save",
     "seed",
     "vjp",

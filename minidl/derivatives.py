@@ -160,7 +160,7 @@ vjp(
 vjp(
     np.mean,
     "a axis=None dtype=None out=None keepdims=False",
-    a=lambda g, shape, axis, keepdims: _spread(g / _count(shape, axis), shape, axis, keepdims),
+    a=lambda g, shape, axis, keepdims: _spread(g * _share_of(shape, axis), shape, axis, keepdims),
 )
 vjp(
     np.var,
@@ -223,6 +223,11 @@ def _spread(g: Any, shape: tuple[int, ...], axis: Any, keepdims: bool) -> Any:
     elif not keepdims:
         g = g.reshape((1,) * len(shape))
     return np.broadcast_to(g, shape)
+
+
+def _share_of(shape: tuple[int, ...], axis: Any) -> float:
+    """1 / _count; a number so large that float16 overflows is not divided by."""
+    return 1 / max(_count(shape, axis), 1)
 
 
 def _count(shape: tuple[int, ...], axis: Any) -> int:

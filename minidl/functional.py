@@ -1,10 +1,11 @@
 """The functions that NumPy lacks, each beside its derivative rule.
 
-Activations, the linear and normalising maps, and the losses. They take Tensors or ndarrays; the
-result is a Tensor if a Tensor goes in. Some rules are derived by hand because the result is simpler,
-faster or numerically safer than what the chain rule gives. These functions keep a *definition* in
-plain differentiable functions beside them: it says what they mean, the tests hold the fast form
-against it, and gradients of gradients go through it.
+Activations, the linear and normalising maps, and the losses. They take Tensors or ndarrays. What an
+activation returns is a Tensor if a Tensor goes in; linear, batch_norm and the losses always return
+Tensors. Some rules are derived by hand because the result is simpler, faster or numerically safer
+than what the chain rule gives. These functions keep a *definition* in plain differentiable
+functions beside them: it says what they mean, the tests hold the fast form against it, and
+gradients of gradients go through it.
 
 Names in the rules: ``g`` the gradient of the result, ``y`` the result, ``x`` the input. In comments
 on shapes: N samples, C classes or channels, K input features.
@@ -55,7 +56,8 @@ def relu(x: T) -> T:
         >>> relu(Tensor([-1.0, 0.0, 2.0]))
         Tensor([0., 0., 2.])
     """
-    return np.maximum(x, 0)
+    y: Any = np.maximum(x, 0)
+    return y
 
 
 vjp(relu, "x", x=lambda g, y: g * (y > 0))
@@ -69,7 +71,8 @@ def leaky_relu(x: T, negative_slope: float = 0.01) -> T:
         >>> leaky_relu(Tensor([-1.0, 2.0]), 0.1)
         Tensor([-0.1,  2. ])
     """
-    return np.where(x > 0, x, negative_slope * x)
+    y: Any = np.where(x > 0, x, float(negative_slope) * x)
+    return y
 
 
 vjp(
@@ -87,8 +90,9 @@ def sigmoid(x: T) -> T:
         >>> sigmoid(Tensor([0.0, 1e4]))
         Tensor([0.5, 1. ])
     """
-    e = np.exp(-np.abs(x))
-    return np.where(x >= 0, 1, e) / (1 + e)
+    e: Any = np.exp(-np.abs(x))
+    y: Any = np.where(x >= 0, 1, e) / (1 + e)
+    return y
 
 
 vjp(sigmoid, "x", x=lambda g, y: g * (y * (1 - y)))
@@ -101,7 +105,8 @@ def tanh(x: T) -> T:
         >>> tanh(Tensor([0.0]))
         Tensor([0.])
     """
-    return np.tanh(x)
+    y: Any = np.tanh(x)
+    return y
 
 
 @differentiable
@@ -110,11 +115,19 @@ def softplus(x: T, beta: float = 1.0) -> T:
 
     PyTorch switches to ``x`` itself where ``beta * x > 20``; here there is no such step.
 
+    Raises:
+        ValueError: if ``beta`` is not above 0.
+
     Example:
         >>> softplus(Tensor([0.0, 1e4]))
-        Tensor([6.9314718e-01, 1.0000000e+04])
+        Tensor([6.931472e-01, 1.000000e+04])
     """
-    return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(beta * x))) / beta
+    beta = float(beta)
+    if not 0 < beta < math.inf:
+        raise ValueError(f"softplus takes a finite beta above 0, not {beta!r}")
+    with np.errstate(over="ignore"):  # an infinite beta * x is right as well: exp(-inf) = 0
+        y: Any = np.maximum(x, 0) + np.log1p(np.exp(-np.abs(beta * x))) / beta
+    return y
 
 
 vjp(softplus, "x beta=1.0", x=lambda g, x, beta: g * sigmoid(beta * x))
@@ -135,10 +148,11 @@ def gelu(x: T, approximate: Literal["none", "tanh"] = "none") -> T:
 
     Example:
         >>> gelu(Tensor([0.0, 1.0]))
-        Tensor([0.       , 0.8413447])
+        Tensor([0.       , 0.8413448])
     """
     if approximate == "tanh":
-        return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+        c: Any = np.clip(x, -10, 10)  # there tanh is 1 to the last digit, and x**3 cannot overflow
+        return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (c + 0.044715 * c**3)))
     if approximate != "none":
         raise ValueError(f"gelu: approximate is 'none' or 'tanh', not {approximate!r}")
     return x * _normal_cdf(x)
@@ -146,11 +160,16 @@ def gelu(x: T, approximate: Literal["none", "tanh"] = "none") -> T:
 
 @differentiable
 def _normal_cdf(x: T) -> T:
-    """P(Z <= x) for a standard normal Z: half of erfc(-x / sqrt(2))."""
-    a = np.abs(x) * math.sqrt(0.5)
+    """P(Z <= x) for a standard normal Z: half of erfc(-x / sqrt(2)).
+
+    It is computed in float64, since the relative error of exp(-a * a) grows with a * a. From 40 on
+    the tail is 0 in float64.
+    """
+    a = np.minimum(np.abs(x), 40).astype(np.float64) * math.sqrt(0.5)
     t = 2 / (2 + a)
     tail = 0.5 * t * np.exp(np.polynomial.chebyshev.chebval(2 * t - 1, _LOG_ERFC) - a * a)
-    return np.where(x > 0, 1 - tail, tail).astype(x.dtype)
+    p = np.where(x > 0, 1 - tail, tail)
+    return p.astype(x.dtype) if x.dtype.kind == "f" else p
 
 
 vjp(_normal_cdf, "x", x=lambda g, x: g * np.exp(-0.5 * x * x) * (1 / math.sqrt(2 * math.pi)))
@@ -173,13 +192,18 @@ _LOG_ERFC = np.array([
 
 @differentiable
 def softmax(x: T, axis: int = -1) -> T:
-    """``exp(x) / sum(exp(x))`` along ``axis``: positive numbers that sum to 1.
+    """``exp(x) / sum(exp(x))`` along ``axis``: numbers from 0 to 1 that sum to 1.
+
+    An x of -inf is a mask: its share is 0.
+
+    Raises:
+        ValueError: if every x along ``axis`` is -inf.
 
     Example:
         >>> softmax(Tensor([0.0, 0.0, 1e4]))
         Tensor([0., 0., 1.])
     """
-    e = np.exp(x - np.max(x, axis, keepdims=True))
+    e = np.exp(_below_max(x, axis))
     return e / np.sum(e, axis, keepdims=True)
 
 
@@ -190,9 +214,23 @@ vjp(
 )
 
 
+def _below_max(x: Any, axis: Any) -> Any:
+    """``x`` minus its maximum along ``axis``, which changes no softmax and keeps exp at most 1."""
+    m = np.asarray(x).max(axis, keepdims=True)
+    try:
+        with np.errstate(over="ignore", invalid="raise"):  # too far below the maximum is -inf
+            return x - m
+    except FloatingPointError:  # an infinite maximum
+        if np.isneginf(m).any():
+            raise ValueError(
+                "softmax of nothing but -inf is not defined: a mask must leave at least one value"
+            ) from None
+        return x - m
+
+
 @differentiable
 def logsumexp(x: T, axis: int | tuple[int, ...] | None = -1, keepdims: bool = False) -> T:
-    """``log(sum(exp(x)))`` over ``axis``, without overflow for any x.
+    """``log(sum(exp(x)))`` over ``axis``, without overflow for any x; -inf if every x is -inf.
 
     Example:
         >>> logsumexp(Tensor([1e4, 1e4])).item()
@@ -200,7 +238,7 @@ def logsumexp(x: T, axis: int | tuple[int, ...] | None = -1, keepdims: bool = Fa
     """
     m = np.max(x, axis, keepdims=True)
     m = np.where(np.isfinite(m), m, 0)
-    with np.errstate(divide="ignore"):  # the sum of no probability at all is log(0) = -inf
+    with np.errstate(divide="ignore", over="ignore"):  # log(0) is -inf, and exp(-inf) is 0
         y = m + np.log(np.sum(np.exp(x - m), axis, keepdims=True))
     return y if keepdims else np.squeeze(y, axis)
 
@@ -219,19 +257,25 @@ def _keep(g: Any, x: Any, axis: Any) -> Any:
 
 def softmax_over(x: Any, axis: Any) -> Any:
     """softmax over one axis, several, or all; zero where every x is -inf."""
-    y = logsumexp(x, axis, True)
-    return np.exp(x - np.where(np.isfinite(y), y, 0))
+    m = np.max(plain(x), axis, keepdims=True)  # a constant: softmax is the same whatever it is
+    e = np.exp(x - np.where(np.isfinite(m), m, 0))
+    total = np.sum(e, axis, keepdims=True)
+    return e / np.where(total == 0, 1, total)
 
 
 @differentiable
 def log_softmax(x: T, axis: int = -1) -> T:
     """``log(softmax(x))`` along ``axis``, exact where softmax itself would be 0.
 
+    Raises:
+        ValueError: if every x along ``axis`` is -inf.
+
     Example:
         >>> log_softmax(Tensor([0.0, 1e4]))
         Tensor([-10000.,      0.])
     """
-    return x - logsumexp(x, axis, True)
+    below = _below_max(x, axis)
+    return below - np.log(np.sum(np.exp(below), axis, keepdims=True))
 
 
 def _log_softmax_definition(x: Any, axis: int) -> Any:
@@ -262,13 +306,16 @@ def linear(x: Tensor | Array, weight: Tensor, bias: Tensor | None = None) -> Ten
         Shape (..., C).
 
     Raises:
-        ValueError: if the last axis of ``x`` does not have K elements.
+        ValueError: if the last axis of ``x`` does not have K elements, or if weight or bias has
+            another shape than above.
 
     Example:
         >>> linear(Tensor([[1.0, 2.0]]), Tensor([[1.0, 1.0], [0.0, 3.0]]), Tensor([0.5, 0.0]))
         Tensor([[3.5, 6. ]])
     """
     w = plain(weight)
+    if w.ndim != 2:
+        raise ValueError(f"linear: weight has shape {w.shape}, expected (C, K)")
     x = _taken_in(w.dtype, x)
     a = plain(x)
     if a.ndim == 0 or a.shape[-1] != w.shape[1]:
@@ -279,6 +326,11 @@ def linear(x: Tensor | Array, weight: Tensor, bias: Tensor | None = None) -> Ten
         )
     y = a @ w.T  # (..., C)
     if bias is not None:
+        if bias.shape != w.shape[:1]:
+            raise ValueError(
+                f"linear: bias has shape {bias.shape}, expected {w.shape[:1]}: one for each row of "
+                f"the weight"
+            )
         y += plain(bias)
     return apply(linear, x, weight, bias, y=y)
 
@@ -314,7 +366,13 @@ def _taken_in(dtype: np.dtype[Any], x: Any) -> Any:
         if x._node is not None or x._data.dtype == dtype:
             return x
         x = x._data
-    return np.asarray(x, dtype)
+    x = np.asarray(x)
+    if x.dtype.kind not in "fiub":
+        raise TypeError(
+            f"layers and losses take real numbers, not an array of dtype {x.dtype}: convert it "
+            f"with astype(np.float32)"
+        )
+    return x.astype(dtype, copy=False)
 
 
 # --- Normalisation and noise ----------------------------------------------------------------------
@@ -348,8 +406,8 @@ def batch_norm(
 
     Raises:
         ValueError: if ``x`` has fewer than two axes or another number of channels than the rest;
-            in training, if there is only one value per channel; otherwise, if the running
-            statistics are missing.
+            in training, if there are not two values per channel; otherwise, if the running
+            statistics are missing; if only one of them is given.
 
     Source: Ioffe and Szegedy, "Batch Normalization", 2015, algorithms 1 and 2.
 
@@ -358,29 +416,43 @@ def batch_norm(
         Tensor([[-0.999995],
                 [ 0.999995]])
     """
-    given = next((p for p in (weight, bias, running_mean) if p is not None), None)
-    if given is not None:
-        x = _taken_in(plain(given).dtype, x)
+    given = [p for p in (weight, bias, running_mean, running_var) if p is not None]
+    if given:
+        x = _taken_in(given[0].dtype, x)
     a = plain(x)
-    if a.ndim < 2 or (given is not None and a.shape[1] != given.shape[0]):
-        channels = "C" if given is None else given.shape[0]
+    if a.ndim < 2 or any(p.shape != a.shape[1:2] for p in given):
+        shapes = {p.shape for p in given}
+        if len(shapes) > 1:
+            raise ValueError(
+                f"batch_norm: weight, bias and running statistics have one shape (C,), not "
+                f"{' and '.join(map(str, sorted(shapes)))}"
+            )
+        channels = given[0].size if given else "C"
         raise ValueError(
             f"batch_norm: x has shape {a.shape}, expected (N, {channels}) or (N, {channels}, ...)"
         )
+    if (running_mean is None) != (running_var is None):
+        raise ValueError("batch_norm: running_mean and running_var go together; one is None")
+    eps = float(eps)
     if not training:
         if running_mean is None or running_var is None:
             raise ValueError("batch_norm: outside training it needs running_mean and running_var")
-        scale = 1 / np.sqrt(running_var + eps)
-        y = (x - _beside(running_mean, a.ndim)) * _beside(scale, a.ndim)
+        mean = running_mean.astype(a.dtype, copy=False)
+        scale = (1 / np.sqrt(running_var + eps)).astype(a.dtype, copy=False)
+        y = (x - _beside(mean, a.ndim)) * _beside(scale, a.ndim)
         y = y if weight is None else y * _beside(weight, a.ndim)
-        return y if bias is None else y + _beside(bias, a.ndim)
+        y = y if bias is None else y + _beside(bias, a.ndim)
+        return y if isinstance(y, Tensor) else _tensor(y, None)
     n = a.size // a.shape[1] if a.size else 0
     if n < 2:
         raise ValueError(
-            f"batch_norm: training on a batch of shape {a.shape} has {n} value per channel, and "
-            f"the variance of one value says nothing: use a larger batch (drop_last=True drops a "
-            f"last one that is too small), or eval() for prediction"
+            f"batch_norm: training takes two values per channel at least, and a batch of shape "
+            f"{a.shape} has {n}: use a larger batch (drop_last=True drops a last one that is too "
+            f"small), or eval() for prediction"
         )
+    half = a.dtype == np.float16
+    if half:  # its sums of squares would overflow
+        a = a.astype(np.float32)
     mean = _channel_sums(a) / n
     centered = a - _beside(mean, a.ndim)
     # The mean was rounded; what is left of it matters where it is large beside the deviation.
@@ -394,6 +466,8 @@ def batch_norm(
     y = centered * _beside(scale if weight is None else scale * plain(weight), a.ndim)
     if bias is not None:
         y += _beside(plain(bias), a.ndim)
+    if half:
+        y = y.astype(np.float16)
     # Batch normalisation does not change when a constant is added to x, so that its derivatives at
     # ``centered`` are those at x, and x itself need not be kept.
     kept = _tensor(centered, x._node) if isinstance(x, Tensor) else centered
@@ -460,15 +534,15 @@ def dropout(x: T, p: float = 0.5, training: bool = True, rng: RNG = None) -> T:
 
     Example:
         >>> dropout(Tensor([1.0, 1.0, 1.0, 1.0]), 0.5, rng=0)
-        Tensor([2., 2., 0., 0.])
+        Tensor([2., 2., 2., 0.])
     """
     if not 0 <= p <= 1:
         raise ValueError(f"dropout: p is a probability from 0 to 1, not {p!r}")
     if not training or p == 0:
         return x
-    dtype = x.dtype if x.dtype in (np.float32, np.float64) else np.dtype(np.float32)
-    kept = generator(rng).random(x.shape, dtype) >= p
-    return x * (kept * dtype.type(0 if p == 1 else 1 / (1 - p))).astype(x.dtype)
+    dtype = x.dtype if x.dtype.kind == "f" else np.dtype(np.float32)
+    kept = generator(rng).random(x.shape, np.float32 if dtype.itemsize <= 4 else np.float64) >= p
+    return x * (kept * dtype.type(0 if p == 1 else 1 / (1 - p)))
 
 
 # --- Losses ---------------------------------------------------------------------------------------
@@ -499,25 +573,26 @@ def cross_entropy(
 
     Example:
         >>> cross_entropy(Tensor([[1e4, 0.0], [0.0, 0.0]]), np.array([0, 1]))
-        Tensor(0.34657359)
+        Tensor(0.3465736)
     """
     _check_reduction("cross_entropy", reduction)
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"cross_entropy: label_smoothing is from 0 to 1, not {label_smoothing!r}")
     target = np.asarray(plain(target))
-    logits = input if isinstance(input, Tensor | np.ndarray) else np.asarray(input, np.float32)
-    _check_classes(logits.shape, target, ignore_index)
+    logits: Any = _predictions(input)
+    some_ignored = _check_classes(logits.shape, target, ignore_index)
     shape = target.shape
     if logits.ndim > 2:  # (N, C, ...) to (N, ..., C), and all but the last axis as one
         logits = np.moveaxis(logits, 1, -1).reshape(-1, logits.shape[1])
         target = target.reshape(-1)
-    valid = target != ignore_index
-    share = None  # what each sample counts in the mean, None if all count alike
-    if not valid.all():
-        share = valid.astype(logits.dtype)
+    valid = share = None  # what each sample counts in the mean, None if all count alike
+    if some_ignored:
+        valid = target != ignore_index
+        share = valid.astype(np.float64)
         target = np.where(valid, target, 0)
+        logits = np.where(valid[:, None], logits, 0)  # what is ignored may be anything, even NaN
     if weight is not None:
-        weight = np.asarray(plain(weight), logits.dtype)
+        weight = np.asarray(weight, np.float64)
         if weight.shape != logits.shape[1:]:
             raise ValueError(
                 f"cross_entropy: weight has shape {weight.shape}, expected {logits.shape[1:]}: one "
@@ -530,25 +605,23 @@ def cross_entropy(
             f"cross_entropy: the mean over {len(target)} samples, of which none counts "
             f"(ignore_index, weight), is not defined: use reduction='sum', or skip the batch"
         )
-    scale: Any = (1.0 if share is None else share) / (total if reduction == "mean" else 1)
-    if not label_smoothing and share is None:
-        scale = float(scale)
+    scale: Any = 1 / float(total) if reduction == "mean" else 1.0
     if label_smoothing:
-        losses = _smoothed(logits, target, weight, valid, label_smoothing)
-        result = losses / (total if reduction == "mean" else 1)
-        return result.reshape(shape) if reduction == "none" else result.sum()
+        losses = _smoothed(logits, target, weight, valid, label_smoothing) * scale
+        return losses.reshape(shape) if reduction == "none" else losses.sum()
+    if share is not None:
+        scale = (share * scale).astype(logits.dtype)
     result = _nll(logits, target, scale, reduction == "none")
     return result.reshape(shape) if reduction == "none" and len(shape) > 1 else result
 
 
 def _nll(logits: Any, target: Array, scale: Any, each: bool) -> Any:
     """scale * -log_softmax(logits)[target] for logits (N, C), summed unless ``each``."""
-    x = plain(logits)
-    at = np.arange(len(x)), target
-    shifted = x - x.max(axis=1, keepdims=True)
-    p = np.exp(shifted)  # (N, C)
+    at = np.arange(len(target)), target
+    below = _below_max(plain(logits), 1)
+    p = np.exp(below)  # (N, C)
     sums = p.sum(axis=1)  # (N,)
-    losses = (np.log(sums) - shifted[at]) * scale
+    losses = (np.log(sums) - below[at]) * scale
     p /= sums[:, None]
     y = losses if each else losses.sum(keepdims=True).reshape(())
     return apply(_nll, logits, at, scale, p, each, y=y)
@@ -570,16 +643,17 @@ def _nll_definition(logits: Any, at: Any, scale: Any, p: Array, each: bool) -> A
 vjp(_nll, "logits at scale p each", logits=_nll_rule, definition=_nll_definition)
 
 
-def _smoothed(logits: Any, target: Array, weight: Any, valid: Array, smoothing: float) -> Any:
+def _smoothed(logits: Any, target: Array, weight: Any, valid: Any, smoothing: float) -> Any:
     """One loss per sample for the target (1 - smoothing) * one_hot + smoothing / C."""
     n, classes = logits.shape
     wanted = np.full((n, classes), smoothing / classes, logits.dtype)
     wanted[np.arange(n), target] += 1 - smoothing
     if weight is not None:
         wanted *= weight
-    wanted *= valid[:, None]
-    logp = log_softmax(logits)
-    return -np.where(wanted == 0, 0, wanted * logp).sum(axis=1)
+    if valid is not None:
+        wanted *= valid[:, None]
+    logp = np.where(wanted == 0, 0, log_softmax(logits))  # not 0 * -inf
+    return -(wanted * logp).sum(axis=1)
 
 
 def binary_cross_entropy_with_logits(
@@ -588,20 +662,22 @@ def binary_cross_entropy_with_logits(
     pos_weight: Array | float | None = None,
     reduction: Reduction = "mean",
 ) -> Tensor:
-    """``-(t log(s) + (1 - t) log(1 - s))`` with ``s = sigmoid(input)``, exact for any logit.
+    """``-(t log(s) + (1 - t) log(1 - s))`` with ``s = sigmoid(input)``, exact for any
+    finite logit.
 
     Args:
         input: the logits, any real numbers (no sigmoid before), any shape.
         target: 0 or 1, or a probability between, of the same shape.
-        pos_weight: what the positive term is multiplied by, broadcast against ``input``.
+        pos_weight: what the positive term is multiplied by, broadcast to the shape of ``input``.
         reduction: ``"mean"``, ``"sum"`` or ``"none"``.
 
     Raises:
-        ValueError: if the shapes differ, or if a target is not from 0 to 1.
+        ValueError: if the shapes differ, if ``pos_weight`` does not broadcast, or if a target is
+            not from 0 to 1.
 
     Example:
         >>> binary_cross_entropy_with_logits(Tensor([1e4, 0.0]), np.array([1, 1]))
-        Tensor(0.34657359)
+        Tensor(0.3465736)
     """
     x, t = _pair("binary_cross_entropy_with_logits", input, target)
     values = plain(t)
@@ -612,15 +688,21 @@ def binary_cross_entropy_with_logits(
         )
     losses = _bce(x, t)
     if pos_weight is not None:
-        pos_weight = _taken_in(plain(x).dtype, pos_weight)
-        losses = losses + (pos_weight - 1) * t * softplus(-x)
+        extra = (_taken_in(x.dtype, pos_weight) - 1) * t
+        if extra.shape != x.shape:
+            raise ValueError(
+                f"binary_cross_entropy_with_logits: pos_weight must broadcast to the shape of the "
+                f"logits, {x.shape}, and has shape {np.shape(plain(pos_weight))}"
+            )
+        losses = losses + extra * softplus(-x)
     return _reduced("binary_cross_entropy_with_logits", losses, reduction)
 
 
 @differentiable
 def _bce(x: T, t: T) -> T:
     """max(x, 0) - x t + log(1 + exp(-|x|)), which cancels exactly for t = 0 and t = 1."""
-    return np.maximum(x, 0) - x * t + np.log1p(np.exp(-np.abs(x)))
+    y: Any = np.maximum(x, 0) - x * t + np.log1p(np.exp(-np.abs(x)))
+    return y
 
 
 vjp(_bce, "x t", x=lambda g, x, t: g * (sigmoid(x) - t), t=lambda g, x: -g * x)
@@ -647,9 +729,7 @@ def mse_loss(
     return _reduced("mse_loss", np.square(x - t), reduction)
 
 
-def l1_loss(
-    input: Tensor | Array, target: Array | Tensor, reduction: Reduction = "mean"
-) -> Tensor:
+def l1_loss(input: Tensor | Array, target: Array | Tensor, reduction: Reduction = "mean") -> Tensor:
     """``|input - target|``; arguments and errors as for :func:`mse_loss`.
 
     Example:
@@ -666,7 +746,9 @@ def huber_loss(
     reduction: Reduction = "mean",
     delta: float = 1.0,
 ) -> Tensor:
-    """``0.5 d**2`` where ``|d| = |input - target| <= delta``, ``delta (|d| - 0.5 delta)`` elsewhere.
+    """``0.5 d**2`` where ``|d| <= delta`` and ``delta (|d| - 0.5 delta)`` elsewhere.
+
+    ``d`` is ``input - target``.
 
     Args:
         input: the predictions, any shape.
@@ -687,13 +769,19 @@ def huber_loss(
         raise ValueError(f"huber_loss: delta is above 0, not {delta!r}")
     x, t = _pair("huber_loss", input, target)
     a = np.abs(x - t)
-    near = np.minimum(a, delta)
+    near = np.minimum(a, float(delta))
     return _reduced("huber_loss", near * (a - 0.5 * near), reduction)
+
+
+def _predictions(input: Any) -> Tensor:
+    """The first argument of a loss as a Tensor of floating-point numbers."""
+    x = input if isinstance(input, Tensor) else Tensor(input)
+    return x if x.dtype.kind == "f" else x.astype(np.float32)
 
 
 def _pair(name: str, input: Any, target: Any) -> tuple[Any, Any]:
     """Predictions and targets of one shape and dtype."""
-    x = input if isinstance(input, Tensor | np.ndarray) else np.asarray(input, np.float32)
+    x = _predictions(input)
     t = target if isinstance(target, Tensor) else np.asarray(target)
     if x.shape != t.shape:
         raise ValueError(
@@ -720,10 +808,10 @@ def _check_reduction(name: str, reduction: str) -> None:
         raise ValueError(f"{name}: reduction is 'mean', 'sum' or 'none', not {reduction!r}")
 
 
-def _check_classes(shape: tuple[int, ...], target: Array, ignore_index: int) -> None:
-    """Raise unless the targets are class numbers for logits of ``shape``."""
+def _check_classes(shape: tuple[int, ...], target: Array, ignore_index: int) -> bool:
+    """Whether some targets are to be ignored; raise unless they fit logits of ``shape``."""
     if len(shape) < 2:
-        raise ValueError(f"cross_entropy: logits have shape {shape}, expected (N, C) or (N, C, ...)")
+        raise ValueError(f"cross_entropy: logits of shape {shape}, expected (N, C) or (N, C, ...)")
     classes = shape[1]
     if target.shape != (shape[0], *shape[2:]):
         hint = ""
@@ -741,13 +829,14 @@ def _check_classes(shape: tuple[int, ...], target: Array, ignore_index: int) -> 
             f"convert with astype(np.int64)"
         )
     if not target.size:
-        return
+        return False
     low, high = target.min(), target.max()
     if low < 0 or high >= classes:
         bad = target[(target != ignore_index) & ((target < 0) | (target >= classes))]
         if bad.size:
-            hint = f" (if they count from 1, subtract 1)" if bad.min() == classes else ""
+            hint = " (if they count from 1, subtract 1)" if bad.min() == classes else ""
             raise ValueError(
                 f"cross_entropy: target {bad[0]} is out of range: with {classes} classes, targets "
                 f"are 0 to {classes - 1}{hint}"
             )
+    return bool(low <= ignore_index <= high and (target == ignore_index).any())

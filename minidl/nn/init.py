@@ -1,8 +1,9 @@
 """Initial values of weights, by name.
 
-Each function returns an array of the given shape. For a weight of shape (out, in, ...) the fan-in is
-the number of inputs of one output, the fan-out the number of outputs of one input. He's scale keeps
-the size of activations through layers followed by ReLU, Glorot's through layers followed by tanh.
+Each function returns an array of the given shape. For a weight of shape (out, in, ...) the fan-in
+is the number of inputs of one output, the fan-out the number of outputs of one input. He's scale
+keeps the size of activations through layers followed by ReLU, Glorot's through layers followed by
+tanh.
 """
 
 from __future__ import annotations

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -18,8 +19,11 @@ from minidl.tensor import Array, Tensor
 class Sequential(Module):
     """Modules one after the other.
 
+    ``model[i]`` is the module at place i, ``model[:i]`` a Sequential of the first i (the same
+    modules, not copies), ``len(model)`` how many there are.
+
     Args:
-        modules: the modules (or any functions of one Tensor that are modules), in order.
+        modules: the modules, in order.
 
     Raises:
         TypeError: if one of them is not a module.
@@ -33,12 +37,14 @@ class Sequential(Module):
     def __init__(self, *modules: Module) -> None:
         for i, module in enumerate(modules):
             if not isinstance(module, Module):
-                hint = ", with brackets: " + module.__name__ + "(...)" if isinstance(
-                    module, type
-                ) else ""
+                remedy = "write a Module whose forward calls it"
+                if isinstance(module, type):
+                    remedy = f"put brackets behind it, {module.__name__}(...)"
+                elif isinstance(module, list | tuple):
+                    remedy = "unpack it with a star, Sequential(*modules)"
                 raise TypeError(
                     f"Sequential takes modules one by one, and argument {i} is a "
-                    f"{type(module).__name__}: pass a module{hint}"
+                    f"{type(module).__name__}: {remedy}"
                 )
             setattr(self, str(i), module)
 
@@ -53,8 +59,15 @@ class Sequential(Module):
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
-    def __getitem__(self, index: int) -> Module:
-        return list(self)[index]
+    @overload
+    def __getitem__(self, index: int) -> Module: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequential: ...
+
+    def __getitem__(self, index: int | slice) -> Module:
+        modules = list(self)
+        return Sequential(*modules[index]) if isinstance(index, slice) else modules[index]
 
 
 class Linear(Module):
@@ -73,7 +86,8 @@ class Linear(Module):
         bias: shape (C,), or None.
 
     Raises:
-        ValueError: if a number of features is not a whole number above 0.
+        ValueError: if a number of features is not a whole number above 0, or if ``init`` is not
+            known or returns another shape.
 
     Example:
         >>> Linear(3, 2)(np.ones((4, 3), np.float32)).shape
@@ -91,7 +105,10 @@ class Linear(Module):
     ) -> None:
         _check_count("Linear", in_features=in_features, out_features=out_features)
         shape = (int(out_features), int(in_features))
-        self.weight = Parameter(by_name(init)(shape, rng=rng, dtype=dtype))
+        weight = np.asarray(by_name(init)(shape, rng=rng, dtype=dtype), dtype)
+        if weight.shape != shape:
+            raise ValueError(f"Linear: init returned shape {weight.shape}, expected {shape}")
+        self.weight = Parameter(weight)
         self.bias = Parameter(np.zeros(shape[0], dtype)) if bias else None
 
     def forward(self, x: Tensor | Array) -> Tensor:
@@ -142,8 +159,8 @@ class BatchNorm(Module):
         dtype: DTypeLike = np.float32,
     ) -> None:
         _check_count("BatchNorm", num_features=num_features)
-        if not eps > 0:
-            raise ValueError(f"BatchNorm: eps must be above 0, got {eps!r}")
+        if not 0 < eps < math.inf:
+            raise ValueError(f"BatchNorm: eps must be a finite number above 0, got {eps!r}")
         if not 0 <= momentum <= 1:
             raise ValueError(f"BatchNorm: momentum must be from 0 to 1, got {momentum!r}")
         self.eps = eps
@@ -238,7 +255,8 @@ class Dropout(Module):
         if not 0 <= p <= 1:
             raise ValueError(f"Dropout: p is a probability from 0 to 1, not {p!r}")
         self.p = p
-        self.rng = generator(rng)
+        # None stays None, so that a copy of the model, too, draws from minidl's own generator.
+        self.rng = None if rng is None else generator(rng)
 
     def forward(self, x: Any) -> Any:
         return F.dropout(x, self.p, self.training, self.rng)
@@ -250,13 +268,18 @@ class Dropout(Module):
 class Flatten(Module):
     """Every axis but the first as one: (N, ...) to (N, K).
 
+    Raises:
+        ValueError: if the input has no axes.
+
     Example:
         >>> Flatten()(Tensor(np.zeros((5, 8, 8)))).shape
         (5, 64)
     """
 
     def forward(self, x: Any) -> Any:
-        return x.reshape(x.shape[0], int(np.prod(x.shape[1:])))
+        if x.ndim == 0:
+            raise ValueError("Flatten: x has shape (), expected (N, ...)")
+        return x.reshape(x.shape[0], math.prod(x.shape[1:]))
 
 
 def _check_count(name: str, **values: Any) -> None:

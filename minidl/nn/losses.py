@@ -29,6 +29,10 @@ class CrossEntropyLoss(Module):
         label_smoothing: float = 0.0,
     ) -> None:
         F._check_reduction("CrossEntropyLoss", reduction)
+        if not 0 <= label_smoothing <= 1:
+            raise ValueError(
+                f"CrossEntropyLoss: label_smoothing is from 0 to 1, not {label_smoothing!r}"
+            )
         self.weight = None if weight is None else np.asarray(weight)
         self.ignore_index = ignore_index
         self.reduction: Reduction = reduction
@@ -46,9 +50,7 @@ class BCEWithLogitsLoss(Module):
     Args and errors: see :func:`minidl.functional.binary_cross_entropy_with_logits`.
     """
 
-    def __init__(
-        self, pos_weight: ArrayLike | None = None, reduction: Reduction = "mean"
-    ) -> None:
+    def __init__(self, pos_weight: ArrayLike | None = None, reduction: Reduction = "mean") -> None:
         F._check_reduction("BCEWithLogitsLoss", reduction)
         self.pos_weight = None if pos_weight is None else np.asarray(pos_weight)
         self.reduction: Reduction = reduction

@@ -7,7 +7,8 @@ them at any depth. Nothing needs to be registered, and nothing can be forgotten.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import reprlib
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Self
 
 import numpy as np
@@ -58,6 +59,9 @@ class Module:
         training: whether the module is being trained (True at first; see ``train`` and ``eval``).
         buffers: class attribute, the names of ndarray attributes that belong to the state.
 
+    Raises:
+        TypeError: if an attribute that is a Parameter is set to another Tensor or an ndarray.
+
     Example:
         >>> import numpy as np
         >>> from minidl import nn
@@ -76,6 +80,19 @@ class Module:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.forward(*args, **kwargs)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        # ``layer.weight *= 0.1`` would replace the parameter by a result that nobody trains.
+        if isinstance(self.__dict__.get(name), Parameter) and (
+            isinstance(value, np.ndarray)
+            or (isinstance(value, Tensor) and not isinstance(value, Parameter))
+        ):
+            raise TypeError(
+                f"{type(self).__name__}.{name} is a Parameter and cannot become a "
+                f"{type(value).__name__}, which would not be trained: write into {name}.data, or "
+                f"set it to nn.Parameter(...)"
+            )
+        super().__setattr__(name, value)
+
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Compute the output; every module has its own."""
         raise NotImplementedError(f"{type(self).__name__} needs a method forward(self, x)")
@@ -84,7 +101,7 @@ class Module:
 
     def children(self) -> Iterator[tuple[str, Module]]:
         """The modules directly inside, with their names, in the order of the attributes."""
-        for name, value in _members(self.__dict__):
+        for name, value in _members(self.__dict__.items()):
             if isinstance(value, Module):
                 yield name, value
 
@@ -95,7 +112,7 @@ class Module:
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """All parameters, each once even if shared, with dotted names such as ``0.weight``."""
         seen = set()
-        for name, value in _leaves(self, "", set()):
+        for name, value in _state(self).items():
             if isinstance(value, Parameter) and id(value) not in seen:
                 seen.add(id(value))
                 yield name, value
@@ -128,34 +145,46 @@ class Module:
 
     def state_dict(self) -> dict[str, Array]:
         """Copies of all parameters and buffers, by their dotted names."""
-        return {name: np.array(_array(value)) for name, value in _leaves(self, "", set())}
+        return {name: np.array(_array(value)) for name, value in _state(self).items()}
 
     def load_state_dict(self, state: Mapping[str, ArrayLike]) -> None:
-        """Take over parameters and buffers by name. The values are copied and keep their dtype here.
+        """Take over parameters and buffers by name. Values are copied, in the dtype they have here.
 
         Raises:
-            ValueError: if a name is missing or unexpected, or a shape differs. The message lists
-                everything that does not fit, and nothing has been changed.
+            TypeError: if ``state`` is not a dict.
+            ValueError: if a name is missing or unexpected, if a shape or a kind of dtype differs,
+                or if the state has two values for one shared array. The message lists everything
+                that does not fit, and nothing has been changed.
         """
-        own = {name: _array(value) for name, value in _leaves(self, "", set())}
-        arrays = {name: np.asarray(value) for name, value in state.items()}
+        if not isinstance(state, Mapping):
+            raise TypeError(
+                f"load_state_dict takes what state_dict() returns, a dict of arrays by name, not a "
+                f"{type(state).__name__}"
+            )
+        own = {name: _array(value) for name, value in _state(self).items()}
+        arrays = {name: np.asarray(_array(value)) for name, value in state.items()}
         faults = [f"{name} is missing" for name in own if name not in arrays]
         faults += [f"{name} is unexpected" for name in arrays if name not in own]
-        for name, array in arrays.items():
-            if name not in own:
-                continue
-            if array.shape != own[name].shape:
-                faults.append(f"{name} has shape {array.shape}, expected {own[name].shape}")
-            elif not np.can_cast(array.dtype, own[name].dtype, "same_kind"):
-                faults.append(f"{name} has dtype {array.dtype}, expected {own[name].dtype}")
+        copies: dict[str, Array] = {}  # made before anything is written: they may be views of it
+        for name, value in own.items():
+            array = arrays.get(name, value)
+            if array.shape != value.shape:
+                faults.append(f"{name} has shape {array.shape}, expected {value.shape}")
+            elif not np.can_cast(array.dtype, value.dtype, "same_kind"):
+                faults.append(f"{name} has dtype {array.dtype}, expected {value.dtype}")
+            elif name in arrays:
+                copies[name] = np.array(array, value.dtype)
+                first = next(n for n in own if own[n] is value)  # another name if it is shared
+                if copies[name].tobytes() != copies.get(first, copies[name]).tobytes():
+                    faults.append(f"{name} and {first} are one array here and differ in the state")
         if faults:
             raise ValueError(f"{type(self).__name__} cannot take the state: " + "; ".join(faults))
-        for name, array in arrays.items():
+        for name, array in copies.items():
             own[name][...] = array
 
     # Looks ------------------------------------------------------------------------------------
 
-    def summary(self, x: ArrayLike | None = None) -> None:
+    def summary(self, x: ArrayLike | Tensor | None = None) -> None:
         """Print a table of the layers with the shapes of their parameters and how many there are.
 
         Args:
@@ -164,19 +193,19 @@ class Module:
         Example:
             >>> from minidl import nn
             >>> nn.Sequential(nn.Linear(2, 3), nn.ReLU()).summary()
-            layer        parameters                  count
-            ----------------------------------------------
-            0: Linear    weight (3, 2), bias (3,)        9
-            1: ReLU                                      0
-            ----------------------------------------------
-            Sequential   trainable 9                     9
+            layer        parameters                 count
+            ---------------------------------------------
+            0: Linear    weight (3, 2), bias (3,)       9
+            1: ReLU                                     0
+            ---------------------------------------------
+            Sequential   trainable 9                    9
         """
-        outputs = {} if x is None else self._output_shapes(np.asarray(x))
+        outputs = {} if x is None else self._output_shapes(np.asarray(_array(x)))
         header = ["layer", *(["output"] if outputs else []), "parameters", "count"]
         rows = []
         counted: set[int] = set()
         for name, module in self.modules():
-            own = {n: v for n, v in _members(module.__dict__) if isinstance(v, Parameter)}
+            own = {n: v for n, v in _members(module.__dict__.items()) if isinstance(v, Parameter)}
             if not own and next(module.children(), None) is not None:
                 continue  # a container of others
             new = [p for p in own.values() if id(p) not in counted]
@@ -205,12 +234,15 @@ class Module:
         """The shape of each module's output for the batch ``x``, without changing any state."""
         shapes: dict[int, tuple[int, ...]] = {}
         modules = [module for _, module in self.modules()]
-        modes = [module.training for module in modules]
+        before = [module.__dict__.copy() for module in modules]
 
         def watched(module: Module) -> Any:
+            own = module.forward
+
             def forward(*args: Any, **kwargs: Any) -> Any:
-                y = type(module).forward(module, *args, **kwargs)
-                shapes[id(module)] = getattr(y, "shape", ())
+                y = own(*args, **kwargs)
+                if hasattr(y, "shape"):
+                    shapes[id(module)] = y.shape
                 return y
 
             return forward
@@ -222,15 +254,16 @@ class Module:
             with no_grad():
                 self(x)
         finally:
-            for module, mode in zip(modules, modes, strict=True):
-                del module.__dict__["forward"]
-                module.training = mode
+            for module, attributes in zip(modules, before, strict=True):
+                module.__dict__.clear()
+                module.__dict__.update(attributes)
         return shapes
 
     def extra_repr(self) -> str:
         """What stands between the parentheses in the repr of a layer."""
         return ""
 
+    @reprlib.recursive_repr()
     def __repr__(self) -> str:
         lines = [f"({name}): {child!r}" for name, child in self.children()]
         if not lines:
@@ -239,14 +272,14 @@ class Module:
         return f"{type(self).__name__}(\n  {inside}\n)"
 
 
-def _members(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+def _members(values: Iterable[tuple[Any, Any]]) -> Iterator[tuple[str, Any]]:
     """Parameters and modules among attributes, also inside lists, tuples and dicts, with names."""
-    for name, value in values.items():
+    for name, value in values:
         if isinstance(value, Module | Parameter):
-            yield name, value
+            yield str(name), value
         elif isinstance(value, list | tuple | dict):
             items = value.items() if isinstance(value, dict) else enumerate(value)
-            for key, member in _members({str(k): v for k, v in items}):
+            for key, member in _members(items):
                 yield f"{name}.{key}", member
         elif isinstance(value, set | frozenset) and any(
             isinstance(v, Module | Parameter) for v in value
@@ -266,6 +299,19 @@ def _walk(module: Module, prefix: str, seen: set[int]) -> Iterator[tuple[str, Mo
         yield from _walk(child, f"{prefix}{name}.", seen)
 
 
+def _state(module: Module) -> dict[str, Any]:
+    """All parameters and buffers by their dotted names, which must differ."""
+    state: dict[str, Any] = {}
+    for name, value in _leaves(module, "", set()):
+        if name in state:
+            raise ValueError(
+                f"{type(module).__name__} has two parameters or buffers with the name {name!r} "
+                f"(a list, a dict and an attribute can come to the same name): rename one"
+            )
+        state[name] = value
+    return state
+
+
 def _leaves(module: Module, prefix: str, seen: set[int]) -> Iterator[tuple[str, Any]]:
     """Parameters and buffers of a module and all inside it, in the order of the attributes.
 
@@ -274,15 +320,21 @@ def _leaves(module: Module, prefix: str, seen: set[int]) -> Iterator[tuple[str, 
     if id(module) in seen:
         return
     seen.add(id(module))
+    for name in module.buffers:
+        if not isinstance(getattr(module, name), np.ndarray | Tensor | None):
+            raise TypeError(
+                f"{type(module).__name__}.{name} is a buffer and must be an ndarray or None, not a "
+                f"{type(getattr(module, name)).__name__}: np.array(...) makes one"
+            )
     for name, value in module.__dict__.items():
-        if name in module.buffers:
+        if name in module.buffers and value is not None:
             yield prefix + name, value
-        for path, member in _members({name: value}):
+        for path, member in _members([(name, value)]):
             if isinstance(member, Module):
                 yield from _leaves(member, f"{prefix}{path}.", seen)
             else:
                 yield prefix + path, member
 
 
-def _array(value: Any) -> Array:
+def _array(value: Any) -> Any:
     return value.data if isinstance(value, Tensor) else value

@@ -1,0 +1,692 @@
+"""Training: the loop that fits a model to data, and the two ways to look at what it learned.
+
+The loop itself is this, and stands in the middle of ``_Run.step``::
+
+    for x, y in loader:
+        optimizer.zero_grad()
+        loss = loss_function(model(x), y)
+        loss.backward()
+        optimizer.step()
+
+The rest is what a person would miss without it: checks before the first step, a bar and a history
+to watch, an end that loses nothing. It is a file of its own because models, optimizers and loaders
+know nothing of a whole run; they work the same in a loop written by hand.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import os
+import signal
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from types import FrameType
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from minidl.autograd import no_grad
+from minidl.checkpoint import load, save
+from minidl.data import DataLoader
+from minidl.data.checks import same_keys, whole_number
+from minidl.nn import Module
+from minidl.optim import Optimizer
+from minidl.rng import generator
+from minidl.tensor import Array, Tensor, plain
+
+with warnings.catch_warnings():
+    warnings.filterwarnings("ignore", message="Using `tqdm.autonotebook")
+    from tqdm.autonotebook import tqdm  # a widget in a notebook, a line in a terminal
+
+Data = DataLoader | tuple[ArrayLike, ArrayLike]
+Function = Callable[[Any, Any], Any]  # of predictions and targets: a loss or a metric
+Metrics = Mapping[str, Function] | Sequence[str] | str | None
+
+
+class History(dict[str, list[float]]):
+    """What ``fit`` returns: under each name a list with one number per epoch.
+
+    ``"loss"`` and the metrics, such as ``"accuracy"``, are means over the samples of the epoch,
+    each batch measured before the model learned from it. ``"validation_loss"`` and the like were
+    measured after the epoch, in eval mode.
+
+    Attributes:
+        interrupted: whether Ctrl-C ended the run; the lists hold the epochs that were complete.
+    """
+
+    interrupted: bool = False
+
+
+def fit(
+    model: Module,
+    loss: Function,
+    optimizer: Optimizer,
+    train: Data,
+    validation: Data | None = None,
+    *,
+    epochs: int = 10,
+    metrics: Metrics = None,
+    progress: bool = True,
+    checkpoint: str | os.PathLike[str] | None = None,
+) -> History:
+    """Train ``model`` so that ``loss(model(x), y)`` falls, and return how it went.
+
+    A step is whole or did not happen: what goes wrong before the optimizer moves the weights leaves
+    weights and running statistics as they were. All modules are in train mode for training, in eval
+    mode for the validation, and in the mode they came in afterwards.
+
+    Ctrl-C waits for the end of the step (or of the validation); then ``fit`` returns the history so
+    far. A second Ctrl-C stops at once, perhaps within a step.
+
+    With ``checkpoint`` the run is saved to that file at the start, after each epoch and on Ctrl-C.
+    If the file is there already, ``fit`` goes on from it, and weights and history become bitwise
+    what they would have been without the stop. Everything then comes from the file,
+    hyper-parameters too; delete it to begin anew. It holds the state of model, optimizer, loaders,
+    minidl's generator and those that are attributes of modules, loss, optimizer and loaders; not
+    the data and the schedules, which must be given as they were.
+
+    Args:
+        model: any Module.
+        loss: a function of predictions and targets that returns a Tensor of one number.
+        optimizer: over the parameters of the model; those it lacks are not trained.
+        train: a DataLoader of pairs (x, y), or a tuple of arrays, for shuffled batches of 32.
+        validation: data of the same kind, measured after each epoch; arrays in batches of 1024.
+        epochs: how often to go through ``train``, those in the checkpoint included.
+        metrics: a dict of functions of predictions and targets (ndarrays) that return a number; or
+            ``"accuracy"``; None means accuracy where predictions are (N, C) and targets integers
+            (N,); ``{}`` means none.
+        progress: whether to show a bar, if there is a terminal or a notebook.
+        checkpoint: the file to save the run to and to go on from.
+
+    Raises:
+        FloatingPointError: if the loss or a weight becomes NaN or infinite; the message says in
+            which step, why as far as can be told, and what to try.
+        TypeError, ValueError: for arguments that do not fit together, among them an optimizer with
+            none of the model's parameters, a loss that is not one number or depends on no
+            parameter, and the checkpoint of another run (then nothing has been changed).
+
+    Warns:
+        RuntimeWarning: if the optimizer lacks parameters of the model that require a gradient.
+
+    Example:
+        >>> import minidl
+        >>> from minidl import nn, optim
+        >>> minidl.seed(0)
+        >>> x = np.linspace(-1, 1, 64).reshape(64, 1)
+        >>> model = nn.Sequential(nn.Linear(1, 16), nn.Tanh(), nn.Linear(16, 1))
+        >>> optimizer = optim.Adam(model.parameters(), lr=0.02)
+        >>> history = fit(model, nn.MSELoss(), optimizer, (x, x**2), epochs=50, progress=False)
+        >>> len(history["loss"]), history["loss"][-1] < 0.01
+        (50, True)
+    """
+    epochs = whole_number(epochs, "fit: epochs", at_least=0)
+    _check("fit", model, loss)
+    _check_parameters(model, optimizer, saving=checkpoint is not None)
+    loaders = {"train": _as_loader("fit: train", train, model, batch_size=32, shuffle=True)}
+    if validation is not None:
+        loaders["validation"] = _as_loader("fit: validation", validation, model)
+    run = _Run(model, loss, optimizer, loaders, _by_name(metrics))
+    going_on = checkpoint is not None and os.path.exists(checkpoint)
+    if checkpoint is not None and going_on:
+        run.load_state_dict(load(checkpoint), os.fsdecode(checkpoint))
+    elif checkpoint is not None:
+        save(checkpoint, run.state_dict())  # now, while a fault costs nothing yet
+    if run.epochs >= epochs:
+        return run.history
+
+    bar = _Bar(run, epochs, progress)
+    with _ctrl_c_held_back() as check_ctrl_c, _modes_restored(model), closing(bar):
+        if going_on:
+            bar.say(f"fit: going on after {run.place}")
+        try:
+            while run.epochs < epochs:
+                model.train()
+                for x, y in run.train:
+                    run.step(x, y)
+                    bar.show()
+                    check_ctrl_c()
+                run.end_epoch()
+                if checkpoint is not None:
+                    save(checkpoint, run.state_dict())
+                bar.show()
+                check_ctrl_c()
+        except KeyboardInterrupt as stop:
+            if checkpoint is not None and isinstance(stop, _BetweenSteps):
+                save(checkpoint, run.state_dict())
+            run.history.interrupted = True
+            bar.say(f"fit: stopped by Ctrl-C after {run.place}")
+    return run.history
+
+
+def evaluate(
+    model: Module, loss: Function, data: Data, metrics: Metrics = None
+) -> dict[str, float]:
+    """Return the loss and the metrics of ``model`` over ``data``, in eval mode, without a graph.
+
+    Args:
+        model: any Module; its mode is restored.
+        loss: a function of predictions and targets that returns one number.
+        data: a DataLoader of pairs (x, y), or a tuple (x, y) of arrays, for batches of 1024.
+        metrics: as for :func:`fit`.
+
+    Returns:
+        ``"loss"`` and each metric by its name: means over the batches, weighted by their length,
+        which for a loss or metric that is itself a mean gives the mean over all samples.
+
+    Raises:
+        TypeError, ValueError: for arguments that do not fit together, and for empty data.
+
+    Example:
+        >>> from minidl import nn
+        >>> model = nn.Linear(1, 2)
+        >>> model.weight.data[:] = [[1.0], [-1.0]]
+        >>> data = (np.array([[3.0], [-3.0], [2.0], [1.0]]), np.array([0, 1, 0, 1]))
+        >>> evaluate(model, nn.CrossEntropyLoss(), data)["accuracy"]
+        0.75
+    """
+    _check("evaluate", model, loss)
+    loader = _as_loader("evaluate: data", data, model)
+    with _modes_restored(model):
+        return _measured(model, loss, loader, _by_name(metrics))
+
+
+def predict(model: Module, x: ArrayLike, batch_size: int = 1024) -> Array:
+    """Return the outputs of ``model`` for all of ``x``, in eval mode, without a graph.
+
+    Args:
+        model: a Module that gives one output per sample; its mode is restored.
+        x: shape (N, ...).
+        batch_size: how many samples to compute at once, which bounds the memory.
+
+    Returns:
+        An ndarray of N outputs of any shape, in the order of ``x``.
+
+    Raises:
+        TypeError: if ``model`` is no Module, or ``x`` is not an array of numbers.
+        ValueError: if ``x`` is empty or has NaN or infinity, or if the outputs are not N.
+
+    Example:
+        >>> from minidl import nn
+        >>> predict(nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), np.zeros((5, 8, 8))).shape
+        (5, 10)
+    """
+    _check("predict", model)
+    outputs = []
+    with _modes_restored(model), no_grad():
+        model.eval()
+        for (batch,) in DataLoader(x, batch_size=batch_size, dtype=_dtype_of(model)):
+            outputs.append(plain(model(batch)))
+            if np.shape(outputs[-1])[:1] != batch.shape[:1]:
+                raise ValueError(
+                    f"predict: for {len(batch)} samples the model returned something of shape "
+                    f"{np.shape(outputs[-1])}, expected ({len(batch)}, ...): one output per sample"
+                )
+    return np.concatenate(outputs)
+
+
+def accuracy(predictions: Array, targets: Array) -> float:
+    """The share of samples whose class has the largest prediction.
+
+    Args:
+        predictions: logits or probabilities, shape (N, C) or (N, C, ...).
+        targets: class numbers, shape (N,) or (N, ...).
+
+    Raises:
+        ValueError: if the shapes are others.
+
+    Example:
+        >>> accuracy(np.array([[0.2, 0.8], [0.9, 0.1]]), np.array([1, 1]))
+        0.5
+    """
+    if predictions.ndim < 2 or predictions.shape[:1] + predictions.shape[2:] != targets.shape:
+        raise ValueError(
+            f"accuracy compares predictions (N, C) with class numbers (N,), got shapes "
+            f"{predictions.shape} and {targets.shape}: pass a function of your own, as in "
+            f"metrics={{'accuracy': lambda z, y: np.mean((z > 0) == y)}}"
+        )
+    return int(np.count_nonzero(predictions.argmax(axis=1) == targets)) / targets.size
+
+
+# --- The run --------------------------------------------------------------------------------------
+
+
+class _Run:
+    """What a run consists of: all that a step moves, and that a checkpoint holds."""
+
+    def __init__(
+        self,
+        model: Module,
+        loss: Function,
+        optimizer: Optimizer,
+        loaders: dict[str, DataLoader],
+        metrics: dict[str, Function] | None,
+    ) -> None:
+        self.model, self.loss, self.optimizer = model, loss, optimizer
+        self.loaders, self.train, self.metrics = loaders, loaders["train"], metrics
+        self.history = History(loss=[])
+        self.means = _Means(metrics)  # of the epoch under way
+        self.previous: float | None = None  # the loss in the step before
+        self.proven = False  # whether gradients were seen to arrive
+        self.buffers = [(module, name) for _, module in model.modules() for name in module.buffers]
+
+    def step(self, x: Array, y: Array) -> None:
+        """Learn from one batch."""
+        predictions: Any = None
+        buffers = [
+            (m, n, b, plain(b).copy()) for m, n in self.buffers if (b := getattr(m, n)) is not None
+        ]
+        try:
+            # The loss is checked, so that NumPy need not warn of what made it overflow.
+            with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+                self.optimizer.zero_grad()
+                predictions = self.model(x)
+                loss = self.loss(predictions, y)
+                value = self.checked(loss, predictions, x, y)
+                loss.backward()
+                self.proven = self.proven or self.gradients_arrived()
+        except BaseException as error:
+            for module, name, buffer, content in buffers:
+                plain(buffer)[...] = content
+                setattr(module, name, buffer)
+            if isinstance(error, ValueError) and _spoiled(_outputs(predictions)):
+                raise self.diverged("undefined", predictions, x, y) from error
+            raise
+        self.optimizer.step()
+        self.means.add(value, plain(predictions), y)
+        self.previous = value
+
+    def checked(self, loss: Any, predictions: Any, x: Array, y: Array) -> float:
+        """The loss as a number, if one can learn from it."""
+        value = _number(loss, "the loss")
+        if not math.isfinite(value):
+            raise self.diverged(f"{value}", predictions, x, y)
+        if not isinstance(loss, Tensor) or not loss.requires_grad:
+            raise ValueError(
+                f"the loss is a {type(loss).__name__} that depends on no parameter: compute it "
+                f"from what the model returned, by functions of minidl (not from .data or "
+                f".numpy()), and outside no_grad()"
+            )
+        return value
+
+    def diverged(self, value: str, predictions: Any, x: Array, y: Array) -> FloatingPointError:
+        """The error for a loss that is not finite; why, as far as can be seen after the fact."""
+        data = _spoiled({"x": x, "y": y})
+        weights = _spoiled({name: p.data for name, p in self.model.named_parameters()})
+        if data:
+            cause = f"The cause is in the batch: {data}; repair the data."
+        elif weights:
+            cause = f"The weights were spoiled before this step: {weights}."
+        elif not _spoiled(_outputs(predictions)):
+            cause = (
+                "The batch, the weights and the predictions are finite, so that it is the loss "
+                "function: those that take logits stand any predictions."
+            )
+        else:
+            cause = "The batch and the weights are finite, but the predictions overflow: " + (
+                "the weights have grown too large, as they do when the learning rate is too high."
+                if self.optimizer.steps
+                else "before the first step, so that it is the features or the initial weights."
+            )
+        before = "" if self.previous is None else f", in the step before {self.previous:g}"
+        return FloatingPointError(
+            f"the loss is {value} in step {self.means.batches + 1} of {len(self.train)} in epoch "
+            f"{self.epochs + 1}{before}, with {_rule(self.optimizer)}. The model is as it was "
+            f"before this step. {cause} {_REMEDIES}"
+        )
+
+    def gradients_arrived(self) -> bool:
+        if all(p.grad is None for group in self.optimizer.groups for p in group["params"]):
+            raise ValueError(
+                "the loss depends on no parameter that the optimizer holds, so that none got a "
+                "gradient: see that forward() uses them and that they are not frozen"
+            )
+        return True
+
+    def end_epoch(self) -> None:
+        """Put the means of the epoch, and those of the validation, into the history."""
+        spoiled = _spoiled(self.model.state_dict())
+        if spoiled:
+            raise FloatingPointError(
+                f"after {self.place}, with {_rule(self.optimizer)}, the model is spoiled: "
+                f"{spoiled}. {_REMEDIES}"
+            )
+        results = self.means.now()
+        if "validation" in self.loaders:
+            data = self.loaders["validation"]
+            measured = _measured(self.model, self.loss, data, self.metrics)
+            results |= {f"validation_{name}": value for name, value in measured.items()}
+        for name, value in results.items():
+            self.history.setdefault(name, []).append(value)
+        self.means = _Means(self.metrics)
+
+    @property
+    def epochs(self) -> int:
+        """How many are complete."""
+        return len(self.history["loss"])
+
+    @property
+    def place(self) -> str:
+        if not self.means.batches:
+            return f"epoch {self.epochs}"
+        return f"step {self.means.batches} of {len(self.train)} in epoch {self.epochs + 1}"
+
+    # What a checkpoint holds ----------------------------------------------------------------------
+
+    def generators(self) -> dict[str, np.random.Generator]:
+        """All generators of random numbers, each once, by where they are."""
+        owners: dict[str, Any] = {f"model.{name}": module for name, module in self.model.modules()}
+        owners |= {"loss": self.loss, "optimizer": self.optimizer, **self.loaders}
+        found = {generator(): "minidl"}
+        for owner, thing in owners.items():
+            for name, value in getattr(thing, "__dict__", {}).items():
+                if isinstance(value, np.random.Generator):
+                    found.setdefault(value, f"{owner}.{name}")
+        return {name: g for g, name in found.items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            **{name: loader.state_dict() for name, loader in self.loaders.items()},
+            "generators": {name: g.bit_generator.state for name, g in self.generators().items()},
+            "metrics": None if self.metrics is None else list(self.metrics),
+            "history": dict(self.history),
+            "epoch": self.means.state_dict(),
+        }
+
+    def load_state_dict(self, state: Any, path: str) -> None:
+        """Become the run that was saved; if that was another one, change nothing and raise."""
+        own = self.state_dict()
+        try:
+            same_keys(state if isinstance(state, dict) else {}, own, "run of fit with these data")
+            same_keys(state["generators"], own["generators"], "run with these generators")
+            if state["metrics"] != own["metrics"]:
+                raise ValueError(f"its metrics are {state['metrics']}, not {own['metrics']}")
+            for name, loader in self.loaders.items():
+                # A loader is not put back as it was by its own state, so that a copy tries it.
+                copy.copy(loader).load_state_dict(state[name])
+            try:
+                self.take(state)
+            except BaseException:
+                self.take(own)
+                raise
+        except ValueError as error:
+            raise ValueError(
+                f"fit cannot go on from {path}: {error}. Nothing was changed; delete the file to "
+                f"begin anew, or name another one"
+            ) from error
+        for name, loader in self.loaders.items():
+            loader.load_state_dict(state[name])
+        self.history = History(state["history"])
+        self.means.__dict__.update(state["epoch"])
+
+    def take(self, state: dict[str, Any]) -> None:
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        for name, g in self.generators().items():
+            g.bit_generator.state = state["generators"][name]
+
+
+class _Means:
+    """The means of loss and metrics over the samples so far."""
+
+    def __init__(self, metrics: dict[str, Function] | None) -> None:
+        self.metrics = metrics
+        self.sums = {"loss": 0.0}
+        self.samples = self.batches = 0
+
+    def add(self, loss: float, predictions: Array, targets: Array) -> None:
+        if self.metrics is None:
+            classes = targets.ndim == 1 and targets.dtype.kind in "iu"
+            classes = classes and getattr(predictions, "ndim", None) == 2
+            self.metrics = {"accuracy": accuracy} if classes else {}
+        n = len(targets)
+        self.samples += n
+        self.batches += 1
+        self.sums["loss"] += n * loss
+        for name, metric in self.metrics.items():
+            value = _number(metric(predictions, targets), f"the metric {name!r}")
+            self.sums[name] = self.sums.get(name, 0.0) + n * value
+
+    def now(self) -> dict[str, float]:
+        if not self.samples:
+            raise ValueError("the loader gave no batch, so that there is no mean of the loss")
+        return {name: total / self.samples for name, total in self.sums.items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"sums": dict(self.sums), "samples": self.samples, "batches": self.batches}
+
+
+def _measured(
+    model: Module, loss: Function, loader: DataLoader, metrics: dict[str, Function] | None
+) -> dict[str, float]:
+    means = _Means(metrics)
+    model.eval()
+    with no_grad():
+        for x, y in loader:
+            predictions = model(x)
+            means.add(_number(loss(predictions, y), "the loss"), plain(predictions), y)
+    return means.now()
+
+
+# --- Around the run -------------------------------------------------------------------------------
+
+
+class _BetweenSteps(KeyboardInterrupt):
+    """Ctrl-C at a moment at which the run can be saved."""
+
+
+@contextmanager
+def _ctrl_c_held_back() -> Iterator[Callable[[], None]]:
+    """Hold Ctrl-C back until the function that is yielded is called; a second one stops at once.
+
+    Outside the main thread, and where others handle the signal, nothing is held back.
+    """
+    pressed: list[int] = []
+
+    def receive(number: int, frame: FrameType | None) -> None:
+        if pressed:
+            raise KeyboardInterrupt
+        pressed.append(number)
+
+    def check() -> None:
+        if pressed:
+            raise _BetweenSteps
+
+    ours = threading.current_thread() is threading.main_thread()
+    ours = ours and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if ours:
+        signal.signal(signal.SIGINT, receive)
+    try:
+        yield check
+    finally:
+        if ours:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+class _Bar:
+    """One bar for the whole run, drawn ten times a second at most, however short the steps."""
+
+    def __init__(self, run: _Run, epochs: int, wanted: bool) -> None:
+        self.run, self.epochs, self.due = run, epochs, 0.0
+        self.tqdm = tqdm(
+            total=epochs * len(run.train),
+            initial=run.epochs * len(run.train) + run.means.batches,
+            disable=None if wanted else True,  # None: unless there is a terminal
+            dynamic_ncols=True,
+            bar_format="{desc} |{bar}| {elapsed}<{remaining}",
+        )
+
+    def show(self, at_once: bool = False) -> None:
+        """Draw the results of the last epoch that is complete; in the first one, those so far."""
+        if self.tqdm.disable or (time.monotonic() < self.due and not at_once):
+            return
+        self.due = time.monotonic() + 0.1
+        run = self.run
+        last = {name: values[-1] for name, values in run.history.items() if values}
+        if not last and run.means.batches:
+            last = run.means.now()
+        text = f"epoch {max(run.epochs, 1)}/{self.epochs}"
+        for name, value in last.items():
+            if not name.startswith("validation_"):
+                text += f" {name} {_short(value)}"
+            if f"validation_{name}" in last:
+                text += f" (val {_short(last[f'validation_{name}'])})"
+        self.tqdm.n = run.epochs * len(run.train) + run.means.batches
+        self.tqdm.set_description_str(text, refresh=False)
+        self.tqdm.refresh()
+
+    def close(self) -> None:
+        self.show(at_once=True)
+        self.tqdm.close()
+
+    def say(self, text: str) -> None:
+        if not self.tqdm.disable:
+            self.tqdm.write(text, file=sys.stderr)
+
+
+def _short(value: float) -> str:
+    return f"{value:.3f}" if value == 0 or 0.01 <= abs(value) < 1000 else f"{value:.1e}"
+
+
+@contextmanager
+def _modes_restored(model: Module) -> Iterator[None]:
+    modes = [(module, module.training) for _, module in model.modules()]
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+# --- Checks, and what they say --------------------------------------------------------------------
+
+_REMEDIES = (
+    "To try: a lower learning rate; features scaled by data.Standardize; optim.clip_grad_norm in a "
+    "loop of your own; `with minidl.debug():`, which names the first operation that goes wrong"
+)
+
+
+def _check(caller: str, model: Any, loss: Any = len) -> None:
+    if not isinstance(model, Module):
+        raise TypeError(f"{caller}: model is a Module, such as nn.Linear(4, 3), got {model!r}")
+    if isinstance(loss, type) or not callable(loss):
+        raise TypeError(
+            f"{caller}: loss is a function of predictions and targets, such as "
+            f"nn.CrossEntropyLoss() (with brackets), got {loss!r}"
+        )
+
+
+def _check_parameters(model: Module, optimizer: Any, saving: bool) -> None:
+    """Raise or warn unless the optimizer moves what the model is made of."""
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(
+            f"fit: optimizer is an Optimizer, such as optim.Adam(model.parameters()), "
+            f"got {optimizer!r}"
+        )
+    trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    if not trainable:
+        raise ValueError("fit: the model has no parameter that requires a gradient")
+    rule = type(optimizer).__name__
+    held = {id(p) for group in optimizer.groups for p in group["params"]}
+    strangers = len(held - {id(p) for p in model.parameters()})
+    missing = [name for name, p in trainable.items() if id(p) not in held]
+    lacks = f"fit: {rule} does not hold {', '.join(missing)}"
+    if len(missing) == len(trainable) or (missing and strangers):
+        raise ValueError(
+            f"{lacks}, but holds {strangers} parameters of other models: was it made before the "
+            f"model was rebuilt? Make it anew as {rule}(model.parameters(), ...)"
+        )
+    if strangers and saving:
+        raise ValueError(
+            f"fit: {rule} holds {strangers} parameters that are not the model's, and a checkpoint "
+            f"would lack them: make what they belong to an attribute of the model"
+        )
+    if missing:
+        warnings.warn(
+            f"{lacks}, so that they stay as they are: give it model.parameters(), or set their "
+            f"requires_grad to False if that is meant",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+
+
+def _as_loader(
+    name: str, data: Any, model: Module, batch_size: int = 1024, shuffle: bool = False
+) -> DataLoader:
+    """The data in batches."""
+    if isinstance(data, tuple):
+        data = DataLoader(*data, batch_size=batch_size, shuffle=shuffle, dtype=_dtype_of(model))
+    if not isinstance(data, DataLoader):
+        raise TypeError(
+            f"{name} is a tuple (x, y) of arrays or a DataLoader(x, y), got {type(data).__name__}"
+        )
+    if len(data.arrays) != 2:
+        raise ValueError(
+            f"{name} has {len(data.arrays)} arrays, and x and y are two: for others write the loop "
+            f"yourself"
+        )
+    return data
+
+
+def _dtype_of(model: Module) -> np.dtype[Any]:
+    return next((p.dtype for p in model.parameters()), np.dtype(np.float32))
+
+
+def _by_name(metrics: Metrics) -> dict[str, Function] | None:
+    """The metrics in a dict; None if they depend on the data."""
+    if metrics is None:
+        return None
+    if not isinstance(metrics, Mapping):
+        names = [metrics] if isinstance(metrics, str) else list(metrics)
+        metrics = {name: accuracy if name == "accuracy" else name for name in names}  # type: ignore
+    for name, metric in metrics.items():
+        if not callable(metric) or not isinstance(name, str):
+            raise TypeError(
+                f"metrics is 'accuracy' or a dict of functions by name, as in {{'error': error}}; "
+                f"{metric!r} is neither"
+            )
+        if name == "loss" or name.startswith("validation_"):
+            raise ValueError(f"the name {name!r} is the history's own: call the metric otherwise")
+    return dict(metrics)
+
+
+def _number(value: Any, name: str) -> float:
+    """What a loss or a metric returned."""
+    array = np.asarray(plain(value))
+    if array.size != 1 or array.dtype.kind not in "fiub":
+        raise ValueError(
+            f"{name} is one number for each batch, such as a mean (reduction='mean'), got a "
+            f"{type(value).__name__} of shape {array.shape} and dtype {array.dtype}"
+        )
+    return float(array.item())
+
+
+def _outputs(predictions: Any) -> dict[str, Array]:
+    """The arrays among what a model returned."""
+    outputs = plain(predictions)
+    outputs = outputs if isinstance(outputs, tuple | list) else [outputs]
+    return {str(i): z for i, z in enumerate(outputs) if isinstance(z, np.ndarray)}
+
+
+def _spoiled(arrays: Mapping[str, Array]) -> str:
+    """Which of the arrays hold NaN or infinity, how much of it, and where."""
+    found = []
+    for name, array in arrays.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            places = np.argwhere(~np.isfinite(array))
+            where = ", ".join(map(str, places[0]))
+            found.append(f"{name}[{where}] is {array[tuple(places[0])]} (one of {len(places)})")
+    return "; ".join(found)
+
+
+def _rule(optimizer: Optimizer) -> str:
+    rates = [group["lr"] for group in optimizer.groups]
+    rates = [rate(optimizer.steps) if callable(rate) else rate for rate in rates]
+    return f"{type(optimizer).__name__}, lr={', '.join(dict.fromkeys(f'{r:g}' for r in rates))}"

@@ -1,0 +1,952 @@
+"""Modules: what is found in them, what they save, how they look, and PyTorch's networks in them."""
+
+import copy
+import gc
+import math
+import pickle
+from collections import OrderedDict, namedtuple
+
+import numpy as np
+import pytest
+from reference import Network, networks
+
+import minidl
+from minidl import Tensor, functional, nn, no_grad
+from minidl.autograd import Node
+from minidl.nn import Parameter
+
+
+def linear(k: int = 2, c: int = 3, **options) -> nn.Linear:
+    return nn.Linear(k, c, rng=0, **options)
+
+
+def net(**options) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Linear(4, 5, rng=0, **options), nn.BatchNorm(5), nn.ReLU(), nn.Linear(5, 3, rng=1)
+    )
+
+
+def names(module: nn.Module) -> list[str]:
+    return [name for name, _ in module.named_parameters()]
+
+
+def random(*shape, seed=0, dtype="float32"):
+    return np.random.default_rng(seed).normal(size=shape).astype(dtype)
+
+
+class Holder(nn.Module):
+    """A module with the given attributes."""
+
+    def __init__(self, **attributes) -> None:
+        for name, value in attributes.items():
+            setattr(self, name, value)
+
+    def forward(self, x):
+        for _, child in self.children():
+            x = child(x)
+        return x
+
+
+class Counter(nn.Module):
+    """A module that counts its calls in a buffer."""
+
+    buffers = ("calls", "unused")
+
+    def __init__(self) -> None:
+        self.scale = Parameter([2.0])
+        self.calls = np.zeros((), np.int64)
+        self.unused = None
+
+    def forward(self, x):
+        self.calls += 1
+        return x * self.scale
+
+
+# --- Networks of PyTorch --------------------------------------------------------------------------
+
+
+def built(network: Network) -> nn.Sequential:
+    """The network in minidl, with PyTorch's weights loaded by name."""
+    classes = {"Linear": nn.Linear, "BatchNorm1d": nn.BatchNorm, "ReLU": nn.ReLU}
+    layers = []
+    for kind, options in network.layers:
+        dtype = {} if kind == "ReLU" else {"dtype": network.dtype}
+        layers.append(classes[kind](**options, **dtype))
+    model = nn.Sequential(*layers)
+    model.load_state_dict(network.state)
+    return model
+
+
+CLOSE = {"float32": {"rtol": 1e-5, "atol": 1e-6}, "float64": {"rtol": 1e-10, "atol": 1e-14}}
+
+
+@pytest.mark.parametrize("network", networks(), ids=str)
+def test_networks_of_pytorch_load_by_name_and_compute_the_same(network: Network) -> None:
+    model, close = built(network), CLOSE[network.dtype]
+    assert list(model.state_dict()) == list(network.state)
+    loss = nn.CrossEntropyLoss()
+
+    model.eval()
+    output = model(network.inputs)
+    assert output.dtype == network.dtype
+    np.testing.assert_allclose(output.data, network.eval_output, **close)
+    np.testing.assert_allclose(loss(output, network.labels).data, network.eval_loss, **close)
+    for name, array in model.state_dict().items():
+        np.testing.assert_array_equal(array, network.state[name])
+
+    model.train()
+    x = Tensor(network.inputs.copy(), requires_grad=True)
+    output = model(x)
+    np.testing.assert_allclose(output.data, network.train_output, **close)
+    value = loss(output, network.labels)
+    np.testing.assert_allclose(value.data, network.train_loss, **close)
+    value.backward()
+    np.testing.assert_allclose(x.grad, network.input_gradient, **close)
+    parameters = dict(model.named_parameters())
+    assert list(parameters) == list(network.gradients)
+    for name, parameter in parameters.items():
+        np.testing.assert_allclose(parameter.grad, network.gradients[name], **close, err_msg=name)
+    state = model.state_dict()
+    for name, after in network.buffers_after.items():
+        assert state[name].dtype == after.dtype
+        np.testing.assert_allclose(state[name], after, **close, err_msg=name)
+
+
+@pytest.mark.parametrize("network", networks("float64"), ids=str)
+def test_training_without_input_gradients_gives_the_same_weight_gradients(network) -> None:
+    model = built(network)
+    nn.CrossEntropyLoss()(model(network.inputs), network.labels).backward()
+    for name, parameter in model.named_parameters():
+        np.testing.assert_allclose(
+            parameter.grad, network.gradients[name], **CLOSE["float64"], err_msg=name
+        )
+
+
+# --- What is found in a module --------------------------------------------------------------------
+
+
+def test_parameters_come_in_the_order_of_attributes_through_all_containers() -> None:
+    Pair = namedtuple("Pair", "left right")
+    model = Holder(
+        last=linear(),
+        items=[linear(), (Parameter([1.0]), linear(bias=False))],
+        by_key={"b": linear(bias=False), "a": {1: Parameter([1.0]), None: Parameter([2.0])}},
+        ordered=OrderedDict(z=Parameter([1.0]), y=Parameter([1.0])),
+        pair=Pair(Parameter([1.0]), 7),
+        number=3,
+        nothing=None,
+        first=Parameter([3.0]),
+    )
+    assert names(model) == [
+        "last.weight",
+        "last.bias",
+        "items.0.weight",
+        "items.0.bias",
+        "items.1.0",
+        "items.1.1.weight",
+        "by_key.b.weight",
+        "by_key.a.1",
+        "by_key.a.None",
+        "ordered.z",
+        "ordered.y",
+        "pair.0",
+        "first",
+    ]
+    assert model.parameters().names == names(model)
+    assert list(model.state_dict()) == names(model)
+    assert [name for name, _ in model.children()] == ["last", "items.0", "items.1.1", "by_key.b"]
+    assert [name for name, _ in model.modules()] == ["", *(name for name, _ in model.children())]
+
+
+def test_shared_parameters_and_modules_count_once() -> None:
+    tied, layer = linear(3, 3), linear(3, 3)
+    other = linear(3, 3)
+    other.weight = tied.weight
+    model = nn.Sequential(tied, layer, nn.ReLU(), layer, other)
+    assert names(model) == ["0.weight", "0.bias", "1.weight", "1.bias", "4.bias"]
+    assert [name for name, _ in model.modules()] == ["", "0", "1", "2", "4"]
+    assert len(model) == 5
+    model(random(2, 3)).sum().backward()
+    assert all(p.grad is not None for p in model.parameters())
+
+
+def test_the_gradient_of_a_shared_parameter_is_the_sum_over_its_uses() -> None:
+    layer = nn.Linear(3, 3, bias=False, rng=0, dtype="float64")
+    twin = copy.deepcopy(layer)
+    x = random(4, 3, dtype="float64")
+    nn.Sequential(layer, layer)(x).sum().backward()
+    nn.Sequential(layer_copy := copy.deepcopy(twin), twin)(x).sum().backward()
+    np.testing.assert_allclose(layer.weight.grad, layer_copy.weight.grad + twin.weight.grad)
+
+
+def test_sets_of_modules_or_parameters_are_refused() -> None:
+    for bad in ({linear()}, frozenset([Parameter([1.0])])):
+        for look in (nn.Module.parameters, nn.Module.state_dict, nn.Module.train, repr):
+            with pytest.raises(TypeError, match=r"'layers' is a set .* no order: use a list"):
+                look(Holder(layers=bad))
+    assert names(Holder(words={"a", "b"}, weight=Parameter([1.0]))) == ["weight"]
+
+
+def test_two_parameters_that_come_to_one_name_are_refused() -> None:
+    same_key = Holder(d={1: Parameter([1.0]), "1": Parameter([2.0])})
+    dotted = Holder(a=[Parameter([1.0])], **{"a.0": Parameter([2.0])})
+    nested = Holder(a={"b": linear()}, **{"a.b": Holder(weight=Parameter([1.0]))})
+    for model, name in ((same_key, "d.1"), (dotted, "a.0"), (nested, "a.b.weight")):
+        for look in (nn.Module.parameters, nn.Module.state_dict):
+            with pytest.raises(ValueError, match=f"with the name {name!r} .*: rename one"):
+                look(model)
+
+
+def test_a_rebound_attribute_takes_the_place_of_the_old_one() -> None:
+    model = Holder(a=linear(), b=linear(bias=False))
+    old = model.a.weight
+    model.a = nn.Linear(7, 7)
+    model.b.weight = Parameter(np.zeros((1, 1)))
+    assert names(model) == ["a.weight", "a.bias", "b.weight"]
+    assert [p.size for p in model.parameters()] == [49, 7, 1]
+    assert all(p is not old for p in model.parameters())
+    del model.a
+    model.b.weight = None
+    assert names(model) == []
+
+
+def test_a_parameter_is_not_replaced_by_what_was_computed_from_it() -> None:
+    layer = linear()
+    weight = layer.weight
+    with pytest.raises(
+        TypeError, match=r"Linear\.weight is a Parameter and cannot become a Tensor"
+    ):
+        layer.weight *= 0.1
+    for value in (np.ones((3, 2)), weight.detach()):
+        with pytest.raises(TypeError, match=r"write into weight\.data, or set it to nn\.Parameter"):
+            layer.weight = value
+    assert layer.weight is weight
+    weight.data *= 0.5
+    layer.bias = None
+    layer.cached = layer(random(4, 2))
+    layer.cached = layer.cached * 2
+    assert names(layer) == ["weight"]
+
+
+def test_a_module_may_contain_itself() -> None:
+    model = Holder(layer=linear(3, 3))
+    model.me = model
+    model.layer.parent = model
+    assert names(model) == ["layer.weight", "layer.bias"]
+    assert list(model.state_dict()) == names(model)
+    assert [name for name, _ in model.modules()] == ["", "layer"]
+    assert not model.eval().layer.training
+    assert repr(model).count("(layer)") == 1
+    assert "(me): ..." in repr(model)
+    twin = copy.deepcopy(model)
+    assert twin.me is twin
+    assert twin.layer.parent is twin
+
+
+def test_named_parameters_are_those_of_the_moment() -> None:
+    model = nn.Sequential(linear())
+    before = model.parameters()
+    model.extra = linear(3, 1)
+    assert len(before) == 2
+    assert names(model) == ["0.weight", "0.bias", "extra.weight", "extra.bias"]
+
+
+# --- Modes, freezing, gradients -------------------------------------------------------------------
+
+
+def test_train_and_eval_reach_every_module() -> None:
+    model = Holder(a=[nn.Dropout()], b={"x": nn.Sequential(nn.BatchNorm(2))}, c=nn.ReLU())
+    assert all(m.training for _, m in model.modules())
+    assert model.eval() is model
+    assert not any(m.training for _, m in model.modules())
+    model.b["x"].train()
+    assert [m.training for _, m in model.modules()] == [False, False, True, True, False]
+    assert model.train() is model
+    assert all(m.training for _, m in model.modules())
+
+
+def test_frozen_parameters_get_no_gradient_and_stay_in_the_state() -> None:
+    model = net()
+    model[0].weight.requires_grad = False
+    assert len(model.parameters()) == 6
+    model(random(3, 4)).sum().backward()
+    assert [name for name, p in model.named_parameters() if p.grad is None] == ["0.weight"]
+    assert "0.weight" in model.state_dict()
+    model.load_state_dict(net().state_dict())
+    assert not model[0].weight.requires_grad
+
+
+def test_zero_grad_forgets_all_gradients() -> None:
+    model = net()
+    model(random(3, 4)).sum().backward()
+    model.zero_grad()
+    assert [p.grad for p in model.parameters()] == [None] * 6
+
+
+def test_no_grad_records_nothing() -> None:
+    with no_grad():
+        assert not net()(random(3, 4)).requires_grad
+
+
+# --- State ----------------------------------------------------------------------------------------
+
+
+def test_state_has_pytorchs_names_and_buffers_in_order() -> None:
+    assert list(net().state_dict()) == [
+        "0.weight",
+        "0.bias",
+        "1.weight",
+        "1.bias",
+        "1.running_mean",
+        "1.running_var",
+        "1.num_batches_tracked",
+        "3.weight",
+        "3.bias",
+    ]
+    assert list(Counter().state_dict()) == ["scale", "calls"]
+
+
+def test_state_dict_and_module_share_no_memory_either_way() -> None:
+    model = net()
+    state = model.state_dict()
+    kept = copy.deepcopy(state)
+    for array in state.values():
+        array[...] = 7
+    for name, array in model.state_dict().items():
+        np.testing.assert_array_equal(array, kept[name])
+    model.load_state_dict(state)
+    for array in state.values():
+        array[...] = 8
+    assert all((array == 7).all() for array in model.state_dict().values())
+    assert len({id(array) for array in state.values()}) == 9
+
+
+def test_loading_writes_into_the_same_arrays() -> None:
+    model = net()
+    own = [model[0].weight, model[0].weight.data, model[1].running_mean]
+    model.load_state_dict(net().state_dict())
+    assert own[0] is model[0].weight
+    assert own[1] is model[0].weight.data
+    assert own[2] is model[1].running_mean
+
+
+def test_a_trained_state_gives_the_same_outputs_in_another_model() -> None:
+    model, other = net(), net(init="glorot_normal")
+    for seed in range(3):
+        model(random(8, 4, seed=seed))
+    other.load_state_dict(model.state_dict())
+    x = random(5, 4, seed=9)
+    np.testing.assert_array_equal(model.eval()(x).data, other.eval()(x).data)
+    assert other[1].num_batches_tracked == 3
+
+
+def test_a_state_that_does_not_fit_is_refused_with_all_faults_and_nothing_changes() -> None:
+    model = net()
+    before = model.state_dict()
+    state = {name: array + 1 for name, array in before.items()}
+    del state["0.bias"], state["1.running_mean"]
+    state["0.weight"] = np.zeros((4, 5))
+    state["1.num_batches_tracked"] = np.array(1.5)
+    state["3.bias"] = np.array(["a", "b", "c"])
+    state["3.weight"] = np.zeros((3, 5)) * 1j
+    state["4.weight"] = np.zeros(3)
+    with pytest.raises(ValueError, match="Sequential cannot take the state: ") as error:
+        model.load_state_dict(state)
+    for fault in (
+        "0.bias is missing",
+        "1.running_mean is missing",
+        "4.weight is unexpected",
+        "0.weight has shape (4, 5), expected (5, 4)",
+        "1.num_batches_tracked has dtype float64, expected int64",
+        "3.bias has dtype <U1, expected float32",
+        "3.weight has dtype complex128, expected float32",
+    ):
+        assert fault in str(error.value)
+    for name, array in model.state_dict().items():
+        np.testing.assert_array_equal(array, before[name])
+
+
+def test_loading_keeps_the_dtype_of_the_module() -> None:
+    model = linear()
+    for dtype in ("float64", "float16", "int64", ">f4"):
+        model.load_state_dict({n: np.round(a).astype(dtype) for n, a in model.state_dict().items()})
+        assert {a.dtype for a in model.state_dict().values()} == {np.dtype("float32")}
+    model.load_state_dict({"weight": [[1, 2], [3, 4], [5, 6]], "bias": Tensor([1, 2, 3])})
+    np.testing.assert_array_equal(model.bias.data, [1, 2, 3])
+    model.load_state_dict(dict(linear().named_parameters()))
+    np.testing.assert_array_equal(model.weight.data, linear().weight.data)
+
+
+def test_values_that_overflow_the_dtype_change_nothing() -> None:
+    model = linear()
+    before = model.state_dict()
+    with pytest.raises(RuntimeWarning, match="overflow"):
+        model.load_state_dict({"weight": before["weight"] + 1, "bias": np.full(3, 1e300)})
+    np.testing.assert_array_equal(model.weight.data, before["weight"])
+
+
+def test_views_of_the_own_parameters_can_be_loaded() -> None:
+    model = Holder(a=Parameter([1.0]), b=Parameter([2.0]))
+    model.load_state_dict({"a": model.b.data, "b": model.a.data})
+    assert (model.a.item(), model.b.item()) == (2, 1)
+
+
+def test_a_shared_parameter_has_one_value_in_a_state() -> None:
+    first, second = linear(3, 3), linear(3, 3)
+    second.weight = first.weight
+    model = nn.Sequential(first, second)
+    state = model.state_dict()
+    assert list(state) == ["0.weight", "0.bias", "1.weight", "1.bias"]
+    state["0.weight"][0, 0] = state["1.weight"][0, 0] = math.nan
+    model.load_state_dict(dict(reversed(state.items())))
+    state["1.weight"] = state["1.weight"] + 1
+    with pytest.raises(ValueError, match=r"1\.weight and 0\.weight are one array here"):
+        model.load_state_dict(state)
+
+
+@pytest.mark.parametrize("bad", ["model.npz", [1, 2], None])
+def test_load_state_dict_refuses_what_is_no_dict(bad) -> None:
+    with pytest.raises(TypeError, match=f"a dict of arrays by name, not a {type(bad).__name__}"):
+        net().load_state_dict(bad)
+
+
+def test_buffers_are_arrays_or_none() -> None:
+    module = Counter()
+    module.unused = 3.0
+    with pytest.raises(TypeError, match=r"Counter\.unused is a buffer and must be an ndarray or"):
+        module.state_dict()
+    del module.unused
+    with pytest.raises(AttributeError, match="unused"):
+        module.state_dict()
+    module.unused = np.ones(2)
+    assert list(module.state_dict()) == ["scale", "calls", "unused"]
+
+
+# --- Copies ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))])
+def test_a_deep_copy_or_pickle_computes_the_same_and_shares_nothing(copied) -> None:
+    model = nn.Sequential(net(), nn.Dropout(0.5, rng=3), linear(3, 3))
+    model.tied = Holder(weight=model[2].weight)
+    model[0](random(6, 4))
+    model[2].bias.requires_grad = False
+    (model[2](random(2, 3)) ** 2).sum().backward()
+    twin = copied(model)
+    assert repr(twin) == repr(model)
+    assert twin.tied.weight is twin[2].weight
+    assert not twin[2].bias.requires_grad
+    np.testing.assert_array_equal(twin[2].weight.grad, model[2].weight.grad)
+    for (name, a), b in zip(model.state_dict().items(), twin.state_dict().values(), strict=True):
+        np.testing.assert_array_equal(a, b, err_msg=name)
+    for p, q in zip(model.parameters(), twin.parameters(), strict=True):
+        assert type(q) is Parameter
+        assert not np.shares_memory(p.data, q.data)
+    del model.tied, twin.tied
+    x = random(6, 4, seed=1)
+    np.testing.assert_array_equal(model(x).data, twin(x).data)  # dropout from copied generators
+    before = model.state_dict()
+    for p in twin.parameters():
+        p.data += 1
+    np.testing.assert_array_equal(model.state_dict()["2.weight"], before["2.weight"])
+
+
+def test_dropout_of_a_copied_model_follows_minidls_seed() -> None:
+    dropout = nn.Dropout(0.5)
+    x = np.ones(100, np.float32)
+    for one in (dropout, copy.deepcopy(dropout), pickle.loads(pickle.dumps(dropout))):
+        minidl.seed(5)
+        first = one(x)
+        minidl.seed(5)
+        np.testing.assert_array_equal(one(x), first)
+        np.testing.assert_array_equal(dropout.rng is None, True)
+
+
+# --- Looks ----------------------------------------------------------------------------------------
+
+
+def test_repr_shows_the_structure() -> None:
+    model = Holder(
+        body=nn.Sequential(nn.Linear(4, 5, bias=False), nn.BatchNorm(5, momentum=0.2)),
+        heads=[nn.Dropout(0.3), nn.LeakyReLU(0.2)],
+        other={"g": nn.GELU("tanh")},
+    )
+    assert repr(model) == (
+        "Holder(\n"
+        "  (body): Sequential(\n"
+        "    (0): Linear(4, 5, bias=False)\n"
+        "    (1): BatchNorm(5, eps=1e-05, momentum=0.2)\n"
+        "  )\n"
+        "  (heads.0): Dropout(p=0.3)\n"
+        "  (heads.1): LeakyReLU(0.2)\n"
+        "  (other.g): GELU(approximate='tanh')\n"
+        ")"
+    )
+    assert repr(nn.Sequential()) == "Sequential()"
+    assert repr(nn.BatchNorm(2, affine=False)).endswith("affine=False)")
+    assert repr(nn.Sigmoid()) == "Sigmoid()"
+
+
+def test_summary_is_a_table_of_layers_shapes_and_counts(capsys) -> None:
+    model = net()
+    model[0].weight.requires_grad = False
+    model.summary()
+    assert capsys.readouterr().out == (
+        "layer          parameters                 count\n"
+        "-----------------------------------------------\n"
+        "0: Linear      weight (5, 4), bias (5,)      25\n"
+        "1: BatchNorm   weight (5,), bias (5,)        10\n"
+        "2: ReLU                                       0\n"
+        "3: Linear      weight (3, 5), bias (3,)      18\n"
+        "-----------------------------------------------\n"
+        "Sequential     trainable 33                  53\n"
+    )
+
+
+def test_summary_with_a_batch_shows_outputs_and_changes_nothing(capsys) -> None:
+    model = nn.Sequential(nn.Flatten(), net(), Counter())
+    model[1][2].eval()
+    before = model.state_dict()
+    attributes = [sorted(m.__dict__) for _, m in model.modules()]
+    state = np.random.get_state()[1].copy()  # noqa: NPY002
+    for x in (random(7, 2, 2), Tensor(random(7, 2, 2)), random(7, 2, 2).tolist()):
+        model.summary(x)
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[0].split() == ["layer", "output", "parameters", "count"]
+        assert lines[2].split() == ["0:", "Flatten", "(7,", "4)", "0"]
+        assert lines[3].startswith("1.0: Linear ")
+        assert "(7, 5)" in lines[3]
+        assert lines[-1].split() == ["Sequential", "trainable", "54", "54"]
+        assert len({len(line) for line in lines}) == 1
+    assert [sorted(m.__dict__) for _, m in model.modules()] == attributes
+    assert [m.training for _, m in model.modules()] == [*[True] * 5, False, True, True]
+    for name, array in model.state_dict().items():
+        if name != "2.calls":  # its own forward counts
+            np.testing.assert_array_equal(array, before[name])
+    np.testing.assert_array_equal(state, np.random.get_state()[1])  # noqa: NPY002
+
+
+def test_summary_leaves_the_modules_whole_when_the_batch_does_not_fit() -> None:
+    model = net()
+    with pytest.raises(ValueError, match="4 input features"):
+        model.summary(random(7, 3))
+    assert "forward" not in model[0].__dict__
+    assert model[0].training
+    model[0].forward = lambda x: Tensor(x[:, :1] * np.ones(5, "float32"))
+    model.summary(random(7, 3))
+    assert model[0](random(2, 3)).shape == (2, 5)
+
+
+def test_summary_counts_shared_weights_once(capsys) -> None:
+    first, second = linear(3, 3), linear(3, 3)
+    second.weight = first.weight
+    third = Holder(weight=first.weight)
+    nn.Sequential(first, second, first, third).summary()
+    out = capsys.readouterr().out.splitlines()
+    assert [line.split()[-1] for line in out[2:5]] == ["12", "3", "0"]
+    assert "(shared)" not in out[2]
+    assert "(shared)" in out[3]
+    assert "(shared)" in out[4]
+    assert out[-1].split()[-1] == "15"
+
+
+def test_summary_of_a_single_layer_and_of_lists_of_parameters(capsys) -> None:
+    linear().summary()
+    assert capsys.readouterr().out.splitlines()[2].split()[0] == "Linear"
+    Holder(w=[Parameter(np.zeros((1000, 20)))], layer=nn.ReLU()).summary()
+    out = capsys.readouterr().out
+    assert "w.0 (1000, 20)" in out
+    assert "20,000" in out
+
+
+# --- Parameter ------------------------------------------------------------------------------------
+
+
+def test_a_parameter_copies_its_data() -> None:
+    array = np.arange(6.0).reshape(2, 3).T
+    p = Parameter(array)
+    array[:] = 0
+    assert p.data.sum() == 15
+    assert p.data.flags.c_contiguous
+    assert (p.dtype, p.requires_grad) == (np.float64, True)
+    assert Parameter([1, 2]).dtype == np.float32
+    assert Parameter(Tensor([1.0]), dtype="float64").dtype == np.float64
+    assert not Parameter([1.0], requires_grad=False).requires_grad
+
+
+@pytest.mark.parametrize("bad", [np.array([1, 2]), np.array([True]), ["a"], np.array([1j])])
+def test_a_parameter_holds_floating_point_numbers_only(bad) -> None:
+    with pytest.raises(TypeError):
+        Parameter(bad)
+    with pytest.raises(TypeError):
+        Parameter(bad, requires_grad=False)
+
+
+def test_a_parameter_of_something_with_a_history_is_refused() -> None:
+    with pytest.raises(TypeError, match="would lose the history"):
+        Parameter(Parameter([1.0]) * 2)
+
+
+# --- Sequential -----------------------------------------------------------------------------------
+
+
+def test_sequential_is_a_sequence_of_its_modules() -> None:
+    model = net()
+    assert len(model) == 4
+    assert [type(m).__name__ for m in model] == ["Linear", "BatchNorm", "ReLU", "Linear"]
+    assert model[-1] is model[3]
+    head = model[:2]
+    assert type(head) is nn.Sequential
+    assert names(head) == ["0.weight", "0.bias", "1.weight", "1.bias"]
+    assert head[0] is model[0]
+    assert list(model[::-1]) == list(model)[::-1]
+    assert len(model[4:]) == 0
+    for i in (4, -5):
+        with pytest.raises(IndexError):
+            model[i]
+    x = random(3, 4)
+    model.eval()
+    np.testing.assert_array_equal(model[2:](model[:2](x)).data, model(x).data)
+    assert nn.Sequential()(x) is x
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([nn.ReLU], r"argument 0 is a type: put brackets behind it, ReLU\(...\)"),
+        ([nn.ReLU(), functional.relu], "argument 1 is a function: write a Module"),
+        ([[nn.ReLU()]], r"argument 0 is a list: unpack it with a star, Sequential\(\*modules\)"),
+        ([None], "argument 0 is a NoneType"),
+    ],
+)
+def test_sequential_refuses_what_is_not_a_module(arguments, message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        nn.Sequential(*arguments)
+
+
+def test_a_module_without_forward_says_so() -> None:
+    with pytest.raises(NotImplementedError, match=r"Nothing needs a method forward\(self, x\)"):
+        type("Nothing", (nn.Module,), {})()(1)
+
+
+def test_call_passes_all_arguments_on() -> None:
+    class Two(nn.Module):
+        def forward(self, a, b, *, c):
+            return a + b * c
+
+    assert Two()(1, b=2, c=3) == 7
+
+
+# --- Layers ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("data", ["uint8", "int64", "float16", "float32", "float64"])
+def test_raw_arrays_are_taken_in_the_dtype_of_the_parameters(dtype: str, data: str) -> None:
+    model = nn.Sequential(
+        nn.BatchNorm(4, dtype=dtype),
+        nn.Linear(4, 5, dtype=dtype),
+        nn.BatchNorm(5, dtype=dtype),
+        nn.GELU(),
+        nn.Dropout(0.1, rng=0),
+        nn.Linear(5, 3, dtype=dtype),
+    )
+    x = (random(6, 4) * 50 + 100).astype(data)
+    y = model(x)
+    assert y.dtype == dtype
+    loss = nn.CrossEntropyLoss()(y, [0, 1, 2, 0, 1, 2])
+    assert loss.dtype == dtype
+    loss.backward()
+    assert {p.grad.dtype for p in model.parameters()} == {np.dtype(dtype)}
+    assert model.eval()(x).dtype == dtype
+    assert {a.dtype.name for a in model.state_dict().values()} == {dtype, "int64"}
+
+
+@pytest.mark.parametrize("bad", [0, -1, 2.0, True, "3", None])
+def test_layers_refuse_a_size_that_is_no_whole_number_above_zero(bad) -> None:
+    message = "must be a whole number above 0"
+    with pytest.raises(ValueError, match=f"Linear: in_features {message}"):
+        nn.Linear(bad, 3)
+    with pytest.raises(ValueError, match=f"Linear: out_features {message}"):
+        nn.Linear(3, bad)
+    with pytest.raises(ValueError, match=f"BatchNorm: num_features {message}"):
+        nn.BatchNorm(bad)
+    assert nn.Linear(np.int64(2), np.uint8(3)).weight.shape == (3, 2)
+
+
+def test_linear_starts_with_he_weights_and_zero_bias() -> None:
+    layer = nn.Linear(300, 200, rng=0)
+    assert layer.weight.shape == (200, 300)
+    np.testing.assert_array_equal(layer.weight.data, nn.init.he_normal((200, 300), rng=0))
+    np.testing.assert_array_equal(layer.bias.data, np.zeros(200))
+    assert nn.Linear(2, 3, bias=False).bias is None
+
+
+def test_linear_takes_an_initializer_by_name_or_function() -> None:
+    assert (nn.Linear(2, 3, init="zeros").weight.data == 0).all()
+    assert (nn.Linear(2, 3, init=nn.init.ones).weight.data == 1).all()
+    layer = nn.Linear(2, 3, init=lambda shape, rng, dtype: np.full(shape, 0.5))
+    assert layer.weight.dtype == np.float32
+    with pytest.raises(ValueError, match="no initializer 'he', only he_normal, he_uniform, glorot"):
+        nn.Linear(2, 3, init="he")
+    with pytest.raises(ValueError, match=r"init returned shape \(2, 3\), expected \(3, 2\)"):
+        nn.Linear(2, 3, init=lambda shape, rng, dtype: np.zeros(shape[::-1]))
+
+
+def test_layers_are_repeatable_and_leave_numpys_generator_alone() -> None:
+    before = np.random.get_state()  # noqa: NPY002
+    x = np.ones((4, 50), "float32")
+    for make in (
+        lambda rng: nn.Linear(50, 3, rng=rng)(x).data,
+        lambda rng: nn.Dropout(rng=rng)(x),
+    ):
+        np.testing.assert_array_equal(make(1), make(1))
+        np.testing.assert_array_equal(make(1), make(np.random.default_rng(1)))
+        assert (make(1) != make(2)).any()
+        minidl.seed(3)
+        first, second = make(None), make(None)
+        minidl.seed(3)
+        np.testing.assert_array_equal(make(None), first)
+        assert (first != second).any()
+    dropout = nn.Dropout(rng=1)
+    assert (dropout(x) != dropout(x)).any()
+    after = np.random.get_state()  # noqa: NPY002
+    assert before[2:] == after[2:]
+    np.testing.assert_array_equal(before[1], after[1])
+
+
+@pytest.mark.parametrize("make", [nn.Dropout, lambda rng: nn.Linear(2, 2, rng=rng)])
+def test_layers_refuse_what_is_no_generator(make) -> None:
+    for bad in (np.random.RandomState(0), 1.5, "7", True):
+        with pytest.raises(TypeError, match="a seed is an int"):
+            make(rng=bad)
+
+
+def test_batch_norm_counts_batches_in_training_only() -> None:
+    layer = nn.BatchNorm(2, momentum=0.5)
+    x = random(6, 2) + 3
+    layer(x)
+    np.testing.assert_allclose(layer.running_mean, 0.5 * x.mean(axis=0), rtol=1e-6)
+    state = layer.state_dict()
+    layer.eval()(x)
+    for name, array in layer.state_dict().items():
+        np.testing.assert_array_equal(array, state[name])
+    assert state["num_batches_tracked"] == 1
+    assert state["num_batches_tracked"].dtype == np.int64
+
+
+def test_batch_norm_refuses_a_batch_of_one_in_training_and_stays_as_it_was() -> None:
+    layer = nn.BatchNorm(3)
+    for shape in [(1, 3), (1, 3, 1), (1, 3, 1, 1)]:
+        with pytest.raises(ValueError, match=r"has 1: use a larger batch .*drop_last.*eval\(\)"):
+            layer(np.zeros(shape))
+        assert layer.num_batches_tracked == 0
+        assert layer.eval()(np.zeros(shape)).shape == shape
+        layer.train()
+
+
+def test_batch_norm_without_affine_returns_tensors_in_both_modes() -> None:
+    layer = nn.BatchNorm(2, affine=False)
+    assert names(layer) == []
+    assert list(layer.state_dict()) == ["running_mean", "running_var", "num_batches_tracked"]
+    for _ in (layer.train(), layer.eval()):
+        assert type(layer(random(4, 2, dtype="float64"))) is Tensor
+        assert layer(random(4, 2, dtype="float64")).dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"eps": 0}, {"eps": -1e-5}, {"eps": math.nan}, {"eps": math.inf}, {"momentum": -0.1}]
+    + [{"momentum": 1.1}, {"momentum": math.nan}],
+)
+def test_batch_norm_refuses_settings_out_of_range(options) -> None:
+    (name,) = options
+    with pytest.raises(ValueError, match=f"BatchNorm: {name} must be"):
+        nn.BatchNorm(2, **options)
+
+
+@pytest.mark.parametrize("p", [-0.1, 1.1, math.nan])
+def test_dropout_refuses_a_p_that_is_no_probability(p: float) -> None:
+    with pytest.raises(ValueError, match="Dropout: p is a probability from 0 to 1"):
+        nn.Dropout(p)
+
+
+def test_dropout_acts_in_training_only() -> None:
+    layer, x = nn.Dropout(0.5, rng=0), np.ones(1000, "float32")
+    assert (layer(x) == 0).any()
+    assert layer.eval()(x) is x
+
+
+def test_activation_layers_are_the_functions() -> None:
+    x = Tensor(random(3, 4))
+    for layer, function in (
+        (nn.ReLU(), functional.relu),
+        (nn.LeakyReLU(0.3), lambda x: functional.leaky_relu(x, 0.3)),
+        (nn.LeakyReLU(), functional.leaky_relu),
+        (nn.Sigmoid(), functional.sigmoid),
+        (nn.Tanh(), np.tanh),
+        (nn.GELU(), functional.gelu),
+        (nn.GELU("tanh"), lambda x: functional.gelu(x, "tanh")),
+    ):
+        np.testing.assert_array_equal(layer(x).data, function(x).data)
+        assert names(layer) == []
+    with pytest.raises(ValueError, match="GELU: approximate is 'none' or 'tanh', not 'erf'"):
+        nn.GELU("erf")
+
+
+def test_flatten_keeps_the_first_axis() -> None:
+    for shape, flat in [
+        ((5, 2, 3), (5, 6)),
+        ((5,), (5, 1)),
+        ((0, 8, 8), (0, 64)),
+        ((3, 0), (3, 0)),
+    ]:
+        assert nn.Flatten()(np.zeros(shape)).shape == flat
+        assert nn.Flatten()(Tensor(np.zeros(shape))).shape == flat
+    with pytest.raises(ValueError, match=r"Flatten: x has shape \(\), expected \(N, ...\)"):
+        nn.Flatten()(np.array(1.0))
+
+
+def test_images_that_are_not_flattened_are_refused_with_the_remedy() -> None:
+    with pytest.raises(ValueError, match=r"nn.Flatten\(\)"):
+        nn.Linear(64, 10)(np.zeros((5, 8, 8)))
+    assert nn.Sequential(nn.Flatten(), nn.Linear(64, 10))(np.zeros((5, 8, 8))).shape == (5, 10)
+
+
+# --- Losses as modules ----------------------------------------------------------------------------
+
+
+def test_loss_modules_are_the_functions_with_their_settings() -> None:
+    x, t = Tensor(random(4, 3)), random(4, 3, seed=1)
+    p = 1 / (1 + np.exp(-t))
+    classes = np.array([0, 2, 1, 1])
+    f = functional
+    for module, expected in (
+        (nn.MSELoss(), f.mse_loss(x, t)),
+        (nn.MSELoss("sum"), f.mse_loss(x, t, "sum")),
+        (nn.L1Loss(reduction="none"), f.l1_loss(x, t, "none")),
+        (nn.HuberLoss(delta=0.3), f.huber_loss(x, t, delta=0.3)),
+    ):
+        np.testing.assert_array_equal(module(x, t).data, expected.data)
+    loss = nn.BCEWithLogitsLoss(pos_weight=[1, 2, 3], reduction="sum")
+    expected = f.binary_cross_entropy_with_logits(x, p, np.array([1, 2, 3]), "sum")
+    assert loss(x, p).item() == expected.item()
+    loss = nn.CrossEntropyLoss([1.0, 2, 3], ignore_index=1, reduction="sum", label_smoothing=0.1)
+    expected = f.cross_entropy(x, classes, np.array([1.0, 2, 3]), 1, "sum", 0.1)
+    assert loss(x, classes).item() == expected.item()
+    assert names(loss) == []
+
+
+def test_loss_modules_refuse_bad_settings_when_they_are_made() -> None:
+    for loss in (nn.MSELoss, nn.L1Loss, nn.HuberLoss, nn.BCEWithLogitsLoss, nn.CrossEntropyLoss):
+        with pytest.raises(ValueError, match=f"{loss.__name__}: reduction is .* not 'avg'"):
+            loss(reduction="avg")
+    for delta in (0, -1, math.nan):
+        with pytest.raises(ValueError, match="HuberLoss: delta is above 0"):
+            nn.HuberLoss(delta=delta)
+    for smoothing in (-0.1, 2):
+        with pytest.raises(ValueError, match="CrossEntropyLoss: label_smoothing is from 0 to 1"):
+            nn.CrossEntropyLoss(label_smoothing=smoothing)
+
+
+# --- Initial values -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "variance"),
+    [
+        ("he_normal", 2 / 300),
+        ("he_uniform", 2 / 300),
+        ("glorot_normal", 2 / (300 + 500)),
+        ("glorot_uniform", 2 / (300 + 500)),
+        ("normal", 1e-4),
+        ("uniform", 1e-4 / 3),
+        ("zeros", 0),
+    ],
+)
+def test_initial_weights_have_the_published_spread(name: str, variance: float) -> None:
+    w = nn.init.by_name(name)((500, 300), rng=0)
+    assert (w.shape, w.dtype) == ((500, 300), np.float32)
+    assert w.var() == pytest.approx(variance, rel=0.02)
+    assert abs(w.mean()) <= 4 * math.sqrt(variance / w.size)
+    bound = math.sqrt(3 * variance)
+    if name.endswith("uniform"):
+        assert 0.999 * bound < np.abs(w).max() <= bound * (1 + 1e-6)
+    elif name.endswith("normal"):
+        assert np.abs(w).max() > 2 * bound
+        within = (np.abs(w) < math.sqrt(variance)).mean()
+        assert within == pytest.approx(0.6827, abs=0.005)
+
+
+def test_fans_count_what_an_output_sees() -> None:
+    for shape, fan_in, fan_out in [((8, 16, 5, 5), 400, 200), ((64, 9), 9, 64)]:
+        he = nn.init.he_uniform(shape, rng=0)
+        assert np.abs(he).max() == pytest.approx(math.sqrt(6 / fan_in), rel=0.02)
+        glorot = nn.init.glorot_uniform(shape, rng=0)
+        assert np.abs(glorot).max() == pytest.approx(math.sqrt(6 / (fan_in + fan_out)), rel=0.02)
+    for name in ("he_normal", "he_uniform", "glorot_normal", "glorot_uniform"):
+        with pytest.raises(ValueError, match=r"need a shape \(out, in, ...\), not \(3,\)"):
+            nn.init.by_name(name)((3,))
+
+
+def test_he_weights_keep_the_size_of_activations_through_relu() -> None:
+    x = random(500, 256)
+    size = (x**2).mean()
+    for i in range(10):
+        x = np.maximum(nn.Linear(256, 256, rng=i)(x).data, 0)
+    assert 0.5 < (x**2).mean() / size < 2  # half the variance per layer would leave 0.001
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_initializers_give_the_dtype_and_the_same_numbers_for_a_seed(dtype: str) -> None:
+    for name, function in nn.init.BY_NAME.items():
+        w = function((4, 3), rng=7, dtype=dtype)
+        assert w.dtype == dtype
+        np.testing.assert_array_equal(w, nn.init.by_name(name)((4, 3), rng=7, dtype=dtype))
+    assert nn.init.by_name(nn.init.ones) is nn.init.ones
+    assert (nn.init.ones((2, 2)) == 1).all()
+
+
+# --- Whole models ---------------------------------------------------------------------------------
+
+
+def test_float64_models_stay_float64_through_training() -> None:
+    model = nn.Sequential(
+        nn.Linear(3, 4, dtype="float64"),
+        nn.BatchNorm(4, dtype="float64"),
+        nn.Sigmoid(),
+        nn.Linear(4, 1, dtype="float64"),
+    )
+    loss = nn.MSELoss()(model(random(8, 3)), np.zeros((8, 1), np.float32))
+    assert loss.dtype == np.float64
+    loss.backward()
+    assert {p.grad.dtype for p in model.parameters()} == {np.dtype("float64")}
+
+
+def test_prediction_of_a_sample_does_not_depend_on_the_batch_it_is_in() -> None:
+    model = net()
+    model(random(20, 4))
+    model.eval()
+    x = random(6, 4, seed=2)
+    whole = model(x).data
+    np.testing.assert_allclose(
+        np.concatenate([model(x[i : i + 1]).data for i in range(6)]), whole, rtol=1e-5
+    )
+    np.testing.assert_allclose(model(x[::-1]).data, whole[::-1], rtol=1e-5)
+
+
+def test_a_step_leaves_no_graph_behind() -> None:
+    def nodes() -> int:
+        return sum(isinstance(one, Node) for one in gc.get_objects())
+
+    model = net()
+    before = nodes()
+    gc.disable()
+    try:
+        loss = nn.CrossEntropyLoss()(model(random(6, 4)), [0, 1, 2, 0, 1, 2])
+        assert nodes() > before
+        loss.backward()
+        del loss
+        assert nodes() == before
+    finally:
+        gc.enable()
