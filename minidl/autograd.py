@@ -241,6 +241,10 @@ class Leaf:
         self.lent: np.ndarray | None = None
         self.age = _age()
 
+    def retire(self) -> None:
+        """Give back what belongs to the Tensor that this was the leaf of; it has another now."""
+        self.grad = self.lent = None
+
     def receive(self, g: np.ndarray) -> None:
         """Add ``g``, which belongs to nobody else, to the gradient."""
         if self.grad is None:

@@ -82,8 +82,9 @@ class Tensor:
                 f"data of shape {data.shape} cannot take the place of data of shape {self.shape}: "
                 f"make a new Tensor for another shape"
             )
-        if node is not None and data.dtype != node.dtype:
+        if isinstance(node, Leaf) and data.dtype != node.dtype:
             _check_differentiable(data)
+            node.retire()
             node = Leaf(data)
         self._data, self._node = data, node
 
@@ -127,6 +128,8 @@ class Tensor:
                 "others: use detach()"
             )
         if not value:
+            if self._node is not None:
+                self._node.retire()
             self._node = None
         elif self._node is None:
             _check_differentiable(self._data)

@@ -498,6 +498,18 @@ def test_lent_memory_is_used_once_until_the_gradient_is_forgotten():
     np.testing.assert_array_equal(w.grad, [[3, 6], [3, 6]])
 
 
+def test_a_graph_from_before_freezing_does_not_reach_the_thawed_leaf():
+    p = leaf(1.0)
+    optimizer = minidl.optim.SGD([p], lr=1.0)
+    old = (p * 7.0).sum()
+    p.requires_grad = False
+    p.requires_grad = True
+    optimizer.zero_grad()
+    (p * 1.0).sum().backward()
+    old.backward()
+    assert p.grad == 1
+
+
 def test_grad_leaves_lent_memory_alone():
     w = Tensor(np.ones((1, 1)), requires_grad=True)
     w._node.lent = np.full((1, 1), 9.0)

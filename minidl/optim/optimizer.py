@@ -1,17 +1,18 @@
-"""What all rules share: storage, groups, the step, the state.
+"""What all rules share: groups, hyper-parameters, storage, the step, the state.
 
-A rule is a class with an ``update`` method that moves a flat array of parameters, given a flat array
-of their gradients. This file gives it those arrays. The parameters of a group are moved into one
-buffer, of which each parameter's ``data`` is then a view, and their gradients arrive in another, so
-that a step is one pass over the buffers however many parameters there are. The pass goes in blocks
-that fit into the processor's cache.
+A rule is a class with an ``update`` method that moves a flat array of parameters, given a flat
+array of their gradients. This file gives it those arrays. The parameters of a group are moved into
+one buffer, of which each parameter's ``data`` is then a view, and their gradients arrive in
+another, so that a step is one pass over the buffers however many parameters there are. The pass
+goes in blocks that fit into the processor's cache.
 """
 
 from __future__ import annotations
 
+import copy
 import math
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,14 +23,15 @@ from minidl.tensor import Array, Tensor
 LearningRate = float | Callable[[int], float]
 Parameters = Iterable[Tensor] | Iterable[tuple[str, Tensor]] | Iterable[Mapping[str, Any]]
 
-BLOCK = 16384  # elements: with a rule's temporaries a few hundred KB, within a core's own cache
-
 
 class Optimizer:
     """The base class of all rules.
 
     A rule names its state, and moves parameters in place, given gradients. Its hyper-parameters are
     attributes; ``self.t`` is the number of this step (1, 2, ...) for these parameters.
+
+    An optimizer moves the data of its parameters into memory of its own. ``p.data`` is always
+    right; an array that was taken from it before the optimizer was made is no longer part of it.
 
     Args:
         params: Tensors that require gradients, such as ``model.parameters()``; or pairs of name and
@@ -39,11 +41,14 @@ class Optimizer:
         hyper: the further hyper-parameters of the rule.
 
     Attributes:
-        groups: a list of dicts with the parameters and hyper-parameters of each group. Values in
-            them may be changed between steps.
+        groups: for each group a mapping with ``"params"`` and the hyper-parameters, which may be
+            changed between steps. As an attribute (``optimizer.lr``) a hyper-parameter is read from
+            the first group and set in all.
+        steps: the number of steps taken.
 
     Raises:
-        TypeError: for something among ``params`` that is not a parameter.
+        TypeError: for something among ``params`` that is not a parameter, or a hyper-parameter that
+            the rule does not have.
         ValueError: if there are no parameters, one is listed twice, two share memory, or a
             hyper-parameter is out of range.
 
@@ -64,41 +69,70 @@ class Optimizer:
 
     elementwise = True
     """Whether each element moves on its own. A rule that must see whole tensors says False: then
-    ``update`` is called for each parameter, with arrays of its shape."""
+    ``update`` is called for each parameter (unless it is empty), with arrays of its shape."""
 
     below_one: tuple[str, ...] = ()
     """The hyper-parameters that must be below 1."""
 
-    groups: list[dict[str, Any]]
+    pairs: tuple[str, ...] = ()
+    """The hyper-parameters that are two numbers."""
+
+    switches: tuple[str, ...] = ()
+    """The hyper-parameters that are True or False. For other values that are not numbers of at
+    least 0 a rule overrides :meth:`checked`."""
+
+    block_size = 16384
+    """How many elements ``update`` gets at most, if elementwise: with the temporaries of a rule a
+    few hundred KB, which stay within a core's own cache."""
+
+    groups: tuple[Group, ...]
+    steps: int
     t: int
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for declared in ("state", "below_one", "pairs", "switches"):
+            names = getattr(cls, declared)
+            if isinstance(names, str):
+                raise TypeError(
+                    f"{cls.__name__}.{declared} is a tuple of names: write ({names!r},) with a "
+                    f"comma, not {names!r}"
+                )
+        if "steps" in cls.state:
+            raise TypeError(f"{cls.__name__}.state: 'steps' is counted already, as self.t")
 
     def __init__(
         self, params: Parameters, lr: LearningRate, weight_decay: float = 0.0, **hyper: Any
     ) -> None:
+        rule = type(self)
         defaults = {"lr": lr, "weight_decay": weight_decay, **hyper}
-        self.__dict__["groups"] = []
-        self.__dict__["steps"] = 0
-        self.__dict__["_storages"] = []
-        groups = _as_groups(params, type(self).__name__)
-        for group in groups:
-            unknown = [key for key in group if key not in (*defaults, "params", "names")]
+        taken = [key for key in defaults if hasattr(rule, key) or key in Optimizer.__annotations__]
+        if taken:
+            raise TypeError(
+                f"{rule.__name__}: a hyper-parameter cannot be called {taken[0]!r}, which is an "
+                f"attribute of the class: give it another name"
+            )
+        listed = _as_groups(params, rule.__name__)
+        _check_parameters(listed)
+        groups = []
+        for names, tensors, own in listed:
+            unknown = [key for key in own if key not in defaults]
             if unknown:
                 raise TypeError(
-                    f"{type(self).__name__} has no hyper-parameter {unknown[0]!r}, only "
+                    f"{rule.__name__} has no hyper-parameter {unknown[0]!r}, only "
                     f"{', '.join(defaults)}"
                 )
-            for key, value in (defaults | group).items():
-                if key not in ("params", "names"):
-                    self._check(key, value)
-        _check_parameters([p for group in groups for p in group["params"]])
-        _make_unique(groups)
+            groups.append(Group(rule, names, tensors, defaults | own))
+        _bring_home(groups)
         for group in groups:
-            names = group.pop("names")
-            self.groups.append(defaults | group)
-            self._storages.append(_Storage(group["params"], names, self.state, self.elementwise))
+            group.storage.lend()
+        self.__dict__.update(groups=tuple(groups), steps=0, t=0)
 
-    def update(self, x: Array, dx: Array, *state: Array) -> None:
-        """The rule: move ``x`` and ``state`` in place, given ``dx``, which is read only."""
+    def update(self, x: Array, dx: Array, *state: Any, **unused: Any) -> None:
+        """The rule: move ``x`` and ``state`` in place, given ``dx``, which is read only.
+
+        (``**unused`` is never given. To a type checker it says that a rule may name its state.)
+        """
         raise NotImplementedError(f"{type(self).__name__} needs a method update(self, x, dx, ...)")
 
     def step(self) -> None:
@@ -107,34 +141,34 @@ class Optimizer:
         A parameter without a gradient stays where it is, and so does its state.
 
         Raises:
-            ValueError: if the learning rate that a schedule gives is negative or not finite.
-            TypeError: if a parameter has changed its dtype.
+            ValueError: if the learning rate that a schedule gives is negative or not finite, or if
+                two parameters have come to share memory. Nothing has moved then.
+            TypeError: if a parameter has changed its dtype. Nothing has moved then.
 
         Warns:
             RuntimeWarning: if no parameter has a gradient.
         """
-        moved = False
+        _bring_home(self.groups)
+        rates = [group.rate(self.steps) for group in self.groups]
+        work = [group.storage.ready() for group in self.groups]
         own = self.__dict__
-        for group, storage in zip(self.groups, self._storages, strict=True):
-            hyper = {key: value for key, value in group.items() if key != "params"}
-            if callable(hyper["lr"]):
-                hyper["lr"] = hyper["lr"](self.steps)
-            if not 0 <= hyper["lr"] < math.inf:
-                self._check("lr", hyper["lr"])
-            own.update(hyper)  # within the step an attribute is the value of the current group
+        for group, lr, runs in zip(self.groups, rates, work, strict=True):
+            own.update(group.hyper, lr=lr)  # within the step an attribute is the group's value
+            decay = own["weight_decay"]
             try:
-                for t, blocks in storage.ready():
-                    moved = True
+                for t, blocks in runs:
                     own["t"] = t
-                    if hyper["weight_decay"]:
-                        blocks = _decayed(blocks, hyper["weight_decay"])
-                    for arrays in blocks:
-                        self.update(*arrays)
+                    for arrays in _decayed(blocks, decay) if decay else blocks:
+                        if self.update(*arrays) is not None:  # type: ignore[func-returns-value]
+                            raise TypeError(
+                                f"{type(self).__name__}.update returned something: it must change "
+                                f"x in place (x -= ..., x[...] = ...) and return nothing"
+                            )
             finally:
-                for key in hyper:
+                for key in group.hyper:
                     del own[key]
         own["steps"] += 1
-        if not moved:
+        if not any(work):
             warnings.warn(
                 f"{type(self).__name__}.step() moved nothing, since none of its parameters has a "
                 f"gradient: call backward() before, and see that these are the parameters of the "
@@ -145,45 +179,59 @@ class Optimizer:
 
     def zero_grad(self) -> None:
         """Forget the gradients, as is needed before each backward; they become None."""
-        for storage in self._storages:
-            storage.forget_gradients()
+        for group in self.groups:
+            group.storage.forget_gradients()
 
-    # Hyper-parameters are attributes: of the current group within a step, of all outside it --------
+    # Hyper-parameters are attributes: of the current group within a step, of all outside it ------
 
     def __getattr__(self, name: str) -> Any:
         groups = self.__dict__.get("groups")
-        if not groups or name not in groups[0] or name == "params":
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        value = groups[0][name]
-        return value(self.steps) if name == "lr" and callable(value) else value
+        if not groups or name not in groups[0].hyper:
+            known = f"; its hyper-parameters are {', '.join(groups[0].hyper)}" if groups else ""
+            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}{known}")
+        return groups[0].rate(self.steps) if name == "lr" else groups[0].hyper[name]
 
     def __setattr__(self, name: str, value: Any) -> None:
-        groups = self.__dict__.get("groups")
-        if groups and name in groups[0] and name != "params":
-            self._check(name, value)
+        groups = self.__dict__.get("groups", ())
+        if groups and name in groups[0].hyper:
             for group in groups:
                 group[name] = value
         else:
             super().__setattr__(name, value)
 
-    def _check(self, name: str, value: Any) -> None:
-        """Raise unless the value of a hyper-parameter is in range."""
-        if isinstance(value, bool) or (name == "lr" and callable(value)):
-            return
-        for number in value if isinstance(value, tuple | list) else (value,):
-            if isinstance(number, str) or number is None:
-                continue
-            high = 1 if name in self.below_one else math.inf
-            if not (isinstance(number, int | float | np.number) and 0 <= number < high):
-                expected = "from 0 to below 1" if high == 1 else "a finite number of at least 0"
-                raise ValueError(
-                    f"{type(self).__name__}: {name} must be {expected}, got {value!r}"
-                )
+    @classmethod
+    def checked(cls, name: str, value: Any) -> Any:
+        """The value of a hyper-parameter as it is kept, in plain Python numbers.
+
+        Raises:
+            ValueError: if it is of another kind than the rule declares, or out of range.
+        """
+        if name == "lr" and callable(value):
+            return value
+        if name in cls.switches:
+            if not isinstance(value, bool | np.bool_):
+                raise ValueError(f"{cls.__name__}: {name} must be True or False, got {value!r}")
+            return bool(value)
+        pair = name in cls.pairs
+        numbers = value if pair and isinstance(value, tuple | list) else (value,)
+        high = 1 if name in cls.below_one else math.inf
+        if len(numbers) != 1 + pair or not all(_is_number(n) and 0 <= n < high for n in numbers):
+            what = ("two " if pair else "a ") + ("" if high == 1 else "finite ") + "number"
+            limits = "from 0 to below 1" if high == 1 else "of at least 0"
+            raise ValueError(
+                f"{cls.__name__}: {name} must be {what}{'s' * pair} {limits}, got {value!r}"
+            )
+        # NumPy's own scalars would turn float32 temporaries into float64 ones.
+        plain = [float(n) if isinstance(n, float | np.floating) else int(n) for n in numbers]
+        return tuple(plain) if pair else plain[0]
 
     def __repr__(self) -> str:
         groups = [
             f"{len(group['params'])} parameters, "
-            + ", ".join(f"{k}={v}" for k, v in group.items() if k != "params")
+            + ", ".join(
+                f"{k}={getattr(v, '__name__', v) if callable(v) else v}"
+                for k, v in group.hyper.items()
+            )
             for group in self.groups
         ]
         return f"{type(self).__name__}({'; '.join(groups)})"
@@ -195,10 +243,7 @@ class Optimizer:
 
         A schedule is a function and cannot be stored: its place holds ``"schedule"``.
         """
-        groups = []
-        for group, storage in zip(self.groups, self._storages, strict=True):
-            hyper = {k: _storable(v) for k, v in group.items() if k != "params"}
-            groups.append({"hyper": hyper, "params": storage.state_dict()})
+        groups = [group.state_dict() for group in self.groups]
         return {"rule": type(self).__name__, "steps": self.steps, "groups": groups}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -209,65 +254,143 @@ class Optimizer:
                 differences, and nothing has been changed.
         """
         faults = []
-        if state.get("rule") != type(self).__name__:
-            faults.append(f"it is of {state.get('rule')}, not of {type(self).__name__}")
+        rule, steps = state.get("rule"), state.get("steps")
+        if rule != type(self).__name__:
+            faults.append(f"it is of {rule}, not of {type(self).__name__}")
+        if not _is_count(steps):
+            faults.append(f"it has taken {steps!r} steps")
         saved = list(state.get("groups", ()))
         if len(saved) != len(self.groups):
             faults.append(f"it has {len(saved)} groups, not {len(self.groups)}")
-        for i, (new, group, storage) in enumerate(
-            zip(saved, self.groups, self._storages, strict=False)
-        ):
-            faults += storage.differences(new.get("params", {}))
-            hyper = new.get("hyper", {})
-            if set(hyper) != set(group) - {"params"}:
-                faults.append(f"group {i} has the hyper-parameters {', '.join(hyper) or 'none'}")
-                continue
-            for key, value in hyper.items():
-                if value == "schedule":
-                    if not callable(group[key]):
-                        faults.append(f"group {i} had a schedule for {key}: make it with one again")
-                    continue
-                try:
-                    self._check(key, value)
-                except ValueError as error:
-                    faults.append(str(error))
+        for i, (group, new) in enumerate(zip(self.groups, saved, strict=False)):
+            where = f"in group {i} " if len(saved) > 1 else ""
+            faults += [where + fault for fault in group.differences(new)]
         if faults:
             raise ValueError("this optimizer cannot take the state: " + "; ".join(faults))
-        for new, group, storage in zip(saved, self.groups, self._storages, strict=True):
-            storage.load_state_dict(new["params"])
-            for key, value in new["hyper"].items():
-                if value != "schedule":
-                    group[key] = tuple(value) if isinstance(value, list) else value
+        for group, new in zip(self.groups, saved, strict=True):
+            group.load_state_dict(new)
         self.__dict__["steps"] = int(state["steps"])
 
-    # A copy or a pickle has storage of its own, of which its own parameters are views.
 
-    def __getstate__(self) -> dict[str, Any]:
-        rest = {k: v for k, v in self.__dict__.items() if k != "_storages"}
-        return rest | {"saved": [(s.listed, s.state_dict()) for s in self._storages]}
+class Group(MutableMapping[str, Any]):
+    """Parameters with hyper-parameters in common: a dict that checks the values put into it.
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        saved = state.pop("saved")
-        self.__dict__.update(state, _storages=[])
-        for group, (names, values) in zip(self.groups, saved, strict=True):
-            storage = _Storage(group["params"], names, self.state, self.elementwise)
-            storage.load_state_dict(values)
-            self._storages.append(storage)
+    ``group["params"]`` is a tuple; what stands beside it are the hyper-parameters of the rule.
+    """
+
+    def __init__(
+        self, rule: type[Optimizer], names: list[str], params: list[Tensor], hyper: dict[str, Any]
+    ) -> None:
+        self.rule = rule
+        self.hyper = {key: rule.checked(key, value) for key, value in hyper.items()}
+        self.storage = _Storage(rule, names, params)
+
+    def __getitem__(self, key: str) -> Any:
+        return tuple(self.storage.params) if key == "params" else self.hyper[key]
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        if key not in self.hyper:
+            raise KeyError(
+                f"only {', '.join(self.hyper)} can be set in a group of {self.rule.__name__}, not "
+                f"{key}: make a new optimizer for other parameters"
+            )
+        self.hyper[key] = self.rule.checked(key, value)
+
+    def __delitem__(self, key: str) -> None:
+        raise TypeError(f"a group of {self.rule.__name__} cannot do without {key!r}")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(("params", *self.hyper))
+
+    def __len__(self) -> int:
+        return 1 + len(self.hyper)
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
+
+    def rate(self, steps: int) -> float:
+        """The learning rate after so many steps."""
+        lr = self.hyper["lr"]
+        if not callable(lr):
+            return lr
+        value = lr(steps)
+        if not (_is_number(value) and 0 <= value < math.inf):
+            raise ValueError(
+                f"{self.rule.__name__}: the schedule for lr gave {value!r} after {steps} steps, "
+                f"not a finite number of at least 0"
+            )
+        return float(value)
+
+    def state_dict(self) -> dict[str, Any]:
+        hyper = {key: _storable(value) for key, value in self.hyper.items()}
+        return {"hyper": hyper, "params": self.storage.state_dict()}
+
+    def differences(self, saved: Mapping[str, Any]) -> list[str]:
+        """In what a state dict does not fit."""
+        faults = self.storage.differences(saved.get("params", {}))
+        hyper = saved.get("hyper", {})
+        if set(hyper) != set(self.hyper):
+            faults.append(
+                f"the hyper-parameters are {', '.join(hyper) or 'missing'}, not "
+                f"{', '.join(self.hyper)}"
+            )
+        for key in self.hyper.keys() & hyper.keys():
+            if _is_schedule(hyper[key]):
+                if not callable(self.hyper[key]):
+                    faults.append(f"{key} was a schedule: make this optimizer with one, too")
+                continue
+            try:
+                self.rule.checked(key, hyper[key])
+            except ValueError as error:
+                faults.append(str(error))
+        return faults
+
+    def load_state_dict(self, saved: Mapping[str, Any]) -> None:
+        self.storage.load_state_dict(saved["params"])
+        for key, value in saved["hyper"].items():
+            if not _is_schedule(value):
+                self[key] = copy.deepcopy(value)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For copies and pickles, which have memory of their own for parameters of their own."""
+        storage = self.storage
+        state = storage.state_dict()
+        return _group_again, (self.rule, storage.names, storage.params, self.hyper, state)
+
+
+def _group_again(
+    rule: type[Optimizer],
+    names: list[str],
+    params: list[Tensor],
+    hyper: dict[str, Any],
+    state: dict[str, Any],
+) -> Group:
+    group = Group(rule, names, params, hyper)
+    group.storage.load_state_dict(state)
+    group.storage.lend()
+    return group  # its first step brings the parameters home
 
 
 def clip_grad_norm(params: Iterable[Tensor], max_norm: float) -> float:
-    """Scale all gradients by one factor so that their common Euclidean norm is at most ``max_norm``.
+    """Scale all gradients by one factor, so that their joint norm is at most ``max_norm``.
+
+    The norm is the Euclidean one, of all their elements together.
 
     Args:
-        params: the parameters; those without a gradient count for nothing.
-        max_norm: above 0.
+        params: the parameters; those without a gradient count for nothing, those that are listed
+            twice count once.
+        max_norm: above 0; ``math.inf`` to know the norm and scale nothing.
 
     Returns:
         The norm before.
 
     Raises:
-        ValueError: if ``max_norm`` is not above 0.
+        TypeError: if ``params`` is not a list of Tensors.
+        ValueError: if ``params`` is empty, or ``max_norm`` is not above 0.
         FloatingPointError: if a gradient is NaN or infinite; no gradient has been changed.
+
+    Warns:
+        RuntimeWarning: if no parameter has a gradient.
 
     Source: Pascanu, Mikolov and Bengio, 2013, algorithm 1.
 
@@ -279,19 +402,30 @@ def clip_grad_norm(params: Iterable[Tensor], max_norm: float) -> float:
         >>> x.grad
         array([0.6, 0.8], dtype=float32)
     """
-    if not (isinstance(max_norm, int | float) and max_norm > 0):
+    if not (_is_number(max_norm) and max_norm > 0):
         raise ValueError(f"clip_grad_norm: max_norm must be above 0, got {max_norm!r}")
-    leaves = [p._node for p in params if isinstance(p._node, Leaf) and p._node.grad is not None]
+    _, tensors = _items(params, "clip_grad_norm")
+    for i, p in enumerate(tensors):
+        if not isinstance(p, Tensor):
+            raise TypeError(f"clip_grad_norm: parameter {i} is a {type(p).__name__}, not a Tensor")
+    leaves = dict.fromkeys(p._node for p in tensors if isinstance(p._node, Leaf))
     grads = [leaf.grad for leaf in leaves if leaf.grad is not None]
-    norm = math.sqrt(sum(float(np.sum(np.square(g, dtype=np.float64))) for g in grads))
+    if not grads:
+        warnings.warn(
+            "clip_grad_norm: no parameter has a gradient: call it between backward() and step()",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+    with np.errstate(over="ignore"):
+        norm = math.sqrt(sum(float(np.sum(np.square(g, dtype=np.float64))) for g in grads))
     if not math.isfinite(norm):
         raise FloatingPointError(
-            f"clip_grad_norm: the norm of the gradients is {norm}: a gradient is NaN or infinite; "
-            f"lower the learning rate, or look for the operation that made it"
+            f"clip_grad_norm: the norm of the gradients is {norm}: one of them is NaN, infinite or "
+            f"close to it; lower the learning rate, or look for the operation that made it"
         )
     if norm > max_norm:
         for g in grads:
-            g *= max_norm / norm
+            g *= float(max_norm) / norm
     return norm
 
 
@@ -301,216 +435,281 @@ def clip_grad_norm(params: Iterable[Tensor], max_norm: float) -> float:
 class _Storage:
     """The parameters of one group, their gradients and state, in one buffer each for each dtype.
 
-    Whoever else moves a parameter's ``data`` elsewhere (a second optimizer, a user) is noticed at
-    the next step, which begins with the values found there.
+    ``views`` has for each parameter its part of the buffers, in its shape: its home (``x``), the
+    memory for its gradient (``dx``), and its state. ``homes`` has the first two, beside the
+    parameter itself; ``counts`` has the steps that it has taken.
     """
 
-    def __init__(
-        self, params: list[Tensor], names: list[str], state: tuple[str, ...], elementwise: bool
-    ) -> None:
-        # By dtype, so that what has the same dtype is adjacent; the sort keeps the order otherwise.
-        order = sorted(range(len(params)), key=lambda i: params[i].dtype.str)
-        self.params = [params[i] for i in order]
-        self.names = [names[i] for i in order]
-        self.listed = names
-        self.state = state
-        self.elementwise = elementwise
-        self.counts = [0] * len(params)  # the steps that each parameter has taken
-        self.starts: list[int] = []
-        self.buffers: dict[str, list[Array]] = {}  # by dtype: x, dx, *state
-        self.views: list[list[Array]] = []  # for each parameter: x, dx, *state, in its shape
-        self.blocks: dict[tuple[int, int], list[tuple[Array, ...]]] = {}
-        sizes: dict[str, int] = {}
-        for p in self.params:
-            self.starts.append(sizes.get(p.dtype.str, 0))
-            sizes[p.dtype.str] = self.starts[-1] + p.size
-        for dtype, size in sizes.items():
-            self.buffers[dtype] = [np.zeros(size, dtype) for _ in range(2 + len(state))]
-        for p, start in zip(self.params, self.starts, strict=True):
-            buffers = self.buffers[p.dtype.str]
-            self.views.append([b[start : start + p.size].reshape(p.shape) for b in buffers])
-        for i in range(len(self.params)):
-            self.adopt(i)
-        self.forget_gradients(keep=True)
+    def __init__(self, rule: type[Optimizer], names: list[str], params: list[Tensor]) -> None:
+        self.rule = rule
+        self.names = names
+        self.params = params
+        self.counts = [0] * len(params)
+        self.places: list[tuple[np.dtype[Any], int, int]] = []  # the dtype of a buffer, from, to
+        sizes: dict[np.dtype[Any], int] = {}
+        for p in params:
+            start = sizes.get(p.dtype, 0)
+            sizes[p.dtype] = start + p.size
+            self.places.append((p.dtype, start, start + p.size))
+        arrays = 2 + len(rule.state)
+        self.buffers = {d: [np.zeros(n, d) for _ in range(arrays)] for d, n in sizes.items()}
+        self.views = [
+            [buffer[start:end].reshape(p.shape) for buffer in self.buffers[dtype]]
+            for p, (dtype, start, end) in zip(params, self.places, strict=True)
+        ]
+        self.homes = [(p, v[0], v[1]) for p, v in zip(params, self.views, strict=True)]
+        self.present: list[bool] = []  # which parameters had a gradient when last cut
+        self.moving: list[int] = []  # the parameters that had
+        self.runs: list[tuple[int, list[list[Array]]]] = []  # the first parameter, and the blocks
 
-    def adopt(self, i: int) -> None:
-        """Make the i-th parameter's data a view of the buffer, with the values that it has."""
-        p, view = self.params[i], self.views[i][0]
-        if p._data.dtype != view.dtype:
-            raise TypeError(
-                f"parameter {self.names[i]!r} was {view.dtype} when the optimizer was made and is "
-                f"{p._data.dtype} now: make a new optimizer after changing the dtype"
-            )
-        view[...] = p._data
-        p._data = view
+    def away(self) -> bool:
+        """Whether the data of a parameter is somewhere else than in its home."""
+        return any(p._data is not home for p, home, _ in self.homes)
 
-    def forget_gradients(self, keep: bool = False) -> None:
-        """Set gradients to None, and lend the buffer to the next ones."""
-        for p, views in zip(self.params, self.views, strict=True):
+    def lend(self) -> None:
+        """Lend the memory for gradients to the parameters: their next ones are written there."""
+        for p, _, dx in self.homes:
             leaf = p._node
-            if leaf is not None:
-                if not keep:
-                    leaf.grad = None  # type: ignore[misc]
-                leaf.lent = views[1]  # type: ignore[misc]
+            if isinstance(leaf, Leaf) and leaf.lent is not dx:
+                if leaf.grad is not None and leaf.grad is leaf.lent:  # another optimizer's memory
+                    leaf.grad = leaf.grad.copy()
+                leaf.lent = dx
 
-    def ready(self) -> Iterator[tuple[int, list[tuple[Array, ...]]]]:
-        """What is to be updated: the number of the step and blocks of (x, dx, *state)."""
-        runs: list[tuple[int, int]] = []  # from and to, among the parameters
-        previous = None
-        for i, p in enumerate(self.params):
-            views = self.views[i]
-            if p._data is not views[0]:
-                self.adopt(i)
+    def forget_gradients(self) -> None:
+        for p, _, dx in self.homes:
+            leaf = p._node
+            if isinstance(leaf, Leaf):
+                leaf.grad, leaf.lent = None, dx
+
+    def ready(self) -> list[tuple[int, list[list[Array]]]]:
+        """What is to be updated: for each run the number of this step and its blocks."""
+        present = []
+        for p, _, dx in self.homes:
             g = None if p._node is None else p._node.grad
-            if g is None:
-                previous = None
-                continue
-            if g is not views[1]:
-                views[1][...] = g
-            self.counts[i] += 1
-            kind = (self.counts[i], p._data.dtype)
-            if self.elementwise and kind == previous:
-                runs[-1] = (runs[-1][0], i + 1)
-            else:
-                runs.append((i, i + 1))
-            previous = kind
-        for run in runs:
-            yield self.counts[run[0]], self.blocks.get(run) or self.cut(run)
+            if g is not None and g is not dx:
+                dx[...] = g
+            present.append(g is not None)
+        if present != self.present:
+            self.cut(present)
+        counts = self.counts
+        for i in self.moving:
+            counts[i] += 1
+        return [(counts[first], blocks) for first, blocks in self.runs]
 
-    def cut(self, run: tuple[int, int]) -> list[tuple[Array, ...]]:
-        """The blocks of a run of neighbouring parameters; dx is made read only."""
-        first, last = run[0], run[1] - 1
-        if self.elementwise:
-            buffers = self.buffers[self.params[first].dtype.str]
-            begin, end = self.starts[first], self.starts[last] + self.params[last].size
-            ranges = [slice(i, min(i + BLOCK, end)) for i in range(begin, end, BLOCK)]
-            blocks = [tuple(b[where] for b in buffers) for where in ranges]
-        else:
-            blocks = [tuple(view.view() for view in self.views[first])]
-        for arrays in blocks:
-            arrays[1].flags.writeable = False
-        self.blocks[run] = blocks
-        return blocks
+    def cut(self, present: list[bool]) -> None:
+        """Cut what has a gradient into runs of neighbours in the same step, and those into blocks.
+
+        The runs stay the same for as long as the same parameters have a gradient, since all that
+        move count on together.
+        """
+        self.present = present
+        self.moving = [i for i, here in enumerate(present) if here]
+        if not self.rule.elementwise:
+            whole = {i: [...] if self.params[i].size else [] for i in self.moving}
+            self.runs = [(i, _blocks(self.views[i], cuts)) for i, cuts in whole.items()]
+            return
+        spans: dict[np.dtype[Any], list[list[int]]] = {dtype: [] for dtype in self.buffers}
+        for i in self.moving:
+            dtype, start, end = self.places[i]
+            if spans[dtype]:
+                first, _, last = spans[dtype][-1]
+                if last == start and self.counts[first] == self.counts[i]:
+                    spans[dtype][-1][2] = end
+                    continue
+            spans[dtype].append([i, start, end])
+        size = self.rule.block_size
+        self.runs = [
+            (
+                first,
+                _blocks(
+                    self.buffers[dtype],
+                    [slice(i, min(i + size, end)) for i in range(start, end, size)],
+                ),
+            )
+            for dtype in spans
+            for first, start, end in spans[dtype]
+        ]
 
     def state_dict(self) -> dict[str, Any]:
-        by_name = {
+        return {
             name: {"steps": count}
-            | {key: view.copy() for key, view in zip(self.state, views[2:], strict=True)}
+            | {key: view.copy() for key, view in zip(self.rule.state, views[2:], strict=True)}
             for name, count, views in zip(self.names, self.counts, self.views, strict=True)
         }
-        return {name: by_name[name] for name in self.listed}
 
     def differences(self, saved: Mapping[str, Any]) -> list[str]:
         """In what a state dict does not fit."""
-        faults = [f"it lacks {name!r}" for name in self.listed if name not in saved]
-        faults += [f"{name!r} is not known" for name in saved if name not in self.listed]
+        faults = [f"{name!r} is missing" for name in self.names if name not in saved]
+        faults += [f"{name!r} is unexpected" for name in saved if name not in self.names]
         for name, views in zip(self.names, self.views, strict=True):
             entry = saved.get(name)
             if entry is None:
                 continue
-            wanted = {"steps", *self.state}
-            if set(entry) != wanted:
-                faults.append(f"{name!r} has {sorted(entry)}, not {sorted(wanted)}")
+            wanted = ["steps", *self.rule.state]
+            if sorted(entry) != sorted(wanted):
+                faults.append(f"{name!r} has {', '.join(entry)}, not {', '.join(wanted)}")
                 continue
-            for key, view in zip(self.state, views[2:], strict=True):
-                if np.shape(entry[key]) != view.shape:
+            if not _is_count(entry["steps"]):
+                faults.append(f"{name!r} has taken {entry['steps']!r} steps")
+            for key, view in zip(self.rule.state, views[2:], strict=True):
+                array = np.asarray(entry[key])
+                if array.shape != view.shape or array.dtype.kind != "f":
                     faults.append(
-                        f"{key} of {name!r} has shape {np.shape(entry[key])}, not {view.shape}"
+                        f"{key} of {name!r} has shape {array.shape} and dtype {array.dtype}, not "
+                        f"{view.shape} and {view.dtype}"
                     )
         return faults
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
         for i, (name, views) in enumerate(zip(self.names, self.views, strict=True)):
             self.counts[i] = int(saved[name]["steps"])
-            for key, view in zip(self.state, views[2:], strict=True):
+            for key, view in zip(self.rule.state, views[2:], strict=True):
                 view[...] = saved[name][key]
+        self.present = []  # neighbours may be in different steps now
 
 
-def _decayed(
-    blocks: list[tuple[Array, ...]], weight_decay: float
-) -> Iterator[tuple[Array, ...]]:
+def _blocks(arrays: list[Array], cuts: list[Any]) -> list[list[Array]]:
+    """Views of x, dx and the state for each of the cuts; dx is read only."""
+    blocks = [[array[cut] for array in arrays] for cut in cuts]
+    for block in blocks:
+        block[1].flags.writeable = False
+    return blocks
+
+
+def _decayed(blocks: list[list[Array]], weight_decay: float) -> Iterator[list[Array]]:
     """The blocks with ``dx + weight_decay * x`` in place of dx; the gradient itself stays."""
     for x, dx, *state in blocks:
-        decayed = weight_decay * x
+        decayed = np.multiply(x, weight_decay, out=np.empty_like(x))
         decayed += dx
         decayed.flags.writeable = False
-        yield (x, decayed, *state)
+        yield [x, decayed, *state]
+
+
+def _bring_home(groups: Sequence[Group]) -> None:
+    """Where somebody else (a user, a second optimizer) has given a parameter data of its own, move
+    the values into the buffer and make the data a view of it again."""
+    if not any(group.storage.away() for group in groups):
+        return
+    everything = [
+        (f"{name} of group {i}" if len(groups) > 1 else name, p, home)
+        for i, group in enumerate(groups)
+        for name, (p, home, _) in zip(group.storage.names, group.storage.homes, strict=True)
+    ]
+    for name, p, home in everything:
+        if p.dtype != home.dtype:
+            raise TypeError(
+                f"parameter {name} was {home.dtype} when the optimizer was made and is {p.dtype} "
+                f"now: make a new optimizer after changing the dtype"
+            )
+    _check_memory([(name, p._data) for name, p, _ in everything])
+    # All are copied before any is written: two parameters may have exchanged their data.
+    arriving = [(p, home, p._data.copy()) for _, p, home in everything if p._data is not home]
+    for p, home, values in arriving:
+        home[...] = values
+        p._data = home
 
 
 # --- Checks ---------------------------------------------------------------------------------------
 
 
-def _as_groups(params: Any, rule: str) -> list[dict[str, Any]]:
-    """The groups, each with its parameters and their names."""
-    if isinstance(params, Tensor | Mapping | str) or not isinstance(params, Iterable):
-        raise TypeError(
-            f"{rule}: params must be a list of parameters (model.parameters()) or of groups, not "
-            f"a {type(params).__name__}"
-        )
-    names = list(getattr(params, "names", ()))
-    items = list(params)
-    if not items:
-        raise ValueError(
-            f"{rule}: the list of parameters is empty; an iterator can be used only once, and a "
-            f"module finds parameters in its attributes, also in lists and dicts"
-        )
+def _as_groups(params: Any, rule: str) -> list[tuple[list[str], list[Any], dict[str, Any]]]:
+    """The groups: names, parameters, and the hyper-parameters that a group has of its own."""
+    names, items = _items(params, rule)
     if not all(isinstance(item, Mapping) for item in items):
-        return [{"params": items, "names": names} if names else _named(items)]
+        return [(names, items, {})]
     groups = []
     for i, item in enumerate(items):
         if "params" not in item:
             raise TypeError(f"{rule}: group {i} has no 'params'")
-        rest = {key: value for key, value in item.items() if key != "params"}
-        groups.append(rest | _as_groups(item["params"], f"{rule}, group {i}")[0])
+        own = {key: value for key, value in item.items() if key != "params"}
+        groups.append((*_items(item["params"], f"{rule}, group {i}"), own))
     return groups
 
 
-def _named(items: list[Any]) -> dict[str, Any]:
-    """Parameters that come alone are named by their number, pairs bring their names."""
-    pairs = [x if isinstance(x, tuple) and len(x) == 2 else (str(i), x) for i, x in enumerate(items)]
-    return {"params": [x for _, x in pairs], "names": [str(name) for name, _ in pairs]}
+def _items(params: Any, caller: str) -> tuple[list[str], list[Any]]:
+    """What an iterable gives, with names: its own, those that come in pairs, or numbers."""
+    if not isinstance(params, Iterable) or isinstance(params, Tensor | Mapping | str | set):
+        raise TypeError(
+            f"{caller}: params must be a list of parameters (model.parameters()) or of groups, not "
+            f"a {type(params).__name__}"
+        )
+    items = list(params)
+    if not items:
+        raise ValueError(
+            f"{caller}: the list of parameters is empty; an iterator can be used only once, and a "
+            f"module finds parameters in its attributes, also in lists and dicts"
+        )
+    names = [str(i) for i in range(len(items))]
+    known = list(getattr(params, "names", ()))
+    if len(known) == len(items):  # otherwise the list has been changed since it was named
+        names = known
+    for i, item in enumerate(items):
+        if isinstance(item, tuple) and len(item) == 2:
+            names[i], items[i] = str(item[0]), item[1]
+    twice = [name for i, name in enumerate(names) if name in names[:i]]
+    if twice:
+        raise ValueError(f"{caller}: two parameters are called {twice[0]!r}")
+    return names, items
 
 
-def _make_unique(groups: list[dict[str, Any]]) -> None:
-    """Put the number of the group before the names if groups have a name in common."""
-    names = [name for group in groups for name in group["names"]]
-    if len(set(names)) < len(names):
-        for i, group in enumerate(groups):
-            group["names"] = [f"group{i}.{name}" for name in group["names"]]
+def _check_parameters(groups: list[tuple[list[str], list[Any], dict[str, Any]]]) -> None:
+    """Raise unless all are Tensors that an optimizer can move, each listed once."""
+    seen: dict[int, str] = {}
+    for i, (names, params, _) in enumerate(groups):
+        for key, p in zip(names, params, strict=True):
+            name = f"parameter {key} of group {i}" if len(groups) > 1 else f"parameter {key}"
+            if not isinstance(p, Tensor):
+                raise TypeError(
+                    f"{name} is a {type(p).__name__}, not a Tensor that requires a gradient: a "
+                    f"model's are model.parameters()"
+                )
+            if isinstance(p._node, Node):
+                raise TypeError(
+                    f"{name} was computed from other Tensors, and only leaves can be moved: pass "
+                    f"what it was computed from, or make a leaf with nn.Parameter(t.numpy())"
+                )
+            if p.dtype.kind != "f":
+                raise TypeError(f"{name} has dtype {p.dtype}: only floating-point ones can move")
+            if p._node is None and type(p) is Tensor:
+                raise ValueError(
+                    f"{name} does not require a gradient: make it with requires_grad=True"
+                )
+            if id(p) in seen:
+                raise ValueError(
+                    f"{name} is listed twice, first as {seen[id(p)]}: list a shared one once"
+                )
+            seen[id(p)] = name
 
 
-def _check_parameters(params: list[Any]) -> None:
-    for i, p in enumerate(params):
-        if not isinstance(p, Tensor):
-            raise TypeError(
-                f"parameter {i} is a {type(p).__name__}, not a Tensor that requires a gradient"
-            )
-        if isinstance(p._node, Node):
-            raise TypeError(
-                f"parameter {i} was computed from other Tensors, and only leaves can be moved: "
-                f"pass what it was computed from, or make a leaf with nn.Parameter(t.numpy())"
-            )
-        if p.dtype.kind != "f":
-            raise TypeError(f"parameter {i} has dtype {p.dtype}: only floating-point ones move")
-        if p._node is None and type(p) is Tensor:
-            raise ValueError(
-                f"parameter {i} does not require a gradient: make it with requires_grad=True"
-            )
-    seen: dict[int, int] = {}
-    for i, p in enumerate(params):
-        if id(p) in seen:
-            raise ValueError(f"parameter {i} is listed twice, first as {seen[id(p)]}")
-        seen[id(p)] = i
-    spans = sorted((*np.lib.array_utils.byte_bounds(p.data), i) for i, p in enumerate(params))
-    for (_, end, i), (start, _, j) in zip(spans, spans[1:], strict=False):
-        if start < end and np.shares_memory(params[i].data, params[j].data):
-            raise ValueError(
-                f"parameters {i} and {j} share memory, which would be lost: let the model use one "
-                f"Parameter in both places instead"
-            )
+def _check_memory(named: list[tuple[str, Array]]) -> None:
+    """Raise if two arrays have memory in common."""
+    spans = sorted((*np.lib.array_utils.byte_bounds(a), i) for i, (_, a) in enumerate(named))
+    for n, (_, end, i) in enumerate(spans):
+        for start, _, j in spans[n + 1 :]:
+            if start >= end:
+                break
+            if np.shares_memory(named[i][1], named[j][1]):
+                first, second = sorted((i, j))
+                raise ValueError(
+                    f"parameters {named[first][0]} and {named[second][0]} share memory, which the "
+                    f"optimizer would part: let the model use one Parameter in both places instead"
+                )
+
+
+def _is_number(value: Any) -> bool:
+    numbers = (int, float, np.integer, np.floating)
+    return isinstance(value, numbers) and not isinstance(value, bool)
+
+
+def _is_count(value: Any) -> bool:
+    return _is_number(value) and 0 <= value < math.inf and int(value) == value
+
+
+def _is_schedule(value: Any) -> bool:
+    return isinstance(value, str) and value == "schedule"
 
 
 def _storable(value: Any) -> Any:
     if callable(value):
         return "schedule"
-    return list(value) if isinstance(value, tuple) else value
+    return list(value) if isinstance(value, tuple) else copy.deepcopy(value)

@@ -8,7 +8,6 @@ state, which starts at zero. ``x`` and the state are changed in place, ``dx`` is
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
@@ -59,6 +58,17 @@ class Momentum(Optimizer):
     Source: the lecture, "SGD + momentum"; Polyak, 1964. PyTorch's ``SGD(momentum=mu)`` is the same
     with the sign of ``v`` reversed. Keras has the learning rate inside (``v = mu * v - lr * dx;
     x += v``), which differs when the learning rate changes.
+
+    Example:
+        >>> from minidl import Tensor
+        >>> x = Tensor([1.0], requires_grad=True)
+        >>> optimizer = Momentum([x], lr=0.1)
+        >>> for _ in range(2):
+        ...     optimizer.zero_grad()
+        ...     (x**2).sum().backward()
+        ...     optimizer.step()
+        >>> x
+        Tensor([0.46], requires_grad=True)
     """
 
     below_one = ("mu",)
@@ -87,6 +97,17 @@ class Adagrad(Optimizer):
     State: ``cache``, zero at the start.
     Source: the lecture, "Adagrad"; Duchi, Hazan and Singer, JMLR 12, 2011. PyTorch's is the same;
     Keras puts epsilon inside the root and starts ``cache`` at 0.1.
+
+    Example:
+        >>> from minidl import Tensor
+        >>> x = Tensor([1.0], requires_grad=True)
+        >>> optimizer = Adagrad([x], lr=0.1)
+        >>> for _ in range(2):
+        ...     optimizer.zero_grad()
+        ...     (x**2).sum().backward()
+        ...     optimizer.step()
+        >>> x
+        Tensor([0.83310354], requires_grad=True)
     """
 
     state = ("cache",)
@@ -118,9 +139,20 @@ class RMSProp(Optimizer):
         weight_decay: ``dx + weight_decay * x`` takes the place of ``dx``.
 
     State: ``cache``, zero at the start.
-    Source: the lecture, "RMSProp"; Hinton, "Neural Networks for Machine Learning", lecture 6e, 2012.
-    PyTorch's is the same (``alpha`` is the decay rate); Keras has epsilon inside the root, a decay
-    rate of 0.9 and a learning rate of 0.001 by default.
+    Source: the lecture, "RMSProp"; Hinton, "Neural Networks for Machine Learning", lecture 6e,
+    2012. PyTorch's is the same (``alpha`` is the decay rate); Keras has epsilon inside the root, a
+    decay rate of 0.9 and a learning rate of 0.001 by default.
+
+    Example:
+        >>> from minidl import Tensor
+        >>> x = Tensor([1.0], requires_grad=True)
+        >>> optimizer = RMSProp([x], lr=0.1, decay_rate=0.75)
+        >>> for _ in range(2):
+        ...     optimizer.zero_grad()
+        ...     (x**2).sum().backward()
+        ...     optimizer.step()
+        >>> x
+        Tensor([0.6642898], requires_grad=True)
     """
 
     below_one = ("decay_rate",)
@@ -161,9 +193,22 @@ class Adam(Optimizer):
     State: ``m`` and ``v``, zero at the start.
     Source: Kingma and Ba, "Adam", 2015, Algorithm 1; the lecture, "Adam". PyTorch's is the same;
     Keras adds epsilon before the correction of ``v`` (the paper's "epsilon hat"), 1e-7 by default.
+
+    Example:
+        >>> from minidl import Tensor
+        >>> x = Tensor([1.0], requires_grad=True)
+        >>> optimizer = Adam([x], lr=0.1)
+        >>> for _ in range(2):
+        ...     optimizer.zero_grad()
+        ...     (x**2).sum().backward()
+        ...     optimizer.step()
+        >>> x
+        Tensor([0.8004122], requires_grad=True)
     """
 
     below_one = ("betas",)
+    pairs = ("betas",)
+    switches = ("bias_correction",)
     state = ("m", "v")
 
     def __init__(
@@ -175,8 +220,14 @@ class Adam(Optimizer):
         weight_decay: float = 0.0,
         bias_correction: bool = True,
     ) -> None:
-        rest: dict[str, Any] = {"eps": eps, "bias_correction": bool(bias_correction)}
-        super().__init__(params, lr=lr, weight_decay=weight_decay, betas=betas, **rest)
+        super().__init__(
+            params,
+            lr=lr,
+            weight_decay=weight_decay,
+            betas=betas,
+            eps=eps,
+            bias_correction=bias_correction,
+        )
 
     def update(self, x: Array, dx: Array, m: Array, v: Array) -> None:
         beta1, beta2 = self.betas

@@ -1,0 +1,584 @@
+"""The conformance suite for optimizers: what must hold of every rule, whoever wrote it.
+
+It is a file of its own because it is for the authors of rules. minidl's tests hold the five rules
+to it, and :func:`check_optimizer` holds any other class derived from ``Optimizer`` to the same.
+
+The checks train a list of parameters of many shapes with gradients that are known numbers. Most of
+them do so twice in two ways that must come to the same, and compare the results bit for bit.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import pickle
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from minidl.optim import Optimizer
+from minidl.tensor import Array, Tensor
+
+SHAPES = ((3, 4), (5,), (), (0, 2), (2, 3, 2), (1,), (40,))
+STEPS = 6
+FirstStep = Callable[[Array, Array], Array]
+
+
+def check_optimizer(
+    rule: type[Optimizer], *, first_step: FirstStep | None = None, **hyper: Any
+) -> list[str]:
+    """Check that a rule behaves as every optimizer must, in all that surrounds its formula.
+
+    The rule must be deterministic, move nothing in its first step if the learning rate is 0, and
+    with these hyper-parameters descend into a bowl of curvature 0.2 to 1 from a distance of 3.
+
+    Args:
+        rule: a class derived from :class:`minidl.optim.Optimizer`.
+        first_step: what the formula gives for the first step, if it is simple: a function of the
+            parameters and their gradient (float64 arrays) that returns the new parameters. It is
+            held to 1e-12 relative.
+        hyper: the hyper-parameters to make the optimizers with, among them ``lr``, a number, if the
+            rule has no default for it.
+
+    Returns:
+        The names of the checks, all of which were passed. Those that do not apply are not among
+        them: blocks for a rule that is not elementwise, pickling of a class that pickle cannot find
+        by its name.
+
+    Raises:
+        AssertionError: at the first check that is not passed; the message names the rule and the
+            behaviour, and says what was expected and what was found.
+        TypeError: if ``rule`` is not a class derived from ``Optimizer``, or ``lr`` a schedule.
+
+    Example:
+        >>> class Signs(Optimizer):
+        ...     def update(self, x, dx):
+        ...         x -= self.lr * np.sign(dx)
+        >>> passed = check_optimizer(Signs, lr=0.1, first_step=lambda x, dx: x - 0.1 * np.sign(dx))
+        >>> passed[:2]
+        ['falls on a convex problem', 'the first step is the closed form']
+    """
+    if not (isinstance(rule, type) and issubclass(rule, Optimizer)):
+        raise TypeError(
+            f"check_optimizer takes a class derived from minidl.optim.Optimizer, and its "
+            f"hyper-parameters as keywords: check_optimizer(SGD, lr=0.1); got {rule!r}"
+        )
+    if callable(hyper.get("lr")):
+        raise TypeError("check_optimizer takes lr as a number; schedules are among its checks")
+    case = _Case(rule, hyper, first_step)
+    passed = []
+    for check in CHECKS:
+        name = check.__name__.strip("_").replace("_", " ")
+        try:
+            applies = check(case)
+        except Exception as error:
+            kind = "" if isinstance(error, AssertionError) else f"{type(error).__name__}: "
+            raise AssertionError(f"{rule.__name__}: {name}: {kind}{error}") from error
+        if applies is not False:
+            passed.append(name)
+    return passed
+
+
+class _Case:
+    """A rule, and parameters and gradients to try it on."""
+
+    def __init__(
+        self, rule: type[Optimizer], hyper: dict[str, Any], first_step: FirstStep | None
+    ) -> None:
+        self.rule = rule
+        self.hyper = hyper
+        self.first_step = first_step
+        rng = np.random.default_rng(0)
+        self.targets = [rng.uniform(-0.5, 0.5, shape) for shape in SHAPES]
+        self.curvatures = [rng.uniform(0.2, 1.0, shape) for shape in SHAPES]
+        self.signs = [rng.choice([-1.0, 1.0], shape) for shape in SHAPES]
+        self.noise = [rng.normal(size=(4 * STEPS, *shape)) for shape in SHAPES]
+
+    def optimizer(self, params: Any, rule: type[Optimizer] | None = None, **hyper: Any) -> Any:
+        return (rule or self.rule)(params, **{**self.hyper, **hyper})
+
+    def params(self, dtypes: Sequence[Any] = (np.float64,), distance: float = 3.0) -> list[Tensor]:
+        """Fresh parameters at a distance from their targets, of the dtypes in turn."""
+        return [
+            Tensor((t + distance * s).astype(dtypes[i % len(dtypes)]), requires_grad=True)
+            for i, (t, s) in enumerate(zip(self.targets, self.signs, strict=True))
+        ]
+
+    def gradient(self, i: int, p: Tensor, step: int) -> Array:
+        """The gradient of the i-th parameter in a step: that of its bowl, and noise."""
+        g = self.curvatures[i] * (p.data - self.targets[i]) + self.noise[i][step]
+        return np.asarray(g, p.dtype)
+
+    def train(
+        self,
+        optimizer: Optimizer,
+        params: Sequence[Tensor],
+        steps: Iterable[int] = range(STEPS),
+        only: Iterable[int] | None = None,
+    ) -> None:
+        """Let the i-th parameter of all be ``params[i]``; those of ``only`` get gradients."""
+        for step in steps:
+            optimizer.zero_grad()
+            for i in range(len(params)) if only is None else only:
+                g = self.gradient(i, params[i], step)
+                if step % 2:  # by hand, and by a backward that writes where the optimizer says
+                    params[i].grad = g
+                else:
+                    (params[i] * g).sum().backward()
+            optimizer.step()
+
+    def losses(self, params: Sequence[Tensor]) -> list[float]:
+        """The height of each parameter in its bowl."""
+        return [
+            float(np.sum(c * (p.data - t) ** 2) / 2)
+            for p, c, t in zip(params, self.curvatures, self.targets, strict=True)
+        ]
+
+    def descend(self, optimizer: Optimizer, params: Sequence[Tensor], steps: int) -> None:
+        for _ in range(steps):
+            for p, c, t in zip(params, self.curvatures, self.targets, strict=True):
+                p.grad = c * (p.data - t)
+            optimizer.step()
+
+    def trained(
+        self, rule: type[Optimizer] | None = None, **hyper: Any
+    ) -> tuple[Any, list[Tensor]]:
+        """An optimizer and its parameters after a few steps."""
+        params = self.params()
+        optimizer = self.optimizer(params, rule, **hyper)
+        self.train(optimizer, params)
+        return optimizer, params
+
+
+def _same(got: Sequence[Any], expected: Sequence[Any], what: str) -> None:
+    """Raise unless the arrays (or the data of the Tensors) are the same, bit for bit."""
+    for i, pair in enumerate(zip(got, expected, strict=True)):
+        a, b = (x.data if isinstance(x, Tensor) else np.asarray(x) for x in pair)
+        if a.dtype != b.dtype or a.shape != b.shape:
+            raise AssertionError(
+                f"{what}: parameter {i} is {a.dtype}{a.shape}, expected {b.dtype}{b.shape}"
+            )
+        if a.tobytes() != b.tobytes():
+            worst = int(np.argmax(np.abs(a - b)))
+            raise AssertionError(
+                f"{what}: parameter {i} of shape {a.shape} has {a.flat[worst]} at flat index "
+                f"{worst}, expected the same bits as {b.flat[worst]}"
+            )
+
+
+def _same_state(got: dict[str, Any], expected: dict[str, Any], what: str) -> None:
+    """Raise unless two state dicts are the same, bit for bit."""
+    if got.keys() != expected.keys():
+        raise AssertionError(f"{what}: the state has {list(got)}, expected {list(expected)}")
+    for key, value in expected.items():
+        if isinstance(value, dict):
+            _same_state(got[key], value, what)
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            for one, other in zip(got[key], value, strict=True):
+                _same_state(one, other, what)
+        elif isinstance(value, np.ndarray):
+            _same([got[key]], [value], f"{what}, state {key!r}")
+        elif got[key] != value:
+            raise AssertionError(f"{what}: {key} is {got[key]!r}, expected {value!r}")
+
+
+def _variant(rule: type[Optimizer], **attributes: Any) -> type[Optimizer]:
+    """The same rule with class attributes of its own."""
+    return type(rule.__name__, (rule,), attributes)
+
+
+# --- The checks -----------------------------------------------------------------------------------
+# Their names, with spaces, are what the report and the errors call them. One that does not apply to
+# the rule returns False.
+
+
+def _falls_on_a_convex_problem(case: _Case) -> None:
+    for distance in (3.0, -3.0, 10.0):
+        params = case.params(distance=distance)
+        optimizer = case.optimizer(params)
+        _descends(case, optimizer, params, f"from a distance of {distance}")
+    # From a state that is not fresh: the bowls move to the other side in the middle of a run.
+    params = case.params(distance=0.0)
+    optimizer = case.optimizer(params)
+    for _ in range(10):
+        for p, sign in zip(params, case.signs, strict=True):
+            p.grad = sign
+        optimizer.step()
+    for p, sign in zip(params, case.signs, strict=True):
+        p.data -= 3.0 * sign
+    _descends(case, optimizer, params, "when the gradient turns round")
+    params = case.params(distance=0.0)
+    case.descend(case.optimizer(params), params, STEPS)
+    if not all(np.isfinite(p.data).all() for p in params):
+        raise AssertionError("at the minimum, where gradients are 0, parameters became NaN or inf")
+
+
+def _descends(case: _Case, optimizer: Any, params: list[Tensor], when: str) -> None:
+    before = case.losses(params)
+    case.descend(optimizer, params, 300)
+    for i, (old, new) in enumerate(zip(before, case.losses(params), strict=True)):
+        if params[i].size and not new < old:
+            raise AssertionError(
+                f"{when}, the loss of parameter {i} of shape {params[i].shape} went from {old:g} "
+                f"to {new:g} in 300 steps, and should have fallen (update must move x in place, "
+                f"against the gradient; or the learning rate is too large)"
+            )
+
+
+def _the_first_step_is_the_closed_form(case: _Case) -> bool | None:
+    if case.first_step is None:
+        return False
+    params = case.params()
+    optimizer = case.optimizer(params)
+    gradients = [case.gradient(i, p, 0) for i, p in enumerate(params)]
+    for p, g in zip(params, gradients, strict=True):
+        p.grad = g
+    expected = [case.first_step(p.numpy(), g) for p, g in zip(params, gradients, strict=True)]
+    optimizer.step()
+    for i, (p, x) in enumerate(zip(params, expected, strict=True)):
+        if not np.allclose(p.data, x, rtol=1e-12, atol=1e-15):
+            raise AssertionError(f"parameter {i} is {p.data}, expected {x}")
+    return None
+
+
+def _the_learning_rate_is_obeyed(case: _Case) -> None:
+    ends = {}
+    rate = case.optimizer(case.params()).lr
+    for factor in (0.0, 0.5, 1.0):
+        params = case.params()
+        optimizer = case.optimizer(params, lr=factor * rate)
+        case.train(optimizer, params, range(1))
+        ends[factor] = params
+    _same(ends[0.0], case.params(), "a first step with lr=0 must not move")
+    for i, (half, full) in enumerate(zip(ends[0.5], ends[1.0], strict=True)):
+        if full.size and np.array_equal(half.data, full.data):
+            raise AssertionError(
+                f"with half the learning rate the first step of parameter {i} is the same"
+            )
+
+
+def _another_optimizer_begins_anew(case: _Case) -> None:
+    (_, first), (_, second) = case.trained(), case.trained()
+    _same(second, first, "a second run of the same steps (state that outlives the optimizer?)")
+
+
+def _flat_storage_equals_single_tensors(case: _Case) -> None:
+    optimizer, params = case.trained()
+    for i, alone in enumerate(case.params()):
+        single = case.optimizer([alone])
+        everybody = case.params()
+        everybody[i] = alone
+        case.train(single, everybody, only=[i])
+        what = "together with others against alone (state that parameters share?)"
+        _same([params[i]], [alone], what)
+        saved, expected = optimizer.state_dict(), single.state_dict()
+        _same_state(
+            saved["groups"][0]["params"][str(i)], expected["groups"][0]["params"]["0"], what
+        )
+
+
+def _the_order_of_parameters_does_not_matter(case: _Case) -> None:
+    _, expected = case.trained()
+    params = case.params()
+    case.train(case.optimizer(params[::-1]), params)
+    _same(params, expected, "listed in reverse")
+
+
+def _whole_tensors_equal_flat_storage(case: _Case) -> bool | None:
+    if not case.rule.elementwise:
+        return False
+    _, expected = case.trained()
+    _, params = case.trained(_variant(case.rule, elementwise=False))
+    _same(params, expected, "tensor by tensor (elementwise = False) against flat")
+    return None
+
+
+def _the_size_of_blocks_does_not_matter(case: _Case) -> bool | None:
+    if not case.rule.elementwise:
+        return False
+    _, expected = case.trained()
+    for size in (1, 7, 64):
+        _, params = case.trained(_variant(case.rule, block_size=size))
+        _same(
+            params,
+            expected,
+            f"in blocks of {size} (update runs once for each block: what counts or remembers "
+            f"belongs into self.t and `state`)",
+        )
+    return None
+
+
+def _gradients_are_left_alone(case: _Case) -> None:
+    params = case.params()
+    optimizer = case.optimizer(params)
+    for step, (decay, held) in enumerate([(0.0, False), (0.0, True), (0.1, False), (0.1, True)]):
+        optimizer.weight_decay = decay
+        optimizer.zero_grad()
+        gradients = [case.gradient(i, p, step) for i, p in enumerate(params)]
+        for p, g in zip(params, gradients, strict=True):
+            (p * g).sum().backward()
+        before = [p.grad for p in params] if held else []
+        optimizer.step()
+        _same([p.grad for p in params], gradients, "p.grad after the step against before")
+        optimizer.zero_grad()
+        if held:
+            _same(before, gradients, "a gradient that the user keeps")
+
+
+def _a_state_dict_carries_everything(case: _Case) -> None:
+    optimizer, params = case.trained()
+    for key, value in list(optimizer.groups[0].items()):
+        # Hyper-parameters that the constructor of the other one does not know of.
+        if isinstance(value, float):
+            setattr(optimizer, key, value / 2)
+        elif isinstance(value, tuple) and key in case.rule.pairs:
+            setattr(optimizer, key, tuple(v / 2 for v in value))
+    optimizer.weight_decay = 0.03
+    case.train(optimizer, params)
+    saved = optimizer.state_dict()
+    frozen = copy.deepcopy(saved)
+    copied = [Tensor(p.numpy(), requires_grad=True) for p in params]
+    other = case.optimizer(copied)
+    other.load_state_dict(saved)
+    _same_state(other.state_dict(), saved, "after load_state_dict")
+    later = range(STEPS, 2 * STEPS)
+    case.train(optimizer, params, later)
+    _same_state(saved, frozen, "the state dict after further steps of its optimizer (not a copy?)")
+    case.train(other, copied, later)
+    _same_state(saved, frozen, "the state dict after further steps of the other (not copied?)")
+    _same(copied, params, "the optimizer that loaded the state (state kept outside `state`?)")
+    _same_state(other.state_dict(), optimizer.state_dict(), "the state after further steps")
+
+
+def _a_parameter_without_gradient_rests(case: _Case) -> None:
+    optimizer, params = case.trained()
+    _rests(case, optimizer, params, "a parameter without a gradient")
+
+
+def _a_frozen_parameter_rests_and_goes_on(case: _Case) -> None:
+    optimizer, params = case.trained()
+    for p in params[::2]:
+        p.requires_grad = False
+    _rests(case, optimizer, params, "a frozen parameter")
+
+
+def _rests(case: _Case, optimizer: Any, params: list[Tensor], what: str) -> None:
+    """Every second parameter pauses for some steps; the others go on, and then all."""
+    pausing, moving = range(0, len(params), 2), range(1, len(params), 2)
+    before = [params[i].numpy() for i in pausing]
+    states = optimizer.state_dict()["groups"][0]["params"]
+    case.train(optimizer, params, range(STEPS, 2 * STEPS), only=moving)
+    _same([params[i] for i in pausing], before, f"{what} has moved")
+    after = optimizer.state_dict()["groups"][0]["params"]
+    for i in pausing:
+        _same_state(after[str(i)], states[str(i)], f"the state of {what} has changed")
+    for i in pausing:
+        params[i].requires_grad = True
+    case.train(optimizer, params, range(2 * STEPS, 3 * STEPS))
+    # What pauses must come to the same as an optimizer of its own that is not stepped meanwhile.
+    expected = case.params()
+    first = case.optimizer([expected[i] for i in pausing])
+    second = case.optimizer([expected[i] for i in moving])
+    case.train(first, expected, range(STEPS), only=pausing)
+    case.train(first, expected, range(2 * STEPS, 3 * STEPS), only=pausing)
+    case.train(second, expected, range(3 * STEPS), only=moving)
+    _same(params, expected, f"{what} and the others beside it, after it goes on")
+
+
+def _a_late_parameter_counts_its_own_steps(case: _Case) -> None:
+    params = case.params()
+    optimizer = case.optimizer(params)
+    case.train(optimizer, params, range(STEPS), only=[0])
+    case.train(optimizer, params, range(STEPS, 2 * STEPS))
+    expected = case.params()
+    case.train(case.optimizer(expected[:1]), expected, range(2 * STEPS), only=[0])
+    late = range(1, len(expected))
+    case.train(case.optimizer(expected[1:]), expected, range(STEPS, 2 * STEPS), only=late)
+    _same(
+        params, expected, "with a first gradient in step 7 (self.t is counted for each parameter)"
+    )
+
+
+def _a_shared_parameter_moves_once(case: _Case) -> None:
+    params, expected = case.params(), case.params()
+    optimizer, other = case.optimizer(params), case.optimizer(expected)
+    for step in range(STEPS):
+        optimizer.zero_grad()
+        for i, (p, q) in enumerate(zip(params, expected, strict=True)):
+            g, h = case.gradient(i, p, step), case.gradient(i, p, step + 1)
+            ((p * g).sum() + (p * h).sum()).backward()
+            q.grad = h + g
+        optimizer.step()
+        other.step()
+    _same(params, expected, "used twice, against one use with the sum of both gradients")
+
+
+def _groups_have_their_own_hyper_parameters(case: _Case) -> None:
+    params, expected = case.params(), case.params()
+    rate = case.optimizer(case.params()).lr
+    first, second = range(3), range(3, len(params))
+    groups = [
+        {"params": [params[i] for i in first], "lr": rate / 2},
+        {"params": [params[i] for i in second], "weight_decay": 0.1},
+    ]
+    case.train(case.optimizer(groups), params)
+    one = case.optimizer([expected[i] for i in first], lr=rate / 2)
+    two = case.optimizer([expected[i] for i in second])
+    two.weight_decay = 0.1
+    case.train(one, expected, only=first)
+    case.train(two, expected, only=second)
+    _same(params, expected, "in two groups, against two optimizers")
+
+
+def _a_schedule_sets_the_learning_rate(case: _Case) -> None:
+    rate = case.optimizer(case.params()).lr
+    _, params = case.trained(lr=lambda step: rate / (1 + step))
+    expected = case.params()
+    optimizer = case.optimizer(expected)
+    for step in range(STEPS):
+        optimizer.lr = rate / (1 + step)
+        case.train(optimizer, expected, [step])
+    _same(params, expected, "lr as a function of the step, against lr set before each step")
+
+
+def _weight_decay_adds_to_the_gradient(case: _Case) -> None:
+    params, expected = case.params(), case.params()
+    optimizer, other = case.optimizer(params), case.optimizer(expected)
+    optimizer.weight_decay, other.weight_decay = 0.1, 0.0
+    for step in range(STEPS):
+        for i, (p, q) in enumerate(zip(params, expected, strict=True)):
+            p.grad = case.gradient(i, p, step)
+            q.grad = case.gradient(i, q, step) + 0.1 * q.data
+        optimizer.step()
+        other.step()
+    _same(params, expected, "weight_decay=0.1, against 0.1 * x added to the gradient by hand")
+
+
+def _the_dtype_is_kept(case: _Case) -> None:
+    kinds = (np.float32, np.float64)
+    ends = {}
+    for dtypes in [(np.float32,), (np.float64,), kinds]:
+        params = case.params(dtypes)
+        optimizer = case.optimizer(params)
+        case.train(optimizer, params)
+        saved = optimizer.state_dict()["groups"][0]["params"]
+        for i, p in enumerate(params):
+            dtype = dtypes[i % len(dtypes)]
+            for what, array in [("data", p.data), ("grad", p.grad), *saved[str(i)].items()]:
+                if isinstance(array, np.ndarray) and array.dtype != dtype:
+                    raise AssertionError(
+                        f"{what} of a parameter of {np.dtype(dtype)} has become {array.dtype}"
+                    )
+        ends[dtypes] = params
+    expected = [ends[(kinds[i % 2],)][i] for i in range(len(SHAPES))]
+    _same(ends[kinds], expected, "float32 and float64 in one group, against each for itself")
+
+
+def _copies_go_on_alike(case: _Case) -> None:
+    _goes_on_alike(case, copy.deepcopy)
+
+
+def _pickles_go_on_alike(case: _Case) -> bool | None:
+    try:
+        pickle.dumps((case.rule, case.hyper))
+    except (pickle.PicklingError, AttributeError, TypeError):
+        return False  # pickle finds a class by its name, and this one has none in its module
+    _goes_on_alike(case, lambda pair: pickle.loads(pickle.dumps(pair)))
+    return None
+
+
+def _goes_on_alike(case: _Case, copied: Callable[[Any], Any]) -> None:
+    optimizer, params = case.trained()
+    others, other = copied((params, optimizer))
+    before = [p.numpy() for p in params]
+    case.train(other, others, range(STEPS, 2 * STEPS))
+    _same(params, before, "the original, after the copy went on")
+    case.train(optimizer, params, range(STEPS, 2 * STEPS))
+    _same(others, params, "the copy, against the original")
+
+
+def _bad_arguments_are_refused(case: _Case) -> None:
+    p, q = Tensor([1.0], requires_grad=True), Tensor([2.0], requires_grad=True)
+    lists: dict[str, Any] = {
+        "an empty list": [],
+        "an exhausted iterator": iter(()),
+        "a Tensor in place of a list": p,
+        "None": None,
+        "an ndarray in the list": [p, np.ones(1)],
+        "a Tensor that requires no gradient": [p, Tensor([1.0])],
+        "integers": [p, Tensor(np.ones(1, int))],
+        "a result of a computation": [p, p * 2],
+        "a parameter listed twice": [p, q, p],
+        "a parameter in two groups": [{"params": [p]}, {"params": [q, p]}],
+        "a group without parameters": [{"params": [p]}, {"params": []}],
+        "a group with a hyper-parameter that is none": [{"params": [p], "learning": 0.1}],
+    }
+    for what, params in lists.items():
+        _refuses(f"{what} as parameters", "", case.optimizer, params)
+    numbers = [key for key, value in case.optimizer([p]).groups[0].items() if _is_plain(value)]
+    for key in dict.fromkeys(["lr", "weight_decay", *numbers]):
+        values = [math.nan, "0.1", None]
+        if key in ("lr", "weight_decay"):
+            values += [-0.1, math.inf]
+        if key in case.rule.below_one:
+            values += [1.0, -0.1]
+        for value in values:
+            _refuses(
+                f"{key}={value!r} of a group", key, case.optimizer, [{"params": [p], key: value}]
+            )
+            optimizer = case.optimizer([q])
+            _refuses(f"optimizer.{key} = {value!r}", key, setattr, optimizer, key, value)
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _refuses(what: str, name: str, function: Callable[..., Any], *args: Any) -> None:
+    try:
+        function(*args)
+    except (TypeError, ValueError) as error:
+        if name not in str(error):
+            raise AssertionError(f"{what}: the error does not name it: {error}") from error
+        return
+    raise AssertionError(f"{what} was accepted; expected a TypeError or ValueError")
+
+
+def _a_step_without_gradients_warns(case: _Case) -> None:
+    optimizer, params = case.trained()
+    before = [p.numpy() for p in params]
+    optimizer.zero_grad()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        optimizer.step()
+    _same(params, before, "a step without any gradient must not move")
+    if not any(issubclass(w.category, RuntimeWarning) for w in caught):
+        raise AssertionError("a step without any gradient gave no RuntimeWarning")
+
+
+CHECKS: tuple[Callable[[_Case], bool | None], ...] = (
+    _falls_on_a_convex_problem,
+    _the_first_step_is_the_closed_form,
+    _the_learning_rate_is_obeyed,
+    _another_optimizer_begins_anew,
+    _flat_storage_equals_single_tensors,
+    _the_order_of_parameters_does_not_matter,
+    _whole_tensors_equal_flat_storage,
+    _the_size_of_blocks_does_not_matter,
+    _gradients_are_left_alone,
+    _a_state_dict_carries_everything,
+    _a_late_parameter_counts_its_own_steps,
+    _a_parameter_without_gradient_rests,
+    _a_frozen_parameter_rests_and_goes_on,
+    _a_shared_parameter_moves_once,
+    _groups_have_their_own_hyper_parameters,
+    _a_schedule_sets_the_learning_rate,
+    _weight_decay_adds_to_the_gradient,
+    _the_dtype_is_kept,
+    _copies_go_on_alike,
+    _pickles_go_on_alike,
+    _bad_arguments_are_refused,
+    _a_step_without_gradients_warns,
+)

@@ -1,0 +1,1876 @@
+"""Optimizers: the rules against the lecture, closed forms and PyTorch; storage, state and errors.
+
+The rules are held against formulas written out here, which share no code with them. The hazards of
+the storage (parameters are views of a buffer, gradients are written into another) have a section of
+their own, and so have faulty rules, each of which the conformance suite must catch.
+"""
+
+from __future__ import annotations
+
+import copy
+import gc
+import math
+import pickle
+import re
+import tracemalloc
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from reference import Trajectory, trajectories
+
+from minidl import Tensor, nn, optim
+from minidl.optim import SGD, Adagrad, Adam, Momentum, Optimizer, RMSProp, schedules
+from minidl.testing import check_optimizer
+
+Array = NDArray[Any]
+RULES: dict[str, type[Optimizer]] = {
+    rule.__name__: rule for rule in (SGD, Momentum, Adagrad, RMSProp, Adam)
+}
+every_rule = pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
+
+
+def leaf(values: Any, dtype: Any = np.float64) -> Tensor:
+    return Tensor(np.array(values, dtype), requires_grad=True)
+
+
+def backward(p: Tensor, g: Any) -> None:
+    """Leave the gradient ``g`` in ``p.grad``, the way it comes from a loss."""
+    (p * np.asarray(g, p.dtype)).sum().backward()
+
+
+def moved(optimizer: Optimizer, p: Tensor, *gradients: Any) -> Array:
+    """The data of ``p`` after a step with each of the gradients."""
+    for g in gradients:
+        optimizer.zero_grad()
+        backward(p, g)
+        optimizer.step()
+    return p.numpy()
+
+
+def small_model(seed: int = 0) -> nn.Sequential:
+    rng = np.random.default_rng(seed)
+    return nn.Sequential(nn.Linear(4, 6, rng=rng), nn.Tanh(), nn.Linear(6, 3, rng=rng))
+
+
+def weights(model: nn.Module) -> list[Array]:
+    return [p.numpy() for p in model.parameters()]
+
+
+def assert_same(got: list[Array], expected: list[Array]) -> None:
+    for a, b in zip(got, expected, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def assert_close(got: list[Array], expected: list[Array]) -> None:
+    """The same up to rounding: BLAS may round otherwise where memory is aligned otherwise."""
+    for a, b in zip(got, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+
+
+X = np.random.default_rng(1).normal(size=(8, 4)).astype(np.float32)
+
+
+def train(model: nn.Module, optimizer: Optimizer, steps: int = 5) -> None:
+    for _ in range(steps):
+        optimizer.zero_grad()
+        (model(X) ** 2).mean().backward()
+        optimizer.step()
+
+
+# --- The lecture's formulas, written out plainly --------------------------------------------------
+
+
+def sgd(x: Array, dx: Array, t: int, lr: float) -> None:
+    x[:] = x - lr * dx
+
+
+def momentum(x: Array, dx: Array, t: int, v: Array, lr: float, mu: float) -> None:
+    v[:] = mu * v - dx
+    x[:] = x + lr * v
+
+
+def adagrad(x: Array, dx: Array, t: int, cache: Array, lr: float, eps: float) -> None:
+    cache[:] = cache + dx**2
+    x[:] = x + -lr * dx / (np.sqrt(cache) + eps)
+
+
+def rmsprop(
+    x: Array, dx: Array, t: int, cache: Array, lr: float, decay_rate: float, eps: float
+) -> None:
+    cache[:] = decay_rate * cache + (1 - decay_rate) * dx**2
+    x[:] = x + -lr * dx / (np.sqrt(cache) + eps)
+
+
+def adam(
+    x: Array,
+    dx: Array,
+    t: int,
+    m: Array,
+    v: Array,
+    lr: float,
+    betas: tuple[float, float],
+    eps: float,
+    bias_correction: bool = True,
+) -> None:
+    beta1, beta2 = betas
+    m[:] = beta1 * m + (1 - beta1) * dx
+    v[:] = beta2 * v + (1 - beta2) * (dx**2)
+    if bias_correction:
+        x[:] = x + -lr * (m / (1 - beta1**t)) / (np.sqrt(v / (1 - beta2**t)) + eps)
+    else:
+        x[:] = x + -lr * m / (np.sqrt(v) + eps)
+
+
+FORMULAS: list[tuple[type[Optimizer], Callable[..., None], int, dict[str, Any]]] = [
+    (SGD, sgd, 0, {"lr": 0.1}),
+    (Momentum, momentum, 1, {"lr": 0.03, "mu": 0.9}),
+    (Momentum, momentum, 1, {"lr": 0.1, "mu": 0.3}),
+    (Adagrad, adagrad, 1, {"lr": 0.1, "eps": 1e-10}),
+    (Adagrad, adagrad, 1, {"lr": 0.1, "eps": 0.5}),
+    (RMSProp, rmsprop, 1, {"lr": 0.01, "decay_rate": 0.9, "eps": 1e-8}),
+    (RMSProp, rmsprop, 1, {"lr": 0.01, "decay_rate": 0.99, "eps": 0.5}),
+    (Adam, adam, 2, {"lr": 0.01, "betas": (0.9, 0.999), "eps": 1e-8}),
+    (Adam, adam, 2, {"lr": 0.02, "betas": (0.5, 0.8), "eps": 0.5}),
+    (Adam, adam, 2, {"lr": 0.01, "betas": (0.9, 0.999), "eps": 1e-8, "bias_correction": False}),
+    (Adam, adam, 2, {"lr": 0.02, "betas": (0.5, 0.8), "eps": 0.5, "bias_correction": False}),
+]
+
+
+@pytest.mark.parametrize(("rule", "formula", "states", "hyper"), FORMULAS)
+def test_rule_is_the_lectures_formula_step_by_step(
+    rule: type[Optimizer], formula: Callable[..., None], states: int, hyper: dict[str, Any]
+) -> None:
+    rng = np.random.default_rng(3)
+    x = rng.uniform(3, 4, 50)  # far from 0, so that a relative error means something
+    state = [np.zeros(50) for _ in range(states)]
+    p = leaf(x)
+    optimizer = rule([p], **hyper)
+    for t in range(1, 31):
+        dx = rng.normal(size=50)
+        formula(x, dx, t, *state, **hyper)
+        moved(optimizer, p, dx)
+        np.testing.assert_allclose(p.data, x, rtol=2e-15, atol=0)
+        saved = optimizer.state_dict()["groups"][0]["params"]["0"]
+        for name, expected in zip(rule.state, state, strict=True):
+            np.testing.assert_allclose(saved[name], expected, rtol=1e-14, atol=1e-16)
+
+
+@pytest.mark.parametrize("path", trajectories(), ids=str)
+def test_rule_walks_the_path_that_pytorch_walks(path: Trajectory) -> None:
+    hyper: dict[str, Any] = dict(path.hyper)
+    if path.rule == "Adam":
+        hyper["betas"] = (hyper.pop("beta1"), hyper.pop("beta2"))
+    if path.lr_change:
+        hyper["lr"] = lambda step: path.lr(step + 1)
+    p = leaf(path.start)
+    optimizer = RULES[path.rule]([p], **hyper)
+    for step in range(1, path.steps + 1):
+        p.grad = path.gradient(p.data)
+        optimizer.step()
+        if step in path.points:
+            np.testing.assert_allclose(p.data, path.points[step], rtol=1e-10, atol=0)
+
+
+# --- Closed forms ---------------------------------------------------------------------------------
+
+
+def test_gradient_descent_on_a_quadratic_contracts_by_a_power_of_one_minus_lr_lambda() -> None:
+    curvature, lr = np.array([0.1, 1.0, 5.0, 19.0]), 0.1
+    p = leaf(np.ones(4))
+    optimizer = SGD([p], lr=lr)
+    for n in range(1, 51):
+        moved(optimizer, p, curvature * p.data)
+        np.testing.assert_allclose(p.data, (1 - lr * curvature) ** n, rtol=1e-12)
+
+
+@pytest.mark.parametrize("mu", [0.0, 0.5, 0.9])
+def test_momentum_converges_just_inside_its_limit_and_explodes_just_outside(mu: float) -> None:
+    curvature = 3.0
+    limit = 2 * (1 + mu) / curvature
+    ends = {}
+    for share in (0.99, 1.01):
+        p = leaf([1.0])
+        optimizer = Momentum([p], lr=share * limit, mu=mu)
+        for _ in range(800):
+            p.grad = curvature * p.data
+            optimizer.step()
+        ends[share] = abs(p.item())
+    assert ends[0.99] < 1e-3
+    assert ends[1.01] > 1e3
+
+
+DX = np.array([2.0, -0.5, 1e-3, 0.0])
+
+
+@pytest.mark.parametrize(
+    ("rule", "hyper", "step"),
+    [
+        (SGD, {"lr": 0.1}, 0.1 * DX),
+        (Momentum, {"lr": 0.1, "mu": 0.9}, 0.1 * DX),
+        (Adagrad, {"lr": 0.1, "eps": 1e-3}, 0.1 * DX / (abs(DX) + 1e-3)),
+        (
+            RMSProp,
+            {"lr": 0.1, "decay_rate": 0.75, "eps": 1e-3},
+            0.1 * DX / (0.5 * abs(DX) + 1e-3),
+        ),
+        (Adam, {"lr": 0.1, "betas": (0.9, 0.99), "eps": 1e-3}, 0.1 * DX / (abs(DX) + 1e-3)),
+        (
+            Adam,
+            {"lr": 0.1, "betas": (0.9, 0.75), "eps": 1e-3, "bias_correction": False},
+            0.01 * DX / (0.5 * abs(DX) + 1e-3),
+        ),
+    ],
+)
+def test_first_step_in_closed_form(
+    rule: type[Optimizer], hyper: dict[str, Any], step: Array
+) -> None:
+    p = leaf(np.ones(4))
+    np.testing.assert_allclose(moved(rule([p], **hyper), p, DX), 1 - step, rtol=1e-14)
+
+
+def test_adam_moves_by_the_same_amount_in_every_step_under_a_constant_gradient() -> None:
+    g, lr, eps = np.array([3.0, -0.01]), 0.01, 1e-8
+    p = leaf(np.zeros(2))
+    optimizer = Adam([p], lr=lr, eps=eps)
+    for n in range(1, 40):
+        moved(optimizer, p, g)
+        np.testing.assert_allclose(p.data, -n * lr * g / (abs(g) + eps), rtol=1e-12)
+
+
+def test_adam_without_correction_takes_first_steps_that_are_too_large() -> None:
+    g, lr, eps, (beta1, beta2) = 3.0, 0.01, 1e-8, (0.9, 0.999)
+    p = leaf([0.0])
+    optimizer = Adam([p], lr=lr, eps=eps, betas=(beta1, beta2), bias_correction=False)
+    x, steps = 0.0, []
+    for t in range(1, 40):
+        m, v = (1 - beta1**t) * g, (1 - beta2**t) * g * g
+        steps.append(lr * m / (math.sqrt(v) + eps))
+        x -= steps[-1]
+        np.testing.assert_allclose(moved(optimizer, p, [g]), [x], rtol=1e-12)
+    assert max(steps) > 6 * lr  # with the correction, every step is lr
+
+
+def test_adagrad_slows_down_with_the_root_of_time_under_a_constant_gradient() -> None:
+    p = leaf([0.0])
+    optimizer = Adagrad([p], lr=1.0, eps=1e-10)
+    x = 0.0
+    for t in range(1, 40):
+        x -= 2.0 / (2.0 * math.sqrt(t) + 1e-10)
+        np.testing.assert_allclose(moved(optimizer, p, [2.0]), [x], rtol=1e-12)
+
+
+def test_momentum_reaches_the_speed_at_which_friction_balances_a_constant_gradient() -> None:
+    p = leaf([0.0])
+    optimizer = Momentum([p], lr=0.1, mu=0.9)
+    for n in range(1, 40):
+        before = p.item()
+        moved(optimizer, p, [2.0])
+        np.testing.assert_allclose(
+            p.item() - before, -0.1 * 2.0 * (1 - 0.9**n) / (1 - 0.9), rtol=1e-9
+        )
+
+
+@every_rule
+def test_a_gradient_of_zero_moves_nothing_at_the_start(rule: type[Optimizer]) -> None:
+    p = leaf([1.0, -2.0])
+    np.testing.assert_array_equal(moved(rule([p], lr=0.1), p, [0.0, 0.0]), [1.0, -2.0])
+
+
+# --- Conformance, and faults that it must catch ---------------------------------------------------
+
+
+def _first(step: Callable[[Array], Array]) -> Callable[[Array, Array], Array]:
+    return lambda x, dx: x - step(dx)
+
+
+@pytest.mark.parametrize(
+    ("rule", "hyper", "first_step"),
+    [
+        (SGD, {"lr": 0.1}, _first(lambda dx: 0.1 * dx)),
+        (Momentum, {"lr": 0.05, "mu": 0.8}, _first(lambda dx: 0.05 * dx)),
+        (Adagrad, {"lr": 0.1}, _first(lambda dx: 0.1 * dx / (abs(dx) + 1e-10))),
+        (RMSProp, {}, _first(lambda dx: 0.01 * dx / (0.1 * abs(dx) + 1e-8))),
+        (Adam, {}, _first(lambda dx: 0.001 * dx / (abs(dx) + 1e-8))),
+        (
+            Adam,
+            {"lr": 0.01, "betas": (0.9, 0.99), "bias_correction": False, "weight_decay": 0.01},
+            None,
+        ),
+    ],
+)
+def test_every_rule_conforms(rule: type[Optimizer], hyper: dict[str, Any], first_step: Any) -> None:
+    passed = check_optimizer(rule, first_step=first_step, **hyper)
+    assert len(passed) == (22 if first_step else 21)
+    assert "pickles go on alike" in passed
+
+
+class Signs(Optimizer):
+    """A rule of one's own."""
+
+    def update(self, x: Array, dx: Array) -> None:
+        x -= self.lr * np.sign(dx)
+
+
+class Nesterov(Optimizer):
+    """A rule with a state, hyper-parameters and a switch."""
+
+    state = ("v",)
+    below_one = ("mu",)
+    switches = ("nesterov",)
+
+    def __init__(self, params: Any, lr: float, mu: float = 0.9, nesterov: bool = True) -> None:
+        super().__init__(params, lr=lr, mu=mu, nesterov=nesterov)
+
+    def update(self, x: Array, dx: Array, v: Array) -> None:
+        v *= self.mu
+        v -= dx
+        x += self.lr * (self.mu * v - dx if self.nesterov else v)
+
+
+class Normalized(Optimizer):
+    """A rule that must see whole tensors."""
+
+    elementwise = False
+    state = ("average",)
+
+    def update(self, x: Array, dx: Array, average: Array) -> None:
+        average *= 0.5
+        average += 0.5 * dx
+        x -= self.lr * average / (np.linalg.norm(average) + 1e-8)
+
+
+class Keras(Optimizer):
+    """Momentum with the learning rate inside: it goes on rolling when lr becomes 0."""
+
+    state = ("v",)
+
+    def update(self, x: Array, dx: Array, v: Array) -> None:
+        v *= 0.9
+        v -= self.lr * dx
+        x += v
+
+
+@pytest.mark.parametrize(
+    ("rule", "hyper"),
+    [
+        (Signs, {"lr": 0.01}),
+        (Nesterov, {"lr": 0.05}),
+        (Nesterov, {"lr": 0.05, "nesterov": False}),
+        (Normalized, {"lr": 0.05}),
+        (Keras, {"lr": 0.05}),
+    ],
+)
+def test_rules_of_ones_own_conform(rule: type[Optimizer], hyper: dict[str, Any]) -> None:
+    passed = check_optimizer(rule, **hyper)
+    assert ("the size of blocks does not matter" in passed) == rule.elementwise
+
+
+class WrongSign(Optimizer):
+    def update(self, x: Array, dx: Array) -> None:
+        x += self.lr * dx
+
+
+class NotInPlace(Optimizer):
+    def update(self, x: Array, dx: Array) -> None:
+        x = x - self.lr * dx
+
+
+class Returns(Optimizer):
+    def update(self, x: Array, dx: Array) -> Any:
+        return x - self.lr * dx
+
+
+class ForgetsLr(Optimizer):
+    def update(self, x: Array, dx: Array) -> None:
+        x -= 0.01 * dx
+
+
+class KeepsFirstLr(Optimizer):
+    def __init__(self, params: Any, lr: float, weight_decay: float = 0.0) -> None:
+        super().__init__(params, lr=lr, weight_decay=weight_decay)
+        self.rate = lr(0) if callable(lr) else lr
+
+    def update(self, x: Array, dx: Array) -> None:
+        x -= self.rate * dx
+
+
+class FirstLrOfAll(Optimizer):
+    """Reads the first group's learning rate in every group."""
+
+    def update(self, x: Array, dx: Array) -> None:
+        x -= self.groups[0].rate(self.steps) * dx
+
+
+class WritesGradient(Optimizer):
+    def update(self, x: Array, dx: Array) -> None:
+        dx *= self.lr
+        x -= dx
+
+
+class WritesGradientAnyway(Optimizer):
+    def update(self, x: Array, dx: Array) -> None:
+        dx.flags.writeable = True
+        dx *= self.lr
+        x -= dx
+
+
+class SharedState(Optimizer):
+    """One number of state for all parameters."""
+
+    def update(self, x: Array, dx: Array) -> None:
+        self.cache = self.__dict__.get("cache", 0.0) + float((dx * dx).sum())
+        x -= self.lr * dx / (math.sqrt(self.cache) + 1e-8)
+
+
+class StateOfTheClass(Optimizer):
+    cache: dict[int, float] = {}
+
+    def update(self, x: Array, dx: Array) -> None:
+        self.cache[self.t] = self.cache.get(self.t, 0.0) + 1.0
+        x -= self.lr * dx / self.cache[self.t]
+
+
+class OutsideState(Optimizer):
+    """Keeps its velocity beside the declared state, by the size of what it gets."""
+
+    def update(self, x: Array, dx: Array) -> None:
+        velocities = self.__dict__.setdefault("velocities", {})
+        v = velocities.setdefault(x.ctypes.data, np.zeros_like(x))
+        v *= 0.9
+        v -= dx
+        x += self.lr * v
+
+
+class CountsBlocks(Optimizer):
+    """Counts its own steps, and so counts blocks, groups and parameters instead."""
+
+    def __init__(self, params: Any, lr: float) -> None:
+        super().__init__(params, lr=lr)
+        self.n = 0
+
+    def update(self, x: Array, dx: Array) -> None:
+        self.n += 1
+        x -= self.lr / math.sqrt(self.n) * dx
+
+
+class CountsSteps(Optimizer):
+    """Counts the steps of all, not of each parameter, for its correction."""
+
+    state = ("m",)
+
+    def update(self, x: Array, dx: Array, m: Array) -> None:
+        m *= 0.9
+        m += 0.1 * dx
+        x -= self.lr * m / (1 - 0.9 ** (self.steps + 1))
+
+
+class WholeTensors(Optimizer):
+    """Looks at its neighbours, but says that it is elementwise."""
+
+    def update(self, x: Array, dx: Array) -> None:
+        x -= self.lr * dx / (abs(dx).max(initial=0.0) + 1e-8)
+
+
+class OrderMatters(Optimizer):
+    elementwise = False
+
+    def update(self, x: Array, dx: Array) -> None:
+        first = self.groups[0].storage.params[0].data
+        x -= self.lr * (1.0 if np.shares_memory(x, first) else 0.9) * dx
+
+
+class OneStateForAll(Optimizer):
+    """Tensor by tensor, with the state of the last one at hand for the next."""
+
+    elementwise = False
+
+    def update(self, x: Array, dx: Array) -> None:
+        last = self.__dict__.get("last", 0.0)
+        self.last = float(dx.sum())
+        x -= self.lr * (dx + 0.01 * last)
+
+
+class ChangesDtype(SGD):
+    def step(self) -> None:
+        super().step()
+        for p in self.groups[0]["params"]:
+            p.data = p.data.astype(np.float32)
+
+
+class MovesFrozen(Optimizer):
+    """Goes on along its last direction where there is no gradient."""
+
+    state = ("v",)
+
+    def update(self, x: Array, dx: Array, v: Array) -> None:
+        v[...] = dx
+        x -= self.lr * v
+
+    def step(self) -> None:
+        super().step()
+        storage = self.groups[0].storage
+        for p, views in zip(storage.params, storage.views, strict=True):
+            if p.grad is None:
+                p.data -= self.lr * views[2]
+
+
+class DecaysFrozenState(Optimizer):
+    state = ("v",)
+
+    def update(self, x: Array, dx: Array, v: Array) -> None:
+        v -= dx
+        x += self.lr * v
+
+    def step(self) -> None:
+        for buffers in self.groups[0].storage.buffers.values():
+            buffers[2] *= 0.9
+        super().step()
+
+
+class NoWeightDecay(Optimizer):
+    def step(self) -> None:
+        decay = [group["weight_decay"] for group in self.groups]
+        self.weight_decay = 0.0
+        try:
+            super().step()
+        finally:
+            for group, value in zip(self.groups, decay, strict=True):
+                group["weight_decay"] = value
+
+    def update(self, x: Array, dx: Array) -> None:
+        x -= self.lr * dx
+
+
+class Accepts(Optimizer):
+    """Checks nothing."""
+
+    @classmethod
+    def checked(cls, name: str, value: Any) -> Any:
+        return value
+
+    def update(self, x: Array, dx: Array) -> None:
+        x -= self.lr * dx
+
+
+class AliasesState(Momentum):
+    def state_dict(self) -> dict[str, Any]:
+        saved = super().state_dict()
+        storage = self.groups[0].storage
+        for name, views in zip(storage.names, storage.views, strict=True):
+            saved["groups"][0]["params"][name]["v"] = views[2]
+        return saved
+
+
+class ForgetsHyper(Momentum):
+    def load_state_dict(self, state: Any) -> None:
+        kept = dict(self.groups[0].hyper)
+        super().load_state_dict(state)
+        self.groups[0].hyper.update(kept)
+
+
+class NaNAtRest(Optimizer):
+    state = ("cache",)
+
+    def update(self, x: Array, dx: Array, cache: Array) -> None:
+        cache += dx * dx
+        with np.errstate(invalid="ignore"):
+            x -= self.lr * dx / np.sqrt(cache)
+
+
+class Silent(Optimizer):
+    def update(self, x: Array, dx: Array) -> None:
+        x -= self.lr * dx
+
+    def step(self) -> None:
+        if any(p.grad is not None for p in self.groups[0]["params"]):
+            super().step()
+
+
+class SharesWithCopies(Optimizer):
+    """Its copies refer to the parameters of the original."""
+
+    def update(self, x: Array, dx: Array) -> None:
+        x -= self.lr * dx
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        return copy.copy(self)
+
+
+FAULTS: dict[type[Optimizer], str] = {
+    WrongSign: "falls on a convex problem.*should have fallen",
+    NotInPlace: "falls on a convex problem.*in place",
+    Returns: "falls on a convex problem.*returned something",
+    ForgetsLr: "learning rate is obeyed.*lr=0 must not move",
+    KeepsFirstLr: "a schedule sets the learning rate|groups|state dict",
+    FirstLrOfAll: "groups have their own",
+    WritesGradient: "read-only",
+    WritesGradientAnyway: "gradients are left alone.*p.grad after the step",
+    SharedState: "flat storage equals single tensors.*share",
+    StateOfTheClass: "another optimizer begins anew.*outlives",
+    OutsideState: "state dict carries everything.*outside `state`",
+    CountsBlocks: "(size of blocks|whole tensors|flat storage)",
+    CountsSteps: "late parameter counts its own steps",
+    WholeTensors: "flat storage equals single tensors",
+    OrderMatters: "flat storage|order of parameters",
+    OneStateForAll: "flat storage equals single tensors",
+    ChangesDtype: "dtype",
+    MovesFrozen: "without gradient rests.*has moved",
+    DecaysFrozenState: "state of a parameter without a gradient has changed",
+    NoWeightDecay: "weight decay|groups",
+    Accepts: "bad arguments are refused.*was accepted",
+    AliasesState: "not a copy",
+    ForgetsHyper: "state dict carries everything.*(lr|mu|weight_decay) is",
+    NaNAtRest: "became NaN",
+    Silent: "no RuntimeWarning",
+    SharesWithCopies: "copies go on alike",
+}
+
+
+@pytest.mark.parametrize(("rule", "message"), FAULTS.items(), ids=[r.__name__ for r in FAULTS])
+def test_conformance_catches(rule: type[Optimizer], message: str) -> None:
+    with pytest.raises(AssertionError, match=f"(?s)^{rule.__name__}: .*({message})"):
+        check_optimizer(rule, lr=0.05)
+
+
+def test_conformance_catches_a_wrong_first_step() -> None:
+    with pytest.raises(AssertionError, match="SGD: the first step is the closed form: parameter 0"):
+        check_optimizer(SGD, lr=0.1, first_step=lambda x, dx: x - 0.1000001 * dx)
+
+
+def test_conformance_takes_a_class_of_optimizer() -> None:
+    for thing in (SGD([leaf([1.0])], lr=0.1), int, lambda params: SGD(params, lr=0.1)):
+        with pytest.raises(TypeError, match=r"class derived from minidl.optim.Optimizer"):
+            check_optimizer(thing, lr=0.1)
+    with pytest.raises(TypeError, match="takes lr as a number"):
+        check_optimizer(SGD, lr=schedules.cosine(0.1, 10))
+
+
+def test_conformance_leaves_out_pickling_of_a_class_that_pickle_cannot_find() -> None:
+    class Local(Signs):
+        pass
+
+    assert "pickles go on alike" not in check_optimizer(Local, lr=0.01)
+
+
+# --- Hyper-parameters -----------------------------------------------------------------------------
+
+
+def test_hyper_parameters_are_attributes_that_are_read_and_set() -> None:
+    p = leaf([1.0])
+    optimizer = Momentum([p], lr=0.1)
+    assert (optimizer.lr, optimizer.mu, optimizer.weight_decay) == (0.1, 0.9, 0.0)
+    optimizer.lr, optimizer.mu = 0.5, 0.0
+    assert optimizer.groups[0]["lr"] == 0.5
+    np.testing.assert_array_equal(moved(optimizer, p, [1.0]), [0.5])
+
+
+def test_an_attribute_is_set_in_all_groups_and_read_from_the_first() -> None:
+    p, q = leaf([1.0]), leaf([1.0])
+    optimizer = SGD([{"params": [p], "lr": 0.1}, {"params": [q]}], lr=0.2)
+    assert [group["lr"] for group in optimizer.groups] == [0.1, 0.2]
+    assert optimizer.lr == 0.1
+    optimizer.groups[1]["lr"] = 0.3
+    p.grad = q.grad = np.ones(1)
+    optimizer.step()
+    assert (p.item(), q.item()) == (0.9, 0.7)
+    optimizer.lr = 0.4
+    assert [group["lr"] for group in optimizer.groups] == [0.4, 0.4]
+
+
+def test_within_an_update_a_hyper_parameter_is_that_of_the_group() -> None:
+    seen = []
+
+    class Watch(Optimizer):
+        def update(self, x: Array, dx: Array) -> None:
+            seen.append((self.lr, self.t))
+
+    p, q = leaf([1.0]), leaf([1.0])
+    optimizer = Watch([{"params": [p]}, {"params": [q], "lr": 0.2}], lr=0.1)
+    for _ in range(2):
+        p.grad = q.grad = np.ones(1)
+        optimizer.step()
+    assert seen == [(0.1, 1), (0.2, 1), (0.1, 2), (0.2, 2)]
+    assert "lr" not in vars(optimizer)
+
+
+def test_a_group_is_a_dict_that_checks_what_is_put_into_it() -> None:
+    p = leaf([1.0])
+    group = Adam([p]).groups[0]
+    assert list(group) == ["params", "lr", "weight_decay", "betas", "eps", "bias_correction"]
+    assert len(group) == 6
+    assert group["params"] == (p,)
+    assert repr(group) == repr(dict(group))
+    group.update(lr=0.5, betas=[0.1, 0.2])
+    assert (group["lr"], group["betas"]) == (0.5, (0.1, 0.2))
+    with pytest.raises(ValueError, match="Adam: lr must be a finite number of at least 0, got -1"):
+        group["lr"] = -1
+    with pytest.raises(KeyError, match=r"only lr, weight_decay.*not learning_rate"):
+        group["learning_rate"] = 0.1
+    with pytest.raises(KeyError, match="make a new optimizer for other parameters"):
+        group["params"] = [p]
+    with pytest.raises(TypeError, match="cannot do without 'lr'"):
+        del group["lr"]
+    assert group["lr"] == 0.5
+
+
+def test_groups_and_their_parameters_cannot_be_added_to_behind_the_optimizers_back() -> None:
+    optimizer = SGD([leaf([1.0])], lr=0.1)
+    with pytest.raises(AttributeError):
+        optimizer.groups.append({})
+    with pytest.raises(AttributeError):
+        optimizer.groups[0]["params"].append(leaf([1.0]))
+
+
+def test_an_unknown_attribute_gives_an_error_that_lists_the_hyper_parameters() -> None:
+    optimizer = Momentum([leaf([1.0])], lr=0.1)
+    with pytest.raises(
+        AttributeError, match=r"Momentum has no attribute 'momentum'; .* lr, weight_decay, mu"
+    ):
+        _ = optimizer.momentum
+    assert not hasattr(optimizer, "params")
+    optimizer.note = "an attribute of the user's own"
+    assert optimizer.note == "an attribute of the user's own"
+
+
+def test_numpy_scalars_become_python_numbers_so_that_float32_stays_float32() -> None:
+    seen = []
+
+    class Watch(Optimizer):
+        def update(self, x: Array, dx: Array) -> None:
+            seen.append((self.lr * dx).dtype)
+
+    p = leaf([1.0], np.float32)
+    optimizer = Watch([p], lr=np.float64(0.1))
+    moved(optimizer, p, [1.0])
+    optimizer.lr = lambda step: np.float64(0.1)
+    moved(optimizer, p, [1.0])
+    assert seen == [np.float32, np.float32]
+    adam = Adam([p], lr=np.int64(1), betas=(np.float32(0.5), 0))
+    assert repr(adam.lr) == "1"
+    assert repr(adam.betas) == "(0.5, 0)"
+
+
+def test_repr_shows_the_rule_and_its_hyper_parameters() -> None:
+    model = small_model()
+    assert repr(SGD(model.parameters(), lr=0.1)) == "SGD(4 parameters, lr=0.1, weight_decay=0.0)"
+    groups = [{"params": [leaf([1.0])], "lr": 0.5}, {"params": [leaf([1.0]), leaf([1.0])]}]
+    assert repr(Momentum(groups, lr=0.1)) == (
+        "Momentum(1 parameters, lr=0.5, weight_decay=0.0, mu=0.9; "
+        "2 parameters, lr=0.1, weight_decay=0.0, mu=0.9)"
+    )
+    assert "lr=step_decay(lr=0.1, every=5, factor=0.1)" in repr(
+        SGD([leaf([1.0])], lr=schedules.step_decay(0.1, 5))
+    )
+    assert "lr=<lambda>" in repr(SGD([leaf([1.0])], lr=lambda step: 0.1))
+
+
+NOT_RATES: list[Any] = [-0.1, math.nan, math.inf, -math.inf, "0.1", None, True, (0.1,), [0.1], 1j]
+
+
+@every_rule
+@pytest.mark.parametrize("value", NOT_RATES, ids=repr)
+@pytest.mark.parametrize("name", ["lr", "weight_decay"])
+def test_bad_rates_are_refused(rule: type[Optimizer], name: str, value: Any) -> None:
+    message = re.escape(f"{rule.__name__}: {name} must be a finite number of at least 0, got")
+    p = leaf([1.0])
+    with pytest.raises(ValueError, match=message):
+        rule([p], **{"lr": 0.1, name: value})
+    with pytest.raises(ValueError, match=message):
+        rule([{"params": [p], name: value}], lr=0.1)
+    optimizer = rule([p], lr=0.1)
+    with pytest.raises(ValueError, match=message):
+        setattr(optimizer, name, value)
+    assert (optimizer.lr, optimizer.weight_decay) == (0.1, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("rule", "name", "value", "expected"),
+    [
+        (Momentum, "mu", 1.0, "a number from 0 to below 1, got 1.0"),
+        (Momentum, "mu", -0.1, "a number from 0 to below 1, got -0.1"),
+        (Momentum, "mu", math.nan, "a number from 0 to below 1, got nan"),
+        (Momentum, "mu", "0.9", "a number from 0 to below 1, got '0.9'"),
+        (RMSProp, "decay_rate", 1.0, "a number from 0 to below 1, got 1.0"),
+        (RMSProp, "decay_rate", None, "a number from 0 to below 1, got None"),
+        (RMSProp, "eps", -1e-8, "a finite number of at least 0, got -1e-08"),
+        (Adagrad, "eps", math.inf, "a finite number of at least 0, got inf"),
+        (Adam, "eps", math.nan, "a finite number of at least 0, got nan"),
+        (Adam, "betas", 0.9, "two numbers from 0 to below 1, got 0.9"),
+        (Adam, "betas", (0.9,), "two numbers from 0 to below 1, got (0.9,)"),
+        (
+            Adam,
+            "betas",
+            (0.9, 0.99, 0.999),
+            "two numbers from 0 to below 1, got (0.9, 0.99, 0.999)",
+        ),
+        (Adam, "betas", (0.9, 1.0), "two numbers from 0 to below 1, got (0.9, 1.0)"),
+        (Adam, "betas", (-0.1, 0.9), "two numbers from 0 to below 1, got (-0.1, 0.9)"),
+        (Adam, "betas", (0.9, math.nan), "two numbers from 0 to below 1, got (0.9, nan)"),
+        (Adam, "betas", ("0.9", 0.9), "two numbers from 0 to below 1, got ('0.9', 0.9)"),
+        (Adam, "betas", None, "two numbers from 0 to below 1, got None"),
+        (Adam, "bias_correction", "no", "True or False, got 'no'"),
+        (Adam, "bias_correction", 1, "True or False, got 1"),
+    ],
+)
+def test_bad_hyper_parameters_are_refused(
+    rule: type[Optimizer], name: str, value: Any, expected: str
+) -> None:
+    message = re.escape(f"{rule.__name__}: {name} must be {expected}")
+    p = leaf([1.0])
+    with pytest.raises(ValueError, match=message):
+        rule([p], **{"lr": 0.1, name: value})
+    with pytest.raises(ValueError, match=message):
+        rule([{"params": [p], name: value}], lr=0.1)
+    optimizer = rule([p], lr=0.1)
+    before = getattr(optimizer, name)
+    with pytest.raises(ValueError, match=message):
+        setattr(optimizer, name, value)
+    with pytest.raises(ValueError, match=message):
+        optimizer.groups[0][name] = value
+    assert getattr(optimizer, name) == before
+
+
+def test_unknown_hyper_parameters_are_refused() -> None:
+    with pytest.raises(TypeError, match="momentum"):
+        SGD([leaf([1.0])], lr=0.1, momentum=0.9)
+    with pytest.raises(TypeError, match="SGD has no hyper-parameter 'mu', only lr, weight_decay"):
+        SGD([{"params": [leaf([1.0])], "mu": 0.9}], lr=0.1)
+    with pytest.raises(TypeError, match="SGD has no hyper-parameter 'names'"):
+        SGD([{"params": [leaf([1.0])], "names": ["x"]}], lr=0.1)
+
+
+# --- Parameters that cannot be optimized ----------------------------------------------------------
+
+
+def _shared() -> list[Tensor]:
+    memory = np.zeros(8)
+    views = [memory, np.zeros(2), memory[6:]]
+    return [Tensor(view, requires_grad=True) for view in views]
+
+
+P = leaf([1.0])
+BAD_PARAMETERS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
+    "an empty list": (list, ValueError, "SGD: the list of parameters is empty"),
+    "an exhausted iterator": (lambda: iter(()), ValueError, "iterator can be used only once"),
+    "a single Tensor": (lambda: P, TypeError, "must be a list of parameters.*not a Tensor"),
+    "a model": (lambda: nn.Linear(2, 2), TypeError, r"\(model.parameters\(\)\).*not a Linear"),
+    "a Sequential": (small_model, TypeError, r"0 is a Linear, not .* are model.parameters\(\)"),
+    "a dict": (lambda: {"a": P}, TypeError, "not a dict"),
+    "a set": (lambda: {P}, TypeError, "not a set"),
+    "a string": (lambda: "weights", TypeError, "not a str"),
+    "None": (lambda: None, TypeError, "not a NoneType"),
+    "an ndarray among them": (lambda: [P, np.ones(2)], TypeError, "parameter 1 is a ndarray"),
+    "a module among them": (lambda: [P, nn.ReLU()], TypeError, "parameter 1 is a ReLU"),
+    "a dict among them": (lambda: [P, {"params": [P]}], TypeError, "parameter 1 is a dict"),
+    "no gradient": (
+        lambda: [P, Tensor([1.0])],
+        ValueError,
+        "parameter 1 does not require a gradient",
+    ),
+    "a result": (lambda: [P, P * 2], TypeError, "parameter 1 was computed from other Tensors"),
+    "integers": (
+        lambda: [P, Tensor(np.ones(2, np.int64))],
+        TypeError,
+        "parameter 1 has dtype int64",
+    ),
+    "one listed twice": (
+        lambda: [leaf([1.0]), P, P],
+        ValueError,
+        "parameter 2 is listed twice, first as parameter 1",
+    ),
+    "one in two groups": (
+        lambda: [{"params": [P]}, {"params": [leaf([1.0]), P]}],
+        ValueError,
+        "parameter 1 of group 1 is listed twice, first as parameter 0 of group 0",
+    ),
+    "two names alike": (
+        lambda: [("a", leaf([1.0])), ("a", P)],
+        ValueError,
+        "two parameters are called 'a'",
+    ),
+    "shared memory": (_shared, ValueError, "parameters 0 and 2 share memory"),
+    "shared memory across groups": (
+        lambda: [{"params": [view]} for view in _shared()],
+        ValueError,
+        "parameters 0 of group 0 and 0 of group 2 share memory",
+    ),
+    "a group without params": (lambda: [{"lr": 0.1}], TypeError, "group 0 has no 'params'"),
+    "an empty group": (
+        lambda: [{"params": [P]}, {"params": []}],
+        ValueError,
+        "SGD, group 1: the list of parameters is empty",
+    ),
+    "a group with a Tensor": (lambda: [{"params": P}], TypeError, "SGD, group 0: .*not a Tensor"),
+    "groups in a group": (
+        lambda: [{"params": [{"params": [P]}]}],
+        TypeError,
+        "parameter 0 is a dict",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", BAD_PARAMETERS)
+def test_bad_parameters_are_refused(what: str) -> None:
+    make, error, message = BAD_PARAMETERS[what]
+    with pytest.raises(error, match=message):
+        SGD(make(), lr=0.1)
+
+
+def test_an_error_calls_a_parameter_by_the_name_that_the_model_gives_it() -> None:
+    model = small_model()
+    model.extra = model[2].weight
+    params = [*model.named_parameters(), ("again", model.extra)]
+    with pytest.raises(
+        ValueError, match=r"parameter again is listed twice, first as parameter 2\.weight"
+    ):
+        SGD(params, lr=0.1)
+
+
+def test_memory_that_interleaves_but_is_not_shared_is_fine() -> None:
+    memory = np.arange(12.0)
+    params = [Tensor(memory[i::3], requires_grad=True) for i in range(3)]
+    optimizer = SGD(params, lr=1.0)
+    for p in params:
+        p.grad = np.ones(4)
+    optimizer.step()
+    assert_same([p.numpy() for p in params], [memory[i::3] - 1 for i in range(3)])
+
+
+def test_a_refused_optimizer_leaves_the_parameters_as_they_were() -> None:
+    p = leaf([1.0])
+    data = p.data
+    for bad in ([p, p], [p, Tensor([1.0])]):
+        with pytest.raises(ValueError, match="parameter 1"):
+            SGD(bad, lr=0.1)
+    with pytest.raises(ValueError, match="lr"):
+        SGD([p], lr=-1.0)
+    assert p.data is data
+
+
+def test_a_changed_list_of_a_models_parameters_loses_the_names() -> None:
+    params = small_model().parameters()
+    params.pop(0)
+    saved = SGD(params, lr=0.1).state_dict()
+    assert list(saved["groups"][0]["params"]) == ["0", "1", "2"]
+
+
+# --- Rules that are declared wrongly --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("declared", ["state", "below_one", "pairs", "switches"])
+def test_a_missing_comma_in_a_declaration_is_noticed(declared: str) -> None:
+    with pytest.raises(TypeError, match=rf"Rule.{declared} is a tuple.*write \('cache',\)"):
+        type("Rule", (Optimizer,), {declared: ("cache")})
+
+
+def test_a_state_called_steps_is_refused() -> None:
+    with pytest.raises(TypeError, match="'steps' is counted already"):
+        type("Rule", (Optimizer,), {"state": ("steps",)})
+
+
+@pytest.mark.parametrize("name", ["t", "steps", "groups", "state", "step", "update"])
+def test_a_hyper_parameter_cannot_hide_an_attribute(name: str) -> None:
+    with pytest.raises(TypeError, match=f"cannot be called {name!r}"):
+        Signs([leaf([1.0])], lr=0.1, **{name: 0.5})
+
+
+def test_a_rule_without_update_says_what_it_lacks() -> None:
+    p = leaf([1.0])
+    optimizer = Optimizer([p], lr=0.1)
+    backward(p, [1.0])
+    with pytest.raises(NotImplementedError, match="Optimizer needs a method update"):
+        optimizer.step()
+    assert optimizer.lr == 0.1
+
+
+def test_an_update_that_returns_something_is_refused() -> None:
+    p = leaf([1.0])
+    optimizer = Returns([p], lr=0.1)
+    backward(p, [1.0])
+    with pytest.raises(TypeError, match=r"Returns.update returned something.*in place"):
+        optimizer.step()
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
+def test_an_update_that_writes_into_the_gradient_is_refused(weight_decay: float) -> None:
+    p = leaf([1.0])
+    optimizer = WritesGradient([p], lr=0.1, weight_decay=weight_decay)
+    backward(p, [1.0])
+    with pytest.raises(ValueError, match="read-only"):
+        optimizer.step()
+
+
+def test_a_rule_of_ten_lines_plugs_in_and_trains() -> None:
+    class Lion(Optimizer):
+        state = ("m",)
+        below_one = pairs = ("betas",)
+
+        def update(self, x: Array, dx: Array, m: Array) -> None:
+            beta1, beta2 = self.betas
+            x -= self.lr * np.sign(beta1 * m + (1 - beta1) * dx)
+            m *= beta2
+            m += (1 - beta2) * dx
+
+    model = small_model()
+    optimizer = Lion(model.parameters(), lr=0.01, betas=(0.9, 0.99))
+    before = float((model(X) ** 2).mean().item())
+    train(model, optimizer, 100)
+    assert float((model(X) ** 2).mean().item()) < 0.05 * before
+    with pytest.raises(ValueError, match="Lion: betas must be two numbers from 0 to below 1"):
+        optimizer.betas = (0.9, 1.0)
+    saved = optimizer.state_dict()
+    assert saved["groups"][0]["params"]["2.bias"]["m"].shape == (3,)
+
+
+def test_a_rule_may_check_a_hyper_parameter_of_another_kind_itself() -> None:
+    class Penalized(Optimizer):
+        @classmethod
+        def checked(cls, name: str, value: Any) -> Any:
+            if name == "penalty":
+                if value not in ("l1", "l2"):
+                    raise ValueError(f"penalty must be l1 or l2, got {value!r}")
+                return value
+            return super().checked(name, value)
+
+        def update(self, x: Array, dx: Array) -> None:
+            x -= self.lr * (dx + 0.1 * (np.sign(x) if self.penalty == "l1" else x))
+
+    p, q = leaf([2.0]), leaf([2.0])
+    groups = [{"params": [p]}, {"params": [q], "penalty": "l2"}]
+    optimizer = Penalized(groups, lr=1.0, penalty="l1")
+    p.grad = q.grad = np.ones(1)
+    optimizer.step()
+    np.testing.assert_allclose([p.item(), q.item()], [0.9, 0.8])
+    with pytest.raises(ValueError, match="penalty must be l1 or l2, got 'l3'"):
+        optimizer.penalty = "l3"
+    saved = optimizer.state_dict()
+    optimizer.penalty = "l2"
+    optimizer.load_state_dict(saved)
+    assert [group["penalty"] for group in optimizer.groups] == ["l1", "l2"]
+
+
+def test_a_rule_that_is_not_elementwise_sees_whole_tensors_in_their_shape() -> None:
+    seen = []
+
+    class Watch(Optimizer):
+        elementwise = False
+        state = ("m",)
+
+        def update(self, x: Array, dx: Array, m: Array) -> None:
+            seen.append((x.shape, dx.shape, m.shape))
+
+    shapes = [(2, 3), (), (4,), (0, 2)]
+    params = [leaf(np.ones(shape)) for shape in shapes]
+    optimizer = Watch(params, lr=0.1, weight_decay=0.1)
+    for p in params:
+        p.grad = np.ones(p.shape)
+    optimizer.step()
+    assert seen == [(shape, shape, shape) for shape in shapes[:3]]  # nothing to move in the last
+
+
+# --- Schedules ------------------------------------------------------------------------------------
+
+
+def test_schedules_in_closed_form() -> None:
+    steps = range(30)
+    step, exponential = schedules.step_decay(0.5, 10), schedules.exponential_decay(0.5, 0.9)
+    assert [step(n) for n in steps] == [0.5] * 10 + [0.5 * 0.1] * 10 + [0.5 * 0.1**2] * 10
+    assert [exponential(n) for n in steps] == [0.5 * 0.9**n for n in steps]
+    cosine = schedules.cosine(0.5, 20, final=0.1)
+    expected = [0.1 + 0.4 * (1 + math.cos(math.pi * min(n, 20) / 20)) / 2 for n in steps]
+    np.testing.assert_allclose([cosine(n) for n in steps], expected, rtol=1e-14)
+    assert (cosine(0), cosine(20), cosine(1000)) == (0.5, 0.1, 0.1)
+    warm = schedules.warmup(0.5, 5)
+    np.testing.assert_allclose([warm(n) for n in range(7)], [0.1, 0.2, 0.3, 0.4, 0.5, 0.5, 0.5])
+    both = schedules.warmup(cosine, 5)
+    np.testing.assert_allclose(
+        [both(n) for n in steps], [cosine(n) * min(1, (n + 1) / 5) for n in steps]
+    )
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: schedules.step_decay(-0.1, 10), "step_decay: lr is a finite number"),
+        (lambda: schedules.step_decay(0.1, 0), "step_decay: every is a whole number"),
+        (lambda: schedules.step_decay(0.1, 2.5), "step_decay: every is a whole number"),
+        (lambda: schedules.step_decay(0.1, 10, math.nan), "step_decay: factor is a finite"),
+        (lambda: schedules.exponential_decay(math.inf, 0.9), "exponential_decay: lr is a finite"),
+        (lambda: schedules.exponential_decay(0.1, 1.1), "exponential_decay: rate is at most 1"),
+        (lambda: schedules.exponential_decay(0.1, -0.9), "exponential_decay: rate is a finite"),
+        (lambda: schedules.cosine("0.1", 10), "cosine: lr is a finite number.*'0.1'"),
+        (lambda: schedules.cosine(0.1, 10, -0.1), "cosine: final is a finite number"),
+        (lambda: schedules.cosine(0.1, True), "cosine: steps is a whole number"),
+        (lambda: schedules.warmup(None, 10), "warmup: lr is a finite number"),
+        (lambda: schedules.warmup(0.1, -1), "warmup: steps is a whole number"),
+    ],
+)
+def test_bad_schedules_are_refused(make: Callable[[], Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_a_schedule_is_printed_compared_and_pickled() -> None:
+    schedule = schedules.warmup(schedules.cosine(0.1, steps=100), steps=5)
+    assert repr(schedule) == "warmup(lr=cosine(lr=0.1, steps=100, final=0.0), steps=5)"
+    assert pickle.loads(pickle.dumps(schedule)) == schedule
+
+
+def test_a_schedule_is_asked_with_the_number_of_steps_taken() -> None:
+    p = leaf([0.0])
+    optimizer = SGD([p], lr=lambda step: [0.5, 0.25, 0.125][step])
+    assert optimizer.lr == 0.5
+    assert moved(optimizer, p, [1.0]) == [-0.5]
+    assert optimizer.lr == 0.25
+    assert moved(optimizer, p, [1.0], [1.0]) == [-0.875]
+    assert optimizer.steps == 3
+
+
+def test_schedules_of_groups_are_their_own() -> None:
+    p, q = leaf([0.0]), leaf([0.0])
+    groups = [{"params": [p], "lr": lambda step: 1.0 / (1 + step)}, {"params": [q]}]
+    optimizer = SGD(groups, lr=0.1)
+    for _ in range(2):
+        p.grad = q.grad = np.ones(1)
+        optimizer.step()
+    np.testing.assert_allclose([p.item(), q.item()], [-1.5, -0.2])
+
+
+@pytest.mark.parametrize("rate", [-0.1, math.nan, math.inf, "0.1", None, np.ones(2)], ids=repr)
+def test_a_schedule_that_gives_no_rate_is_refused_before_anything_moves(rate: Any) -> None:
+    p, q = leaf([1.0]), leaf([1.0])
+    optimizer = SGD([{"params": [p]}, {"params": [q], "lr": lambda step: rate}], lr=0.1)
+    p.grad = q.grad = np.ones(1)
+    with pytest.raises(ValueError, match=r"SGD: the schedule for lr gave .* after 0 steps, not"):
+        optimizer.step()
+    assert (p.item(), q.item(), optimizer.steps) == (1.0, 1.0, 0)
+
+
+def test_a_schedule_that_gives_a_schedule_is_refused() -> None:
+    p = leaf([1.0])
+    optimizer = SGD([p], lr=lambda step: schedules.cosine(0.1, 10))
+    p.grad = np.ones(1)
+    with pytest.raises(ValueError, match=r"the schedule for lr gave cosine.*not a finite number"):
+        optimizer.step()
+
+
+# --- Clipping -------------------------------------------------------------------------------------
+
+
+def test_clip_grad_norm_scales_all_gradients_by_one_factor_and_returns_the_norm_before() -> None:
+    p, q = leaf([1.0, 1.0]), leaf(1.0, np.float32)
+    backward(p, [1.0, 2.0])
+    backward(q, 2.0)
+    assert optim.clip_grad_norm([p, q], 1.5) == 3.0
+    np.testing.assert_allclose(p.grad, [0.5, 1.0])
+    assert q.grad == 1.0
+    assert q.grad.dtype == np.float32
+    assert optim.clip_grad_norm([p, q], 1.5) == 1.5
+    np.testing.assert_allclose(p.grad, [0.5, 1.0])
+
+
+def test_clipping_reaches_gradients_that_an_optimizer_has_lent_memory_for() -> None:
+    p = leaf([1.0, 1.0])
+    optimizer = SGD([p], lr=1.0)
+    backward(p, [3.0, 4.0])
+    optim.clip_grad_norm([p], 1.0)
+    optimizer.step()
+    np.testing.assert_allclose(p.data, [0.4, 0.2])
+
+
+def test_clip_grad_norm_takes_infinity_as_no_limit_and_an_iterator_and_names() -> None:
+    p, q = leaf([1.0]), leaf([1.0])
+    backward(p, [3.0])
+    assert optim.clip_grad_norm(iter([p, q]), math.inf) == 3.0
+    assert p.grad == [3.0]
+    model = small_model()
+    (model(X) ** 2).sum().backward()
+    norm = optim.clip_grad_norm(model.parameters(), np.float32(0.5))
+    named = dict(model.named_parameters())
+    assert norm > 0.5
+    np.testing.assert_allclose(optim.clip_grad_norm(named.items(), 1.0), 0.5, rtol=1e-6)
+
+
+def test_a_parameter_that_is_listed_twice_is_clipped_once() -> None:
+    p = leaf([1.0])
+    backward(p, [3.0])
+    with pytest.raises(ValueError, match="called"):
+        optim.clip_grad_norm([("a", p), ("a", p)], 1.0)
+    assert optim.clip_grad_norm([p, p], 1.0) == 3.0
+    np.testing.assert_allclose(p.grad, [1.0])
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, 1e200])
+def test_clip_grad_norm_refuses_gradients_without_a_finite_norm_and_changes_none(
+    bad: float,
+) -> None:
+    p, q = leaf([1.0]), leaf([1.0])
+    backward(p, [5.0])
+    backward(q, [bad])
+    with pytest.raises(FloatingPointError, match="lower the learning rate"):
+        optim.clip_grad_norm([p, q], 1.0)
+    assert p.grad == [5.0]
+
+
+@pytest.mark.parametrize("bad", [0.0, -1.0, math.nan, "1", None, True])
+def test_clip_grad_norm_refuses_a_bad_limit(bad: Any) -> None:
+    with pytest.raises(ValueError, match="max_norm must be above 0"):
+        optim.clip_grad_norm([leaf([1.0])], bad)
+
+
+def test_clip_grad_norm_refuses_what_is_no_list_of_parameters() -> None:
+    p = leaf([1.0, 2.0])
+    with pytest.raises(TypeError, match=r"clip_grad_norm: params must be a list.*not a Tensor"):
+        optim.clip_grad_norm(p, 1.0)
+    with pytest.raises(TypeError, match="clip_grad_norm: parameter 1 is a ndarray"):
+        optim.clip_grad_norm([p, np.ones(1)], 1.0)
+    with pytest.raises(ValueError, match="clip_grad_norm: the list of parameters is empty"):
+        optim.clip_grad_norm(iter(()), 1.0)
+
+
+def test_clip_grad_norm_before_backward_warns() -> None:
+    with pytest.warns(RuntimeWarning, match="call it between backward"):
+        assert optim.clip_grad_norm([leaf([1.0])], 1.0) == 0.0
+
+
+# --- State ----------------------------------------------------------------------------------------
+
+
+def test_a_state_dict_has_the_names_of_the_model_and_plain_values() -> None:
+    model = small_model()
+    optimizer = Adam(model.parameters(), lr=0.01)
+    train(model, optimizer, 3)
+    saved = optimizer.state_dict()
+    assert (saved["rule"], saved["steps"]) == ("Adam", 3)
+    (group,) = saved["groups"]
+    assert group["hyper"]["betas"] == [0.9, 0.999]
+    assert list(group["params"]) == ["0.weight", "0.bias", "2.weight", "2.bias"]
+    assert group["params"]["0.weight"]["steps"] == 3
+    assert group["params"]["0.weight"]["m"].shape == (6, 4)
+
+
+def test_a_state_dict_goes_by_name_not_by_order() -> None:
+    model = small_model()
+    optimizer = Adam(model.parameters())
+    train(model, optimizer)
+    twin = copy.deepcopy(model)
+    other = Adam(list(twin.named_parameters())[::-1])
+    other.load_state_dict(optimizer.state_dict())
+    train(model, optimizer)
+    train(twin, other)
+    assert_same(weights(twin), weights(model))
+
+
+def test_loading_puts_hyper_parameters_and_schedule_position_in_place() -> None:
+    schedule = schedules.step_decay(0.1, every=3)
+    p, q = leaf([1.0]), leaf([1.0])
+    optimizer, other = Momentum([p], lr=schedule, mu=0.5), Momentum([q], lr=schedule)
+    moved(optimizer, p, [1.0], [1.0], [1.0])
+    other.load_state_dict(optimizer.state_dict())
+    assert other.mu == 0.5
+    np.testing.assert_allclose(other.lr, 0.01)
+    assert other.groups[0]["lr"] is schedule
+
+
+def test_a_parameter_shared_by_name_in_two_groups_keeps_both_states() -> None:
+    one, two = small_model(0), small_model(1)
+    optimizer = Adam([{"params": one.parameters()}, {"params": two.parameters(), "lr": 0.1}])
+    for model in (one, two):
+        (model(X) ** 2).mean().backward()
+    optimizer.step()
+    twins = copy.deepcopy((one, two))
+    other = Adam([{"params": model.parameters()} for model in twins])
+    other.load_state_dict(optimizer.state_dict())
+    assert [group["lr"] for group in other.groups] == [0.001, 0.1]
+    saved = [group["params"]["0.weight"]["m"] for group in other.state_dict()["groups"]]
+    assert not np.array_equal(*saved)
+
+
+def _spoiled(change: Callable[[Any], Any]) -> Any:
+    p, q = leaf(np.ones(3)), leaf([1.0])
+    optimizer = Adam([("w", p), ("b", q)])
+    backward(p, np.ones(3))
+    optimizer.step()
+    saved = optimizer.state_dict()
+    change(saved)
+    return optimizer, saved
+
+
+@pytest.mark.parametrize(
+    ("change", "messages"),
+    [
+        (lambda s: s.update(rule="SGD"), ["it is of SGD, not of Adam"]),
+        (lambda s: s.clear(), ["it is of None", "has taken None steps", "it has 0 groups, not 1"]),
+        (lambda s: s.update(steps=-1), ["it has taken -1 steps"]),
+        (lambda s: s.update(steps=math.inf), ["it has taken inf steps"]),
+        (lambda s: s["groups"].append({}), ["it has 2 groups, not 1"]),
+        (lambda s: s["groups"][0].clear(), ["'w' is missing", "'b' is missing", "are missing"]),
+        (lambda s: s["groups"][0]["params"].pop("w"), ["'w' is missing"]),
+        (lambda s: s["groups"][0]["params"].update(x={}), ["'x' is unexpected"]),
+        (lambda s: s["groups"][0]["params"]["w"].pop("m"), ["'w' has steps, v, not steps, m, v"]),
+        (
+            lambda s: s["groups"][0]["params"]["w"].update(m=np.ones(1)),
+            [r"m of 'w' has shape \(1,\) and dtype float64, not \(3,\)"],
+        ),
+        (
+            lambda s: s["groups"][0]["params"]["w"].update(v=np.array(["a", "b", "c"])),
+            ["v of 'w' has shape .* and dtype <U1"],
+        ),
+        (lambda s: s["groups"][0]["params"]["w"].update(steps=1.5), ["'w' has taken 1.5 steps"]),
+        (lambda s: s["groups"][0]["hyper"].pop("eps"), ["hyper-parameters are lr, weight_decay"]),
+        (lambda s: s["groups"][0]["hyper"].update(lr=-1), ["lr must be a finite number"]),
+        (lambda s: s["groups"][0]["hyper"].update(lr="schedule"), ["lr was a schedule"]),
+        (lambda s: s["groups"][0]["hyper"].update(betas=[0.9]), ["betas must be two numbers"]),
+    ],
+)
+def test_a_state_dict_that_does_not_fit_is_refused_and_changes_nothing(
+    change: Callable[[Any], Any], messages: list[str]
+) -> None:
+    optimizer, saved = _spoiled(change)
+    before = optimizer.state_dict()
+    with pytest.raises(ValueError, match="cannot take the state") as caught:
+        optimizer.load_state_dict(saved)
+    for message in messages:
+        assert re.search(message, str(caught.value))
+    assert repr(optimizer.state_dict()) == repr(before)
+
+
+def test_a_copied_or_pickled_pair_of_model_and_optimizer_trains_on_alone() -> None:
+    for again in (copy.deepcopy, lambda pair: pickle.loads(pickle.dumps(pair))):
+        model = small_model()
+        optimizer = Adam(model.parameters(), lr=schedules.exponential_decay(0.01, 0.99))
+        train(model, optimizer)
+        before = weights(model)
+        twin, other = again((model, optimizer))
+        assert other.groups[0]["params"][0] is twin.parameters()[0]
+        train(twin, other)
+        assert_same(weights(model), before)
+        train(model, optimizer)
+        assert_same(weights(twin), weights(model))
+
+
+def test_an_optimizer_copied_without_its_model_brings_parameters_of_its_own() -> None:
+    p = leaf([1.0])
+    optimizer = SGD([p], lr=1.0)
+    twin = copy.deepcopy(optimizer)
+    (q,) = twin.groups[0]["params"]
+    moved(twin, q, [1.0])
+    assert (p.item(), q.item()) == (1.0, 0.0)
+
+
+# --- Hazards of the storage -----------------------------------------------------------------------
+
+
+@every_rule
+def test_two_optimizers_over_one_model_take_turns(rule: type[Optimizer]) -> None:
+    model, twin = small_model(), small_model()
+    first, second = rule(model.parameters(), lr=0.01), SGD(model.parameters(), lr=0.1)
+    for _ in range(3):
+        train(model, first, 1)
+        train(model, second, 1)
+        train(model, second, 1)
+    # The same with rules that share nothing: every optimizer is stepped with the same gradients.
+    params = twin.parameters()
+    shadows = [leaf(p.data, np.float32) for p in params]
+    alone = rule(shadows, lr=0.01)
+    for turn in [0, 1, 1] * 3:
+        for p in params:
+            p.grad = None
+        (twin(X) ** 2).mean().backward()
+        for p, shadow in zip(params, shadows, strict=True):
+            if turn:
+                p.data -= 0.1 * p.grad
+            else:
+                shadow.data[...] = p.data
+                shadow.grad = p.grad
+        if not turn:
+            alone.step()
+            for p, shadow in zip(params, shadows, strict=True):
+                p.data[...] = shadow.data
+    assert_close(weights(model), weights(twin))
+
+
+def test_two_optimizers_may_both_step_on_the_same_gradients() -> None:
+    p = leaf([1.0, 2.0])
+    first, second = SGD([p], lr=0.5), SGD([p], lr=0.25)
+    first.zero_grad()
+    backward(p, [1.0, 1.0])
+    first.step()
+    second.step()
+    np.testing.assert_array_equal(p.data, [0.25, 1.25])
+
+
+def test_optimizers_over_overlapping_parts_of_a_model() -> None:
+    p, q, r = leaf([1.0]), leaf([1.0]), leaf([1.0])
+    first, second = SGD([p, q], lr=0.5), SGD([q, r], lr=0.25)
+    for optimizer in (first, second, first):
+        for t in (p, q, r):
+            t.grad = np.ones(1)
+        optimizer.step()
+    assert [t.item() for t in (p, q, r)] == [0.0, -0.25, 0.75]
+
+
+def test_gradients_arrive_in_the_memory_of_the_optimizer_that_asked_last() -> None:
+    p = leaf([1.0, 2.0])
+
+    def arrives_in(optimizer: Optimizer) -> bool:
+        backward(p, [1.0, 1.0])
+        (buffers,) = optimizer.groups[0].storage.buffers.values()
+        return np.shares_memory(p._node.grad, buffers[1])
+
+    first = SGD([p], lr=0.1)
+    assert arrives_in(first)
+    second = SGD([p], lr=0.1)
+    p.grad = None
+    assert arrives_in(second)
+    first.zero_grad()
+    assert arrives_in(first)
+    p.requires_grad = False
+    p.requires_grad = True
+    first.zero_grad()
+    assert arrives_in(first)
+    p.grad = None
+    twin, other = copy.deepcopy((p, first))
+    (twin * 1.0).sum().backward()
+    (buffers,) = other.groups[0].storage.buffers.values()
+    assert np.shares_memory(twin._node.grad, buffers[1])
+
+
+def test_a_gradient_that_the_user_holds_survives_a_second_optimizer() -> None:
+    p = leaf([1.0])
+    first = SGD([p], lr=0.1)
+    backward(p, [1.0])  # lies in the memory of the first
+    SGD([p], lr=0.1)
+    held = p.grad
+    first.zero_grad()
+    backward(p, [2.0])
+    assert held == [1.0]
+
+
+@every_rule
+@pytest.mark.parametrize("when", ["before", "between"])
+def test_data_may_be_rebound(rule: type[Optimizer], when: str) -> None:
+    p, q = leaf([[1.0, 2.0]]), leaf([[1.0, 2.0]])
+    fresh = np.array([[5.0, 6.0]])
+    if when == "before":
+        p.data = q.data = fresh
+        q.data = fresh.copy()
+    optimizer, other = rule([p], lr=0.1), rule([q], lr=0.1)
+    for step in range(3):
+        for t in (p, q):
+            t.grad = None
+            backward(t, [[1.0, -1.0]])
+        if when == "between" and step == 1:
+            p.data = fresh
+            q.data[...] = fresh
+        optimizer.step()
+        other.step()
+    np.testing.assert_array_equal(p.data, q.data)
+    assert p.data[0, 0] < 5.0
+    np.testing.assert_array_equal(fresh, [[5.0, 6.0]])  # the user's array is not written to
+
+
+def test_data_may_be_exchanged_between_parameters() -> None:
+    for groups in (1, 2):
+        p, q = leaf([1.0, 2.0]), leaf([3.0, 4.0])
+        params: Any = [p, q] if groups == 1 else [{"params": [p]}, {"params": [q]}]
+        optimizer = SGD(params, lr=1.0)
+        p.data, q.data = q.data, p.data
+        p.grad, q.grad = np.ones(2), np.zeros(2)
+        optimizer.step()
+        np.testing.assert_array_equal(p.data, [2.0, 3.0])
+        np.testing.assert_array_equal(q.data, [1.0, 2.0])
+
+
+def test_data_that_two_parameters_come_to_share_is_refused_before_anything_moves() -> None:
+    p, q, r = leaf([1.0]), leaf([2.0]), leaf([3.0])
+    optimizer = SGD([p, q, r], lr=1.0)
+    r.data = p.data
+    for t in (p, q, r):
+        t.grad = np.ones(1)
+    with pytest.raises(ValueError, match="parameters 0 and 2 share memory"):
+        optimizer.step()
+    assert [t.item() for t in (p, q, r)] == [1.0, 2.0, 1.0]
+
+
+def test_data_turned_round_within_its_own_memory() -> None:
+    p = leaf([[1.0, 2.0], [3.0, 4.0]])
+    optimizer = SGD([p], lr=1.0)
+    p.data = p.data[::-1].T
+    p.grad = np.zeros((2, 2))
+    optimizer.step()
+    np.testing.assert_array_equal(p.data, [[3.0, 1.0], [4.0, 2.0]])
+
+
+def test_data_that_is_not_contiguous_or_read_only() -> None:
+    fixed = np.arange(3.0)
+    fixed.flags.writeable = False
+    arrays = [np.arange(12.0).reshape(3, 4).T, np.arange(20.0)[::-2], fixed]
+    params = [Tensor(a, requires_grad=True) for a in arrays]
+    optimizer = SGD(params, lr=1.0)
+    for p in params:
+        backward(p, np.ones(p.shape))
+    optimizer.step()
+    assert_same([p.numpy() for p in params], [a - 1 for a in arrays])
+
+
+def test_changing_the_dtype_is_refused_at_the_next_step_before_anything_moves() -> None:
+    p, q = leaf([1.0]), leaf([1.0])
+    optimizer = SGD([{"params": [p]}, {"params": [("w", q)]}], lr=1.0)
+    q.data = q.data.astype(np.float32)
+    p.grad, q.grad = np.ones(1), np.ones(1)
+    with pytest.raises(TypeError, match=r"parameter w of group 1 was float64 .* is float32 now"):
+        optimizer.step()
+    assert p.item() == 1.0
+
+
+@every_rule
+def test_a_loaded_model_is_what_is_trained_on(rule: type[Optimizer]) -> None:
+    model, other = small_model(0), small_model(1)
+    optimizer = rule(model.parameters(), lr=0.01)
+    model.load_state_dict(other.state_dict())
+    train(model, optimizer)
+    train(other, rule(other.parameters(), lr=0.01))
+    assert_same(weights(model), weights(other))
+
+
+def test_writing_into_data_between_steps_is_seen() -> None:
+    p = leaf([1.0, 1.0])
+    optimizer = SGD([p], lr=1.0)
+    p.data[0] = 5.0
+    p.data += 1.0
+    np.testing.assert_array_equal(moved(optimizer, p, [1.0, 1.0]), [5.0, 1.0])
+
+
+def test_a_parameter_frozen_half_way_rests_and_is_taken_up_again() -> None:
+    p, q = leaf([1.0]), leaf([1.0])
+    optimizer = Adam([p, q], lr=0.1)
+    for _ in range(3):
+        p.grad = q.grad = np.ones(1)
+        optimizer.step()
+    before, state = p.item(), optimizer.state_dict()["groups"][0]["params"]["0"]
+    p.requires_grad = False
+    for _ in range(4):
+        optimizer.zero_grad()
+        (p * q).sum().backward()
+        optimizer.step()
+    assert p.item() == before
+    assert repr(optimizer.state_dict()["groups"][0]["params"]["0"]) == repr(state)
+    p.requires_grad = True
+    moved(optimizer, p, [1.0])
+    counts = [s["steps"] for s in optimizer.state_dict()["groups"][0]["params"].values()]
+    assert counts == [4, 7]
+    np.testing.assert_allclose(p.item(), 1 - 4 * 0.1, rtol=1e-7)
+
+
+def test_a_parameter_that_starts_out_frozen_can_be_listed_and_thawed() -> None:
+    p = nn.Parameter([1.0], requires_grad=False)
+    q = nn.Parameter([1.0])
+    optimizer = SGD([p, q], lr=0.5)
+    moved(optimizer, q, [1.0])
+    assert (p.item(), q.item()) == (1.0, 0.5)
+    p.requires_grad = True
+    moved(optimizer, p, [1.0])
+    assert (p.item(), q.item()) == (0.5, 0.5)
+
+
+def test_a_first_gradient_that_comes_late_is_corrected_as_a_first_one() -> None:
+    early, late = leaf([0.0]), leaf([0.0])
+    optimizer = Adam([early, late], lr=0.1)
+    moved(optimizer, early, *[[1.0]] * 5)
+    assert late.item() == 0.0
+    early.grad = late.grad = np.ones(1)
+    optimizer.step()
+    np.testing.assert_allclose([early.item(), late.item()], [-0.6, -0.1], rtol=1e-6)
+
+
+def test_neighbours_in_different_steps_stay_apart_also_after_loading() -> None:
+    def run(reload: bool) -> list[float]:
+        params = [leaf([0.0]) for _ in range(4)]
+        optimizer = Adam(params, lr=0.1)
+        for gradients in ([1, 0, 1, 0], [1, 1, 1, 0], [1, 1, 1, 1], [1, 1, 1, 1]):
+            for p, g in zip(params, gradients, strict=True):
+                p.grad = np.array([1.0 + p.item()]) if g else None
+            optimizer.step()
+            if reload:
+                saved = optimizer.state_dict()
+                optimizer = Adam(params, lr=0.1)
+                optimizer.load_state_dict(saved)
+        return [p.item() for p in params]
+
+    whole = run(False)
+    assert whole == run(True)
+    assert len(set(whole)) == 3
+
+
+def test_loading_a_state_between_two_steps_resets_the_counts() -> None:
+    p, q = leaf([0.0]), leaf([0.0])
+    optimizer = Adam([p, q], lr=0.1)
+    p.grad = q.grad = np.ones(1)
+    optimizer.step()
+    saved = optimizer.state_dict()
+    saved["groups"][0]["params"]["1"] = {"steps": 0, "m": np.zeros(1), "v": np.zeros(1)}
+    optimizer.load_state_dict(saved)
+    optimizer.step()
+    np.testing.assert_allclose([p.item(), q.item()], [-0.2, -0.2], rtol=1e-7)
+
+
+def test_an_optimizer_made_after_backward_uses_the_gradients_that_are_there() -> None:
+    p = leaf([1.0])
+    backward(p, [1.0])
+    held = p.grad
+    optimizer = SGD([p], lr=0.5)
+    optimizer.step()
+    assert p.item() == 0.5
+    assert moved(optimizer, p, [1.0]) == 0.0
+    assert held == [1.0]
+
+
+@pytest.mark.parametrize(
+    ("change", "end"),
+    [
+        (lambda p: p.grad, -2.0),
+        (lambda p: p.grad.__imul__(2), -4.0),
+        (lambda p: p.grad.fill(7.0), -7.0),
+        (lambda p: setattr(p, "grad", p.grad * 3), -6.0),
+        (lambda p: setattr(p, "grad", [5]), -5.0),
+        (lambda p: setattr(p, "grad", None), 0.0),
+    ],
+    ids=["read", "scaled in place", "filled", "replaced", "set to a list", "set to None"],
+)
+def test_a_gradient_may_be_handled_between_backward_and_step(
+    change: Callable[[Tensor], Any], end: float
+) -> None:
+    p, other = leaf([0.0]), leaf([0.0])
+    optimizer = SGD([p, other], lr=1.0)
+    other.grad = np.ones(1)
+    for step in (1, 2):
+        p.grad = None
+        backward(p, [2.0])
+        change(p)
+        optimizer.step()
+        assert p.item() == step * end
+
+
+def test_gradients_of_several_backward_calls_add_up() -> None:
+    p = leaf([0.0])
+    optimizer = SGD([p], lr=1.0)
+    for _ in range(2):
+        optimizer.zero_grad()
+        for g in (1.0, 2.0, 3.0):
+            backward(p, [g])
+        optimizer.step()
+    assert p.item() == -12.0
+
+
+def test_without_zero_grad_gradients_go_on_adding_up() -> None:
+    p = leaf([0.0])
+    optimizer = SGD([p], lr=1.0)
+    for _ in range(3):
+        backward(p, [1.0])
+        optimizer.step()
+    assert p.item() == -(1 + 2 + 3)
+    assert p.grad == [3.0]
+
+
+def test_a_gradient_that_the_user_keeps_never_changes() -> None:
+    model = small_model()
+    optimizer = Adam(model.parameters(), lr=0.01)
+    kept, copies = [], []
+    for step in range(6):
+        if step % 2:
+            optimizer.zero_grad()
+        else:
+            for p in model.parameters():
+                p.grad = None
+        (model(X) ** 2).mean().backward()
+        if step % 3 == 0:
+            optimizer.step()
+        kept += [p.grad for p in model.parameters()]
+        copies += [p.grad.copy() for p in model.parameters() if p.grad is not None]
+        if step % 3:
+            optimizer.step()
+    assert_same(kept, copies)
+    assert len({g.ctypes.data for g in kept if g is not None}) == len(kept)
+
+
+def test_zero_grad_makes_gradients_none_and_leaves_what_the_user_holds() -> None:
+    p = leaf([1.0])
+    optimizer = SGD([p], lr=1.0)
+    backward(p, [3.0])
+    held = p.grad
+    optimizer.zero_grad()
+    assert p.grad is None
+    backward(p, [4.0])
+    assert held == [3.0]
+
+
+def test_a_gradient_stays_in_place_after_the_step() -> None:
+    p = leaf([1.0])
+    optimizer = SGD([p], lr=1.0, weight_decay=0.5)
+    backward(p, [3.0])
+    optimizer.step()
+    assert p.item() == 1 - (3.0 + 0.5)
+    assert p.grad == [3.0]
+
+
+def test_the_old_optimizer_of_a_copied_model_warns_that_it_moves_nothing() -> None:
+    model = small_model()
+    optimizer = SGD(model.parameters(), lr=0.1)
+    twin = copy.deepcopy(model)
+    before = weights(model)
+    with pytest.warns(RuntimeWarning, match="none of its parameters has a gradient"):
+        train(twin, optimizer, 1)
+    assert_same(weights(model), before)
+    assert_same(weights(twin), before)
+
+
+def test_a_step_before_backward_warns() -> None:
+    optimizer = SGD(small_model().parameters(), lr=0.1)
+    with pytest.warns(RuntimeWarning, match=r"SGD.step\(\) moved nothing.*call backward\(\)"):
+        optimizer.step()
+
+
+def test_a_dropped_optimizer_leaves_a_model_that_a_new_one_trains() -> None:
+    model, twin = small_model(), small_model()
+    optimizer: Optimizer = Adam(model.parameters(), lr=0.01)
+    other = Adam(twin.parameters(), lr=0.01)
+    train(model, optimizer)
+    train(twin, other)
+    del optimizer
+    train(model, SGD(model.parameters(), lr=0.1))
+    for _ in range(5):
+        other.zero_grad()
+        (twin(X) ** 2).mean().backward()
+        for p in twin.parameters():
+            assert p.grad is not None
+            p.data -= 0.1 * p.grad
+    assert_close(weights(model), weights(twin))
+
+
+def test_an_optimizer_is_freed_without_the_garbage_collector() -> None:
+    model = small_model()
+    optimizer = Adam(model.parameters())
+    train(model, optimizer)
+    dead = weakref.ref(optimizer)
+    gc.disable()
+    try:
+        del optimizer
+        assert dead() is None
+    finally:
+        gc.enable()
+
+
+@pytest.fixture
+def no_collector() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("no_collector")
+def test_a_thousand_steps_leave_nothing_behind() -> None:
+    model = small_model()
+    params = model.parameters()
+    first, second = Adam(params), SGD(params, lr=0.01, weight_decay=0.01)
+
+    def run(steps: int) -> None:
+        for step in range(steps):
+            first.zero_grad()
+            (model(X) ** 2).mean().backward()
+            if step % 7 == 0:
+                params[step % 4].grad = None
+            (second if step % 3 == 0 else first).step()
+
+    run(50)
+    objects = len(gc.get_objects())
+    tracemalloc.start()
+    run(50)
+    before = tracemalloc.get_traced_memory()[0]
+    run(900)
+    after = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert len(gc.get_objects()) - objects < 100
+    assert after - before < 20_000
+
+
+def test_float32_and_float64_in_one_group_are_each_computed_in_their_own_precision() -> None:
+    rng = np.random.default_rng(0)
+    dtypes = [np.float32, np.float64, np.float32, np.float64, np.float16]
+    values = [rng.normal(size=n).astype(d) for n, d in zip((3, 2, 0, 5, 4), dtypes, strict=True)]
+    params, alone = [leaf(v, v.dtype) for v in values], [leaf(v, v.dtype) for v in values]
+    together = Adam(params, lr=0.01)
+    single = [Adam([p], lr=0.01) for p in alone]
+    for _ in range(3):
+        for p, q, optimizer in zip(params, alone, single, strict=True):
+            p.grad = q.grad = rng.normal(size=p.shape)
+            optimizer.step()
+        together.step()
+    assert [p.dtype for p in params] == dtypes
+    assert_same([p.data for p in params], [p.data for p in alone])
+
+
+def test_scalars_and_empty_parameters() -> None:
+    scalar, empty, more = leaf(2.0), leaf(np.ones((0, 3))), leaf([1.0])
+    optimizer = Momentum([scalar, empty, more], lr=0.5, weight_decay=0.1)
+    loss = scalar * 3.0 + empty.sum() + more.sum()
+    loss.backward()
+    optimizer.step()
+    assert scalar.shape == ()
+    np.testing.assert_allclose(scalar.data, 2.0 - 0.5 * 3.2)
+    np.testing.assert_allclose(more.data, [1.0 - 0.5 * 1.1])
+    assert empty.shape == (0, 3)
+    alone = SGD([leaf(np.ones((0, 3)))], lr=0.1)
+    alone.groups[0]["params"][0].grad = np.ones((0, 3))
+    alone.step()  # has a gradient, and so does not warn
+
+
+@every_rule
+def test_a_large_parameter_is_moved_in_all_its_blocks(rule: type[Optimizer]) -> None:
+    rng = np.random.default_rng(0)
+    sizes = [rule.block_size - 1, 2, 2 * rule.block_size, 5]
+    params = [leaf(rng.normal(size=n), np.float32) for n in sizes]
+    alone = [leaf(p.data, np.float32) for p in params]
+    together = rule(params, lr=0.01)
+    whole = type(rule.__name__, (rule,), {"block_size": 10**9})
+    single = [whole([p], lr=0.01) for p in alone]
+    for _ in range(2):
+        for p, q, optimizer in zip(params, alone, single, strict=True):
+            p.grad = q.grad = rng.normal(size=p.shape)
+            optimizer.step()
+        together.step()
+    assert_same([p.data for p in params], [p.data for p in alone])
+
+
+def test_a_parameter_used_in_two_places_moves_once_by_the_sum_of_its_gradients() -> None:
+    shared = nn.Linear(3, 3, rng=0)
+    model = nn.Sequential(shared, nn.Tanh(), shared)
+    assert len(model.parameters()) == 2
+    optimizer = SGD(model.parameters(), lr=1.0)
+    x = np.ones((2, 3), np.float32)
+    before = shared.weight.numpy()
+    model(x).sum().backward()
+    g = shared.weight.grad
+    optimizer.step()
+    np.testing.assert_array_equal(shared.weight.data, before - g)
+
+
+def test_a_whole_run_agrees_with_a_loop_written_out_by_hand() -> None:
+    model, twin = small_model(), small_model()
+    optimizer = Momentum(model.parameters(), lr=0.05, mu=0.9, weight_decay=0.01)
+    params = twin.parameters()
+    velocities = [np.zeros_like(p.data) for p in params]
+    for _ in range(20):
+        train(model, optimizer, 1)
+        for p in params:
+            p.grad = None
+        (twin(X) ** 2).mean().backward()
+        for p, v in zip(params, velocities, strict=True):
+            v[...] = 0.9 * v - (0.01 * p.data + p.grad)
+            p.data += 0.05 * v
+    assert_close(weights(model), weights(twin))
