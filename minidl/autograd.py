@@ -245,12 +245,17 @@ class Leaf:
         """Give back what belongs to the Tensor that this was the leaf of; it has another now."""
         self.grad = self.lent = None
 
-    def receive(self, g: np.ndarray) -> None:
-        """Add ``g``, which belongs to nobody else, to the gradient."""
-        if self.grad is None:
-            self.grad = np.asarray(g)
+    def receive(self, d: np.ndarray, is_new: bool) -> None:
+        """Add ``d`` to the gradient; ``is_new`` says that ``d`` is memory nobody else has."""
+        if self.grad is not None:
+            self.grad += d
+        elif is_new:
+            self.grad = np.asarray(d)
+        elif self.lent is not None:
+            np.copyto(self.lent, d)
+            self.grad = self.lent
         else:
-            self.grad += g
+            self.grad = np.array(d)
 
 
 # --- The walk -------------------------------------------------------------------------------------
@@ -277,10 +282,13 @@ def walk(
     ``tensor(array, node)`` makes a Tensor. When it is given, ``g`` is a Tensor and the rules run on
     Tensors, so that the gradients are part of a graph themselves.
     """
-    order = _reachable(root)
-    relevant = None if wanted is None else _leading_to(set(wanted), order)
     to_leaves = wanted is None
-    gradients = {root: g if wanted is not None or root.plan is not None else g.copy()}
+    if to_leaves and isinstance(root, Leaf):
+        root.receive(g, is_new=False)
+        return {}
+    order = _reachable(root, leaves=not to_leaves)
+    relevant = None if wanted is None else _leading_to(set(wanted), order)
+    gradients = {root: g}
     found: dict[Node | Leaf, Any] = {}
     node: Any
     while order:
@@ -291,9 +299,7 @@ def walk(
         if wanted is not None and node in wanted:
             found[node] = g
         plan = node.plan
-        if plan is None:
-            if to_leaves:
-                node.receive(g)
+        if plan is None:  # a leaf, at which the walk ends
             continue
         values, steps = node.values, plan.steps
         if tensor is not None:
@@ -303,29 +309,30 @@ def walk(
         for parent, (rule, is_new) in zip(node.parents, steps, strict=True):
             if relevant is not None and parent not in relevant:
                 continue
-            earlier = gradients.get(parent)
-            out = None
-            if is_new and earlier is None and to_leaves and parent.grad is None:
-                out = parent.lent
-            d = rule(g, values, out)
+            to_leaf = to_leaves and parent.plan is None
+            d = rule(g, values, parent.lent if to_leaf and is_new and parent.grad is None else None)
             if d.shape != parent.shape:
                 d = _summed_to(parent.shape, d, plan.operation)
                 is_new = True
             if d.dtype != parent.dtype:
                 d = d.astype(parent.dtype)
                 is_new = True
-            if earlier is not None:
-                d = earlier + d
-            elif to_leaves and not is_new and parent.plan is None:
-                d = _own_copy(parent, d)
-            gradients[parent] = d
+            if to_leaf:
+                parent.receive(d, is_new)
+            elif parent in gradients:
+                gradients[parent] = gradients[parent] + d
+            else:
+                gradients[parent] = d
         if not retain:
             node.parents, node.values = FREED, None
     return found
 
 
-def _reachable(root: Node | Leaf) -> list[Node | Leaf]:
-    """All nodes that ``root`` came from, oldest first. No recursion: a graph may be any depth."""
+def _reachable(root: Node | Leaf, leaves: bool) -> list[Node | Leaf]:
+    """The nodes that ``root`` came from, oldest first; with leaves if wanted.
+
+    There is no recursion: a graph may be of any depth.
+    """
     order = [root]
     seen = {root}
     for node in order:  # the list grows while it is walked
@@ -336,7 +343,7 @@ def _reachable(root: Node | Leaf) -> list[Node | Leaf]:
                 "anew, or keep the graph with backward(retain_graph=True) the first time"
             )
         for parent in parents:
-            if parent not in seen:
+            if parent not in seen and (leaves or parent.plan is not None):
                 seen.add(parent)
                 order.append(parent)
     order.sort(key=attrgetter("age"))
@@ -363,14 +370,6 @@ def _summed_to(shape: tuple[int, ...], d: Any, operation: Operation) -> Any:
             f"in a shape that the input was broadcast to)"
         )
     return d.sum(axis=(*range(lead), *axes)).reshape(shape)
-
-
-def _own_copy(leaf: Node | Leaf, d: np.ndarray) -> np.ndarray:
-    """A copy of ``d`` that belongs to the leaf, in the memory lent to it if that is free."""
-    if leaf.lent is None or leaf.grad is not None:
-        return np.array(d)
-    np.copyto(leaf.lent, d)
-    return leaf.lent
 
 
 # --- The walk on Tensors, for gradients of gradients ----------------------------------------------

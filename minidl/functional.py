@@ -219,7 +219,7 @@ vjp(
 
 def _below_max(x: Any, axis: Any) -> Any:
     """``x`` minus its maximum along ``axis``, which changes no softmax and keeps exp at most 1."""
-    m = np.asarray(x).max(axis, keepdims=True)
+    m = np.maximum.reduce(np.asarray(x), axis, keepdims=True)
     try:
         with np.errstate(over="ignore", invalid="raise"):  # too far below the maximum is -inf
             return x - m
@@ -316,11 +316,12 @@ def linear(x: Tensor | Array, weight: Tensor, bias: Tensor | None = None) -> Ten
         >>> linear(Tensor([[1.0, 2.0]]), Tensor([[1.0, 1.0], [0.0, 3.0]]), Tensor([0.5, 0.0]))
         Tensor([[3.5, 6. ]])
     """
-    w = plain(weight)
+    w = weight._data if isinstance(weight, Tensor) else np.asarray(weight)
     if w.ndim != 2:
         raise ValueError(f"linear: weight has shape {w.shape}, expected (C, K)")
-    x = _taken_in(w.dtype, x)
-    a = plain(x)
+    if not isinstance(x, Tensor) or x._node is None:
+        x = _taken_in(w.dtype, x)
+    a = x._data if isinstance(x, Tensor) else x
     if a.ndim == 0 or a.shape[-1] != w.shape[1]:
         raise ValueError(
             f"linear: x of shape {a.shape} does not fit a weight for {w.shape[1]} input features: "
@@ -633,7 +634,7 @@ def _nll(logits: Any, target: Array, scale: Any, each: bool) -> Any:
     below = _below_max(np.ascontiguousarray(plain(logits).T), 0)  # (C, N)
     picked = below[at]  # (N,)
     p = np.exp(below, out=below)
-    sums = p.sum(axis=0)
+    sums = np.add.reduce(p)
     p /= sums
     losses = (np.log(sums) - picked) * scale
     return apply(_nll, logits, at, scale, p, each, y=losses if each else losses.sum())
@@ -842,8 +843,9 @@ def _check_classes(shape: tuple[int, ...], target: Array, ignore_index: int) -> 
         )
     if not target.size:
         return False
-    low, high = target.min(), target.max()
-    if low < 0 or high >= classes:
+    # Taken as unsigned, a negative target is larger than any class: one pass finds both faults.
+    largest = np.maximum.reduce(target.view(_UNSIGNED[target.dtype.itemsize]), axis=None)
+    if largest >= classes:
         bad = target[(target != ignore_index) & ((target < 0) | (target >= classes))]
         if bad.size:
             hint = " (if they count from 1, subtract 1)" if bad.min() == classes else ""
@@ -851,4 +853,7 @@ def _check_classes(shape: tuple[int, ...], target: Array, ignore_index: int) -> 
                 f"cross_entropy: target {bad[0]} is out of range: with {classes} classes, targets "
                 f"are 0 to {classes - 1}{hint}"
             )
-    return bool(low <= ignore_index <= high and (target == ignore_index).any())
+    return bool((largest >= classes or ignore_index >= 0) and (target == ignore_index).any())
+
+
+_UNSIGNED = {n: np.dtype(f"u{n}") for n in (1, 2, 4, 8)}  # by size in bytes

@@ -523,19 +523,19 @@ def apply(function: Callable[..., Any], *values: Any, y: Any = None) -> Tensor:
             y = op.forward(*pool)
         except (IndexError, TypeError, ValueError) as error:
             raise _explained(error, op, pool) from error
-    if type(y) is not np.ndarray:
-        y = np.asarray(y)
-    if not mask or not is_recording():
-        return _tensor(y, None)
-    plan = op.plans.get(mask) or op.plan(mask)
-    if not plan.keeps:
-        return _tensor(y, Node(plan, parents, None, y))
-    pool.append(y)
-    if op.keeps_shapes:
-        pool += [np.shape(pool[i]) for i in op.inputs]
-    for i in plan.drop:
-        pool[i] = None
-    return _tensor(y, Node(plan, parents, pool, y))
+    t = _new(Tensor)
+    t._data = y if type(y) is np.ndarray else np.asarray(y)
+    t._node = None
+    if mask and is_recording():
+        plan = op.plans.get(mask) or op.plan(mask)
+        if plan.keeps:
+            pool.append(t._data)
+            if op.keeps_shapes:
+                pool += [np.shape(pool[i]) for i in op.inputs]
+            for i in plan.drop:
+                pool[i] = None
+        t._node = Node(plan, parents, pool if plan.keeps else None, t._data)
+    return t
 
 
 _AS_THEY_ARE = {np.ndarray, float, int, bool}  # Python numbers stay what they are: never upcast

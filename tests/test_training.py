@@ -1061,7 +1061,7 @@ def run(path):
     optimizer = optim.Adam(model.parameters(), lr=optim.schedules.cosine(0.01, 400))
     loader = DataLoader(x, y, batch_size=8, shuffle=True)
     loss = nn.CrossEntropyLoss()
-    history = fit(model, loss, optimizer, loader, (x, y), epochs=40, checkpoint=path)
+    history = fit(model, loss, optimizer, loader, (x, y), epochs=100, checkpoint=path)
     digest = hashlib.sha256(repr(history).encode())
     for array in model.state_dict().values():
         digest.update(array.tobytes())
@@ -1084,7 +1084,7 @@ def test_a_run_that_is_killed_goes_on_as_if_it_had_not_been(tmp_path: pathlib.Pa
         )
         while process.poll() is None and _written(path) == seen:
             time.sleep(0.001)
-        time.sleep(dice.uniform(0, 0.04))
+        time.sleep(dice.uniform(0, 0.02))
         process.kill()
         _, errors = process.communicate()
         assert (process.returncode, errors) in ((-signal.SIGKILL, b""), (0, b""))

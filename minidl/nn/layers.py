@@ -49,8 +49,9 @@ class Sequential(Module):
             setattr(self, str(i), module)
 
     def forward(self, x: Any) -> Any:
-        for module in self:
-            x = module(x)
+        for module in self.__dict__.values():
+            if isinstance(module, Module):
+                x = module(x)
         return x
 
     def __iter__(self) -> Iterator[Module]:
