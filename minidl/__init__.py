@@ -8,6 +8,7 @@ from minidl import compositions as _compositions  # noqa: F401  (fills the table
 from minidl import data, functional, nn, optim
 from minidl.autograd import no_grad, vjp
 from minidl.checkpoint import CheckpointError, load, save
+from minidl.debugging import debug
 from minidl.gradcheck import GradcheckError, gradcheck
 from minidl.hessian import hessian, hessian_vector_product
 from minidl.rng import seed
@@ -21,6 +22,7 @@ __all__ = [
     "GradcheckError",
     "Tensor",
     "data",
+    "debug",
     "differentiable",
     "evaluate",
     "fit",

@@ -163,6 +163,11 @@ class Plan:
         self.drop = [i for i in range(len(operation.names) + 1) if i not in needed]
         self.keeps = bool(needed)
 
+    def name_of_step(self, rule: Callable[..., Any]) -> str:
+        """The name of the input that a step is for."""
+        names = [self.operation.names[i] for i in self.live]
+        return next((n for n, (f, _) in zip(names, self.steps, strict=True) if f is rule), "")
+
 
 def _bound(
     rule: Callable[..., Any], g: bool, where: Sequence[int], out: bool = False
@@ -288,6 +293,7 @@ def walk(
         return {}
     order = _reachable(root, leaves=not to_leaves)
     relevant = None if wanted is None else _leading_to(set(wanted), order)
+    watcher = current_watcher()
     gradients = {root: g}
     found: dict[Node | Leaf, Any] = {}
     node: Any
@@ -311,6 +317,8 @@ def walk(
                 continue
             to_leaf = to_leaves and parent.plan is None
             d = rule(g, values, parent.lent if to_leaf and is_new and parent.grad is None else None)
+            if watcher is not None:
+                watcher.differentiated(node, plan.name_of_step(rule), g, d)
             if d.shape != parent.shape:
                 d = _summed_to(parent.shape, d, plan.operation)
                 is_new = True
@@ -324,7 +332,11 @@ def walk(
             else:
                 gradients[parent] = d
         if not retain:
+            if watcher is not None:
+                watcher.freed(node)
             node.parents, node.values = FREED, None
+    if watcher is not None and to_leaves:
+        watcher.backward_done()
     return found
 
 
@@ -439,3 +451,20 @@ def no_grad() -> Iterator[None]:
     """
     with recording(False):
         yield
+
+
+# --- Who is watching ------------------------------------------------------------------------------
+
+_watcher: ContextVar[Any] = ContextVar("watcher", default=None)
+current_watcher = _watcher.get
+
+
+@contextmanager
+def watched_by(watcher: Any) -> Iterator[None]:
+    """A block in which operations report to ``watcher`` (see debugging.py)."""
+    before = _watcher.get()
+    _watcher.set(watcher)
+    try:
+        yield
+    finally:
+        _watcher.set(before)

@@ -15,7 +15,17 @@ from typing import Any, NoReturn, TypeVar, cast, overload
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from minidl.autograd import TABLE, Leaf, Node, Operation, is_recording, name_of, recording, walk
+from minidl.autograd import (
+    TABLE,
+    Leaf,
+    Node,
+    Operation,
+    current_watcher,
+    is_recording,
+    name_of,
+    recording,
+    walk,
+)
 
 Array = NDArray[Any]
 
@@ -535,6 +545,9 @@ def apply(function: Callable[..., Any], *values: Any, y: Any = None) -> Tensor:
             for i in plan.drop:
                 pool[i] = None
         t._node = Node(plan, parents, pool if plan.keeps else None, t._data)
+    watcher = current_watcher()
+    if watcher is not None:
+        watcher.computed(op, [plain(x) for x in values], t._data, t._node)
     return t
 
 

@@ -14,7 +14,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from minidl.autograd import no_grad
+from minidl.autograd import current_watcher, no_grad
 from minidl.tensor import Array, Tensor
 
 
@@ -78,7 +78,17 @@ class Module:
     buffers: tuple[str, ...] = ()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.forward(*args, **kwargs)
+        watcher = current_watcher()
+        if watcher is not None:
+            watcher.entered(self)
+        try:
+            return self.forward(*args, **kwargs)
+        except Exception as error:
+            _say_where(self, error)
+            raise
+        finally:
+            if watcher is not None:
+                watcher.left()
 
     def __setattr__(self, name: str, value: Any) -> None:
         # ``layer.weight *= 0.1`` would replace the parameter by a result that nobody trains.
@@ -338,3 +348,22 @@ def _leaves(module: Module, prefix: str, seen: set[int]) -> Iterator[tuple[str, 
 
 def _array(value: Any) -> Any:
     return value.data if isinstance(value, Tensor) else value
+
+
+def _say_where(module: Module, error: Exception) -> None:
+    """Put the path of the module that failed into the message, as in ``in 2.linear1 (Linear)``.
+
+    Every module on the way out puts its own part in front of the path.
+    """
+    first = (module, "", type(module).__name__, error.args)
+    inner, path, name, args = error.__dict__.get("place", first)
+    if inner is not module:
+        own = next((n for n, child in module.children() if child is inner), "")
+        path = ".".join(part for part in (own, path) if part)
+    place = f"in {path} ({name})" if path else f"in {name}"
+    error.__dict__["place"] = (module, path, name, args)
+    if type(error).__str__ is Exception.__str__ and args and isinstance(args[0], str):
+        error.args = (f"{args[0]}\n  {place}", *args[1:])
+    else:
+        error.__notes__ = [n for n in getattr(error, "__notes__", []) if not n.startswith("in ")]
+        error.add_note(place)
