@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import _one_thread  # noqa: F401  (before NumPy)
 import numpy as np
 from _shared import Parser, percent, positive
 

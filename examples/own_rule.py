@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import _one_thread  # noqa: F401  (before NumPy)
 import numpy as np
 from _shared import Parser, positive
 from train_digits import RULES, compare, load

@@ -20,6 +20,7 @@ import tempfile
 from collections.abc import Sequence
 from typing import Literal
 
+import _one_thread  # noqa: F401  (before NumPy)
 import numpy as np
 from _shared import Parser, confusion_table, counts, percent, positive, table
 
@@ -79,10 +80,8 @@ def learn(
 def classify(read: data.Table, args: argparse.Namespace) -> None:
     """Learn the classes, and show for each how many there were and how many were found."""
     names = read.class_names
-    if len(names) < 2:
-        raise ValueError(f"all rows have the class {names[0]!r}: there is nothing to tell apart")
     x_train, x_test, y_train, y_test = data.train_test_split(
-        read.x, read.y, test_size=args.test_size, stratify=read.y
+        read.x, read.y, test_size=args.test_size, stratify=np.array(names)[read.y]
     )
     scale = data.Standardize().fit(x_train)  # the test rows must not say how to scale
     model = learn(scale.transform(x_train), y_train, len(names), nn.CrossEntropyLoss(), args)

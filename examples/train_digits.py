@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import _one_thread  # noqa: F401  (before NumPy)
 import numpy as np
 from _shared import (
     COLORS,

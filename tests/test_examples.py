@@ -1,0 +1,502 @@
+"""The examples: they run from any folder, reach their accuracy, and refuse nonsense in one line."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+import minidl
+from minidl import Tensor, nn
+
+ROOT = Path(__file__).resolve().parent.parent
+EXAMPLES = ROOT / "examples"
+QUICK = ("--epochs", 1, "--batch-size", 500)  # for the digits, where the result does not matter
+SCRIPTS = ("train_digits", "train_spirals", "train_csv", "own_rule", "from_scratch")
+
+
+class Output(NamedTuple):
+    status: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Output]
+
+
+@pytest.fixture
+def example(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
+    """Import an example by its name, as running it would, and leave no trace in the environment."""
+    for library in ("OPENBLAS", "OMP", "MKL"):
+        monkeypatch.setenv(f"{library}_NUM_THREADS", os.environ.get(f"{library}_NUM_THREADS", "1"))
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    return importlib.import_module
+
+
+@pytest.fixture
+def run(example: Callable[[str], ModuleType], capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run the ``main`` of an example with arguments, within this process."""
+
+    def call(script: str, *argv: object) -> Output:
+        main = example(script).main
+        status = 0
+        capsys.readouterr()
+        try:
+            main([str(argument) for argument in argv])
+        except SystemExit as stop:
+            status = int(stop.code or 0)
+        return Output(status, *capsys.readouterr())
+
+    return call
+
+
+def run_as_program(folder: Path, script: str, *argv: str, **environment: str) -> str:
+    """Run an example as a user does, in another folder, and return what it printed."""
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / f"{script}.py", *argv],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8", **environment},
+        capture_output=True,
+        encoding="utf-8",
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return done.stdout
+
+
+def accuracy(output: str) -> float:
+    """Return the last test accuracy that was printed, in percent."""
+    return float(re.findall(r"test accuracy\s+([\d.]+) %", output)[-1])
+
+
+def rows(output: str, first: str) -> dict[str, list[str]]:
+    """Return the rows of the table whose header begins with ``first``, by their first cell."""
+    lines = output.splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith(first)) + 2
+    cells = (re.split(r"  +", line.replace(" %", "%")) for line in lines[start:])
+    found: dict[str, list[str]] = {}
+    for row in cells:
+        if len(row) < 2:
+            break
+        found[row[0]] = row[1:]
+    return found
+
+
+def without_seconds(output: str) -> str:
+    return re.sub(r"in [\d.]+ s\n", "", output)
+
+
+# --- The digits -----------------------------------------------------------------------------------
+
+
+def test_digits_reach_97_percent_with_the_defaults_and_show_each_mistake(tmp_path: Path) -> None:
+    output = run_as_program(tmp_path, "train_digits")
+    assert accuracy(output) >= 97
+
+    confusion = rows(output, "true \\ predicted")
+    counts = np.array([[int(n.replace(".", "0")) for n in row[:10]] for row in confusion.values()])
+    assert list(confusion) == list("0123456789")
+    assert counts.sum() == 359
+    wrong = counts.sum() - np.trace(counts)
+    assert f"\n{wrong} of 359 were read wrong" in output
+    assert accuracy(output) == round(100 * np.trace(counts) / 359, 1)
+    captions = re.findall(r"true (\d), predicted (\d)", output)
+    assert len(captions) == min(wrong, 8)
+    for true, predicted in captions:
+        assert counts[int(true), int(predicted)] > 0
+    assert list(tmp_path.iterdir()) == []  # nothing is left behind
+
+
+def test_each_of_the_five_rules_reaches_96_5_percent_in_the_comparison(tmp_path: Path) -> None:
+    table = rows(run_as_program(tmp_path, "train_digits", "--compare"), "rule")
+    assert list(table) == ["sgd", "momentum", "adagrad", "rmsprop", "adam"]
+    for rule, (_, loss, right, seconds) in table.items():
+        assert float(right.rstrip("%")) >= 96.5, rule
+        assert float(loss) < 0.05, rule
+        assert float(seconds) > 0
+
+
+def test_a_seed_determines_the_output_and_another_seed_changes_it(tmp_path: Path) -> None:
+    first = run_as_program(tmp_path, "train_digits", "--epochs=2", "--seed=3")
+    again = run_as_program(tmp_path, "train_digits", "--epochs=2", "--seed=3")
+    other = run_as_program(tmp_path, "train_digits", "--epochs=2", "--seed=4")
+    assert without_seconds(first) == without_seconds(again) != without_seconds(other)
+
+
+@pytest.mark.parametrize("rule", ["sgd", "momentum", "adagrad", "rmsprop", "adam"])
+def test_every_rule_can_be_chosen_and_takes_the_rate_given(run: Run, rule: str) -> None:
+    output = run("train_digits", "--rule", rule, "--lr", 0.001, *QUICK).out
+    assert f"{rule}, lr 0.001: test accuracy" in output
+
+
+def test_digits_go_on_from_a_checkpoint_as_if_never_stopped(tmp_path: Path) -> None:
+    run_as_program(tmp_path, "train_digits", "--epochs=2", "--checkpoint=run.npz")
+    resumed = run_as_program(tmp_path, "train_digits", "--epochs=4", "--checkpoint=run.npz")
+    straight = run_as_program(tmp_path, "train_digits", "--epochs=4")
+    assert without_seconds(resumed) == without_seconds(straight)
+    assert "after 4 epochs" in resumed
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--seed", 1), ("--lr", 0.1), ("--batch-size", 32), ("--rule", "sgd")],
+)
+def test_a_checkpoint_of_a_run_with_other_settings_is_refused(
+    run: Run, tmp_path: Path, option: str, value: object
+) -> None:
+    path = tmp_path / "run.npz"
+    run("train_digits", *QUICK, "--checkpoint", path)
+    before = path.read_bytes()
+    refused = run("train_digits", *QUICK, "--checkpoint", path, option, value)
+    assert refused.status == 2
+    assert f"has another {option}" in refused.err
+    assert path.read_bytes() == before
+
+
+def test_a_file_that_is_no_checkpoint_is_refused(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("dear diary")
+    refused = run("train_digits", "--checkpoint", path)
+    assert refused.status == 2
+    assert "not a checkpoint" in refused.err
+
+    minidl.save(path, {"weights": np.zeros(3)})
+    refused = run("train_digits", "--checkpoint", path)
+    assert refused.status == 2
+    assert "no checkpoint of this script" in refused.err
+
+
+def test_the_comparison_goes_on_when_a_rule_diverges(run: Run) -> None:
+    output = run("train_digits", "--compare", "--lr", 1e30, "--epochs", 1)
+    assert output.status == 0
+    assert {row[1] for row in rows(output.out, "rule").values()} == {"diverged"}
+
+
+def test_digits_are_drawn_with_what_the_terminal_can_print(
+    example: Callable[[str], ModuleType], tmp_path: Path
+) -> None:
+    digits = example("train_digits")
+    image = np.array([[0.0, 1.0], [1.0, 0.0]])
+    dark = digits.picture(image)[0][-1]
+    assert digits.picture(image) == [f"  {dark * 2}", f"{dark * 2}  "]
+    assert digits.gallery(np.stack([image] * 3), ["one", "two", "three"], across=2) == (
+        f"one   two\n  {dark * 2}    {dark * 2}\n{dark * 2}    {dark * 2}\n\n"
+        f"three\n  {dark * 2}\n{dark * 2}"
+    )
+
+    plain = run_as_program(tmp_path, "train_digits", "--epochs=1", PYTHONIOENCODING="ascii")
+    assert plain.isascii()
+    assert "@" in plain
+    fine = run_as_program(tmp_path, "train_digits", "--epochs=1", PYTHONIOENCODING="utf-8")
+    assert "█" in fine
+
+
+# --- The spirals ----------------------------------------------------------------------------------
+
+
+def test_spirals_reach_98_percent_and_the_map_shows_every_class(run: Run) -> None:
+    output = run("train_spirals").out
+    assert accuracy(output) >= 98
+    drawing = "\n".join(line for line in output.splitlines() if len(line) == 64)
+    assert {".", ":", " ", "o", "x", "#"} == set(drawing) - {"\n"}
+    assert drawing.count("\n") == 29
+
+
+def test_the_map_has_the_first_axis_to_the_right_and_the_second_upwards(
+    example: Callable[[str], ModuleType],
+) -> None:
+    model = nn.Linear(2, 2)
+    model.weight.data[:] = [[0, 0], [0, 1]]  # class 1 above, where y > 0
+    spirals = example("train_spirals")
+    points = np.array([[1.0, 1.0], [-1.0, 0.5], [9.0, 9.0]])  # the last lies off the map
+    lines = spirals.draw(model, points, np.array([0, 1, 1]), width=25, height=25).splitlines()
+    assert [len(line) for line in lines] == [25] * 25
+    assert lines[2][22] == "o"
+    assert lines[7][2] == "x"
+    assert (lines[0], lines[-1]) == ("." * 25, " " * 25)
+    assert sum(line.count("o") + line.count("x") for line in lines) == 2
+
+
+@pytest.mark.parametrize("arms", [2, 6])
+def test_spirals_take_other_numbers_of_arms(run: Run, arms: int) -> None:
+    output = run("train_spirals", "--arms", arms, "--epochs", 1)
+    assert output.status == 0
+    assert f"{200 * arms} points to learn from, {100 * arms} to be tested on" in output.out
+
+
+# --- The user's own file --------------------------------------------------------------------------
+
+
+def test_iris_reaches_95_percent_over_five_splits(run: Run) -> None:
+    outputs = [run("train_csv", "--seed", seed).out for seed in range(5)]
+    assert np.mean([accuracy(output) for output in outputs]) >= 95
+    classes = rows(outputs[0], "class")
+    assert list(classes) == ["setosa", "versicolor", "virginica"]
+    assert [row[:2] for row in classes.values()] == [["40", "10"]] * 3
+    assert list(rows(outputs[0], "true \\ predicted")) == list(classes)
+
+
+def test_a_file_of_ones_own_is_learned(run: Run, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    path = tmp_path / "fruit.csv"
+    lines = ["weight;color;kind"]
+    for kind, weight, color in (("apple", 150, 0.3), ("cherry", 8, 0.9), ("lemon", 100, 0.1)):
+        for _ in range(20):
+            noisy = f"{weight * rng.uniform(0.9, 1.1):.2f};{color + 0.05 * rng.normal():.3f}"
+            lines.append(f"{noisy};{kind}")
+    path.write_text("\n".join(lines) + "\n")
+    output = run("train_csv", path, "--target", "kind", "--delimiter", ";", "--epochs", 30)
+    assert output.status == 0
+    assert "60 rows, features: weight, color\n" in output.out
+    assert accuracy(output.out) == 100
+    assert list(rows(output.out, "class")) == ["apple", "cherry", "lemon"]
+
+    path.write_text(path.read_text().replace(";", "\t"))
+    tabs = run("train_csv", path, "--target", "kind", "--delimiter", "tab", "--epochs", 30)
+    assert tabs.out == output.out
+
+
+def test_a_regression_is_far_better_than_the_mean(run: Run, tmp_path: Path) -> None:
+    x = np.random.default_rng(0).uniform(-1, 1, (200, 2))
+    y = 1000 + 50 * (x[:, 0] - x[:, 1] ** 2)  # far from mean 0 and spread 1
+    path = tmp_path / "numbers.csv"
+    table = np.column_stack([x, y])
+    np.savetxt(path, table, delimiter=",", header="a,b,size", comments="", fmt="%.6f")
+    output = run("train_csv", path, "--target", "size", "--task", "regression", "--epochs", 40)
+    errors = rows(output.out, "prediction")
+    assert list(errors) == ["always the mean", "the network"]
+    for mean, network in zip(*errors.values(), strict=True):
+        assert float(network) < 0.2 * float(mean)
+
+
+def test_the_demonstration_of_a_regression_runs(run: Run) -> None:
+    output = run("train_csv", "--task", "regression", "--epochs", 5)
+    assert output.status == 0
+    assert "target 'petal width (cm)'" in output.out
+    assert "the network" in output.out
+
+
+def test_classes_that_were_never_predicted_have_no_precision(
+    example: Callable[[str], ModuleType], run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = example("train_csv")
+    always_first = lambda model, x: np.eye(3)[np.zeros(len(x), int)]
+    monkeypatch.setattr(script.minidl, "predict", always_first)
+    table = rows(run("train_csv", "--epochs", 1).out, "class")
+    assert table["setosa"] == ["40", "10", "10", "100.0%", "33.3%"]
+    assert table["virginica"] == ["40", "10", "0", "0.0%", "-"]
+
+
+# --- A rule of one's own, and the loop written out ------------------------------------------------
+
+
+def test_the_own_rule_learns_beside_the_five(tmp_path: Path) -> None:
+    table = rows(run_as_program(tmp_path, "own_rule", "--epochs", "15"), "rule")
+    assert set(table) == {"lion", "sgd", "momentum", "adagrad", "rmsprop", "adam"}
+    assert float(table["lion"][2].rstrip("%")) >= 95
+
+
+def test_the_own_rule_is_the_published_one(example: Callable[[str], ModuleType]) -> None:
+    start = np.array([1.0, -2.0, 3.0])
+    gradients = np.array([[0.5, -1.0, 0.0], [-4.0, 2.0, 1.0], [0.1, 0.1, -0.1]])
+    x = Tensor(start.copy(), requires_grad=True)
+    optimizer = example("own_rule").Lion([x], lr=0.25)
+    expected, m = start.copy(), np.zeros(3)
+    for g in gradients:
+        optimizer.zero_grad()
+        (x * g).sum().backward()
+        optimizer.step()
+        expected = expected - 0.25 * np.sign(0.9 * m + 0.1 * g)
+        m = 0.99 * m + 0.01 * g
+        np.testing.assert_allclose(x.data, expected, rtol=1e-12)
+
+
+def test_the_loop_written_out_reaches_97_percent(tmp_path: Path) -> None:
+    output = run_as_program(tmp_path, "from_scratch")
+    assert accuracy(output) >= 97
+    losses = [float(loss) for loss in re.findall(r"loss ([\d.]+)", output)]
+    assert len(losses) == 15
+    assert losses[-1] < 0.1 * losses[0]
+
+
+# --- What is wrong is said in one line ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("script", "argv", "message"),
+    [
+        ("train_digits", ["--rule", "newton"], "invalid choice: 'newton'"),
+        ("train_digits", ["--lr", "-1"], "Adam: lr must be a finite number of at least 0, got -1"),
+        ("train_digits", ["--lr", "nan"], "got nan"),
+        ("train_digits", ["--lr", "fast"], "invalid float value: 'fast'"),
+        ("train_digits", ["--lr", "1e30"], "the loss is nan in step 2"),
+        ("train_digits", ["--epochs", "0"], "--epochs: a whole number of at least 1, got '0'"),
+        ("train_digits", ["--epochs", "2.5"], "--epochs: a whole number of at least 1"),
+        ("train_digits", ["--batch-size", "-4"], "--batch-size: a whole number of at least 1"),
+        ("train_digits", ["--batch-size", "1"], "two values per channel"),
+        ("train_digits", ["--batch-size", "9999"], "more than the 1438 samples"),
+        ("train_digits", ["--seed", "-1"], "a seed is at least 0, got -1"),
+        ("train_digits", ["--speed", "9"], "unrecognized arguments: --speed 9"),
+        ("train_digits", ["--compare", "--rule", "sgd"], "not allowed with argument --compare"),
+        ("train_digits", ["--compare", "--checkpoint", "x"], "leave one of them out"),
+        ("train_digits", ["--checkpoint", "no/such/folder/x"], "no such folder"),
+        ("train_spirals", ["--arms", "1"], "arms is at least 2, got 1"),
+        ("train_spirals", ["--arms", "7"], "--arms is at most 6"),
+        ("train_spirals", ["--noise", "-1"], "noise is a standard deviation"),
+        ("train_spirals", ["--lr", "-1"], "lr must be"),
+        ("train_csv", ["--lr", "-1"], "lr is a finite number of at least 0"),
+        ("train_csv", ["--weight-decay", "-1"], "weight_decay must be"),
+        ("train_csv", ["--delimiter", "ab"], "one character, or tab, got 'ab'"),
+        ("train_csv", ["--test-size", "1.5"], "a fraction lies between 0 and 1"),
+        ("train_csv", ["--task", "sorting"], "invalid choice: 'sorting'"),
+        ("train_csv", ["no_such.csv", "--target", "x"], "no_such.csv"),
+        ("train_csv", ["no_such.csv"], "FILE and --target belong together"),
+        ("train_csv", ["--target", "x"], "FILE and --target belong together"),
+        ("own_rule", ["--lr", "-1"], "Lion: lr must be"),
+        ("from_scratch", ["--lr", "-1"], "Adam: lr must be"),
+        ("from_scratch", ["--epochs", "0"], "--epochs: a whole number of at least 1"),
+    ],
+)
+def test_wrong_arguments_give_status_2_and_one_line(
+    run: Run, script: str, argv: list[str], message: str
+) -> None:
+    output = run(script, *argv)
+    assert output.status == 2
+    assert message in output.err
+    assert len(output.err.splitlines()) == 1
+    assert ": error: " in output.err
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "message"),
+    [
+        ("a,b\n1,x\n2,y\n", [], "no column 'kind'"),
+        ("a,kind\n1,x\ntwo,y\n", [], "line 3"),
+        ("a,kind\n1,x\n2,x\n3,x\n", [], "at least 2 different labels"),
+        ("a,kind\n1,x\n2,x\n3,y\n", [], "class y has one member"),
+        ("a,kind\n1,5\n2,5\n3,5\n4,5\n", ["--task", "regression"], "nothing to learn"),
+        ("a,kind\n1,x\n2,y\n", ["--task", "regression"], "line 2"),
+    ],
+)
+def test_a_file_that_cannot_be_learned_gives_status_2_and_one_line(
+    run: Run, tmp_path: Path, text: str, options: list[str], message: str
+) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text(text)
+    output = run("train_csv", path, "--target", "kind", "--test-size", 0.3, *options)
+    assert output.status == 2
+    assert message in output.err
+    assert len(output.err.splitlines()) == 1
+
+
+def test_a_loss_that_is_not_finite_ends_the_loop_written_out(run: Run) -> None:
+    with np.errstate(all="ignore"):
+        output = run("from_scratch", "--lr", 1e30, "--epochs", 1)
+    assert output.status == 2
+    assert "take a smaller --lr" in output.err
+
+
+def test_ctrl_c_ends_a_script_without_a_traceback(
+    example: Callable[[str], ModuleType], capsys: pytest.CaptureFixture[str]
+) -> None:
+    parser = example("_shared").Parser("")
+    with pytest.raises(SystemExit, match="130"), parser.one_line_errors():
+        raise KeyboardInterrupt
+    assert "stopped" in capsys.readouterr().err
+
+
+def test_ctrl_c_within_an_epoch_still_shows_what_was_learned(
+    example: Callable[[str], ModuleType], run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digits = example("train_digits")
+
+    class Stopping(digits.optim.Adam):  # type: ignore[name-defined, misc]
+        def step(self) -> None:
+            super().step()
+            if self.steps == 5:
+                raise KeyboardInterrupt
+
+    monkeypatch.setitem(digits.RULES, "momentum", (Stopping, 0.002))
+    output = run("train_digits", "--rule", "momentum")
+    assert output.status == 0
+    assert "after 0 epochs" in output.out
+    assert "were read wrong" in output.out
+    compared = run("train_digits", "--compare", "--epochs", 1)
+    assert compared.status == 0
+    assert list(rows(compared.out, "rule")) == ["sgd"]
+
+
+# --- Help and figures -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_help_says_what_one_sees_and_how_to_run_it(run: Run, script: str) -> None:
+    output = run(script, "--help")
+    assert output.status == 0
+    assert f"python examples/{script}.py" in output.out
+    assert "You see" in " ".join(output.out.split())
+
+
+@pytest.mark.parametrize("script", ["train_digits", "train_spirals"])
+def test_without_matplotlib_scripts_run_and_plot_says_how_to_install_it(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, script: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    assert run(script, "--epochs", 1).status == 0
+    refused = run(script, "--epochs", 1, "--plot", tmp_path / "figure.png")
+    assert refused.status == 2
+    assert "python -m pip install matplotlib" in refused.err
+    assert ".[plots]" in refused.err
+    assert len(refused.err.splitlines()) == 1
+    assert refused.out == ""  # it was said before anything was trained
+
+
+@pytest.mark.parametrize(
+    ("script", "options"),
+    [("train_digits", []), ("train_digits", ["--compare"]), ("train_spirals", [])],
+)
+def test_plot_saves_a_figure(tmp_path: Path, script: str, options: list[str]) -> None:
+    pytest.importorskip("matplotlib")
+    output = run_as_program(tmp_path, script, "--epochs=2", "--plot=figure.png", *options)
+    assert "figure saved to figure.png" in output
+    assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("figure.doc", "must end in one of"), ("figure", "must end in"), ("no/x.png", "no folder")],
+)
+def test_a_figure_that_cannot_be_saved_is_refused_before_training(
+    run: Run, tmp_path: Path, name: str, message: str
+) -> None:
+    pytest.importorskip("matplotlib")
+    refused = run("train_digits", "--plot", tmp_path / name)
+    assert refused.status == 2
+    assert message in refused.err
+    assert refused.out == ""
+
+
+def test_tables_line_up(example: Callable[[str], ModuleType]) -> None:
+    shared = example("_shared")
+    assert shared.table(["name", "n"], [["a", 5], ["long one", 123]]) == (
+        "name        n\n-------------\na           5\nlong one  123"
+    )
+    counts = shared.counts(np.array([0, 0, 1]), np.array([0, 1, 1]), 3)
+    assert counts.tolist() == [[1, 1, 0], [0, 1, 0], [0, 0, 0]]
+    assert shared.confusion_table(counts, "abc").splitlines()[2:] == [
+        "a                 1  1  .   50.0 %",
+        "b                 .  1  .  100.0 %",
+        "c                 .  .  .    0.0 %",
+    ]
