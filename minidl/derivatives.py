@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from minidl.autograd import vjp
+from minidl.autograd import TABLE, vjp
 from minidl.tensor import PLAIN, astype, differentiable, plain
 
 # --- Arithmetic -----------------------------------------------------------------------------------
@@ -37,7 +37,7 @@ vjp(np.reciprocal, "x", x=lambda g, y: -g * y * y)
 vjp(
     np.power,
     "a b",
-    a=lambda g, a, b: g * b * a ** _where(b == 0, 1, b - 1),  # b = 0: derivative 0, not 0 * a**-1
+    a=lambda g, a, b: g * b * a ** _lowered(b, a),
     b=lambda g, y, a: g * y * np.log(_where(a == 0, 1, a)),  # a = 0: derivative 0, not 0 * log(0)
 )
 vjp(np.square, "x", x=lambda g, x: g * (2 * x))
@@ -94,6 +94,13 @@ vjp(
 def _where(condition: Any, a: Any, b: Any) -> Any:
     """np.where that leaves Python numbers what they are: an array of them would be float64."""
     return (a if condition else b) if isinstance(condition, bool) else np.where(condition, a, b)
+
+
+def _lowered(b: Any, a: Any) -> Any:
+    """``b - 1``, but 0 where a = b = 0: the derivative of x**0 is 0 there, not 0 * 0**-1."""
+    if isinstance(b, int | float):
+        return b - 1 if b else 0
+    return np.where((a == 0) & (b == 0), 0, b - 1)
 
 
 def _share(difference: Any) -> Any:
@@ -192,14 +199,20 @@ vjp(
 
 @differentiable
 def _norm(x: Any, axis: Any, keepdims: bool) -> Any:
-    """The Euclidean norm."""
-    return np.sqrt(np.sum(x * x, axis=axis, keepdims=keepdims))
+    """The Euclidean norm, computed on the scale of the largest element: its square may overflow,
+    or vanish. The scale is a power of two, so that it rounds nothing."""
+    scale = np.frexp(np.max(np.abs(x), axis, keepdims=True, initial=0))[1]
+    squares = np.square(np.ldexp(x, -scale))
+    y = np.ldexp(np.sqrt(np.sum(squares, axis, keepdims=True)), scale)
+    return y if keepdims else np.squeeze(y, axis)
 
 
 vjp(
     _norm,
     "x axis keepdims",
-    x=lambda g, x, y, shape, axis, keepdims: _spread(g / _nonzero(y), shape, axis, keepdims) * x,
+    x=lambda g, x, y, shape, axis, keepdims: (
+        _spread(g, shape, axis, keepdims) * (x / _spread(_nonzero(y), shape, axis, keepdims))
+    ),
 )
 vjp(
     np.cumsum,
@@ -233,6 +246,26 @@ def _share_of(shape: tuple[int, ...], axis: Any) -> float:
 def _count(shape: tuple[int, ...], axis: Any) -> int:
     """How many elements a reduction takes together."""
     return math.prod(shape[i] for i in _axes(axis, len(shape)))
+
+
+def _refuse_too_few(function: Any) -> None:
+    """Let a mean or variance of too few elements raise, where NumPy warns and returns NaN."""
+    operation = TABLE[function]
+
+    def forward(a: Any, axis: Any, dtype: Any, out: Any, *ddof_keepdims: Any) -> Any:
+        ddof = ddof_keepdims[0] if len(ddof_keepdims) > 1 else 0
+        if (ddof or not a.size) and _count(a.shape, axis) <= ddof:
+            raise ValueError(
+                f"it takes more than {ddof} elements, and there are {_count(a.shape, axis)} along "
+                f"axis {axis}: skip empty batches" + (", or lower ddof" if ddof else "")
+            )
+        return function(a, axis, dtype, out, *ddof_keepdims)
+
+    operation.forward = forward
+
+
+for _function in (np.mean, np.var, np.std):
+    _refuse_too_few(_function)
 
 
 def _to_ties(g: Any, a: Any, y: Any, shape: tuple[int, ...], axis: Any, keepdims: bool) -> Any:

@@ -155,10 +155,12 @@ def gelu(x: T, approximate: Literal["none", "tanh"] = "none") -> T:
     """
     if approximate == "tanh":
         c: Any = np.clip(x, -10, 10)  # there tanh is 1 to the last digit, and x**3 cannot overflow
-        return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (c + 0.044715 * c**3)))
+        low: Any = np.clip(x, -10, None)  # not -inf * 0
+        return 0.5 * low * (1 + np.tanh(math.sqrt(2 / math.pi) * (c + 0.044715 * c**3)))
     if approximate != "none":
         raise ValueError(f"gelu: approximate is 'none' or 'tanh', not {approximate!r}")
-    return x * _normal_cdf(x)
+    low = np.clip(x, -40, None)  # from there on the tail is 0, and -inf * 0 would be NaN
+    return low * _normal_cdf(np.clip(low, None, 40))
 
 
 @differentiable
@@ -228,7 +230,10 @@ def _below_max(x: Any, axis: Any) -> Any:
             raise ValueError(
                 "softmax of nothing but -inf is not defined: a mask must leave at least one value"
             ) from None
-        return x - m
+        raise ValueError(
+            "softmax of infinity is not defined: what gave these logits has overflowed, as it does "
+            "when the learning rate is too high or the features are not scaled"
+        ) from None
 
 
 @differentiable
@@ -260,6 +265,7 @@ def _keep(g: Any, x: Any, axis: Any) -> Any:
 
 def softmax_over(x: Any, axis: Any) -> Any:
     """softmax over one axis, several, or all; zero where every x is -inf."""
+    x = np.minimum(x, np.finfo(x.dtype).max)  # several infinite ones share, as equals do
     m = np.max(plain(x), axis, keepdims=True)  # a constant: softmax is the same whatever it is
     e = np.exp(x - np.where(np.isfinite(m), m, 0))
     total = np.sum(e, axis, keepdims=True)
@@ -708,7 +714,7 @@ def binary_cross_entropy_with_logits(
                 f"logits, {x.shape}, and has shape {np.shape(plain(pos_weight))}"
             )
         losses = losses + extra * softplus(-x)
-    return _reduced("binary_cross_entropy_with_logits", losses, reduction)
+    return _reduced("binary_cross_entropy_with_logits", losses, reduction, input)
 
 
 @differentiable
@@ -739,7 +745,7 @@ def mse_loss(
         Tensor(2.)
     """
     x, t = _pair("mse_loss", input, target)
-    return _reduced("mse_loss", np.square(x - t), reduction)
+    return _reduced("mse_loss", np.square(x - t), reduction, input)
 
 
 def l1_loss(input: Tensor | Array, target: Array | Tensor, reduction: Reduction = "mean") -> Tensor:
@@ -750,7 +756,7 @@ def l1_loss(input: Tensor | Array, target: Array | Tensor, reduction: Reduction 
         Tensor(1.)
     """
     x, t = _pair("l1_loss", input, target)
-    return _reduced("l1_loss", np.abs(x - t), reduction)
+    return _reduced("l1_loss", np.abs(x - t), reduction, input)
 
 
 def huber_loss(
@@ -783,7 +789,7 @@ def huber_loss(
     x, t = _pair("huber_loss", input, target)
     a = np.abs(x - t)
     near = np.minimum(a, float(delta))
-    return _reduced("huber_loss", near * (a - 0.5 * near), reduction)
+    return _reduced("huber_loss", near * (a - 0.5 * near), reduction, input)
 
 
 def _predictions(input: Any) -> Tensor:
@@ -793,7 +799,8 @@ def _predictions(input: Any) -> Tensor:
 
 
 def _pair(name: str, input: Any, target: Any) -> tuple[Any, Any]:
-    """Predictions and targets of one shape and dtype."""
+    """Predictions and targets of one shape and dtype, float32 at least: squares and sums would
+    overflow in float16."""
     x = _predictions(input)
     t = target if isinstance(target, Tensor) else np.asarray(target)
     if x.shape != t.shape:
@@ -802,18 +809,23 @@ def _pair(name: str, input: Any, target: Any) -> tuple[Any, Any]:
             f"since broadcasting would compare every prediction with every target; use "
             f"reshape to bring one to the shape of the other"
         )
+    if _is_half(x):
+        x = x.astype(np.float32)
     return x, _taken_in(x.dtype, t)
 
 
-def _reduced(name: str, losses: Any, reduction: str) -> Any:
+def _reduced(name: str, losses: Any, reduction: str, input: Any) -> Any:
+    """The losses as asked for, in float16 if the predictions were."""
     _check_reduction(name, reduction)
-    if reduction == "none":
-        return losses
-    if reduction == "sum":
-        return losses.sum()
-    if losses.size == 0:
+    if reduction == "mean" and losses.size == 0:
         raise ValueError(f"{name}: the mean over no elements is not defined: skip empty batches")
-    return losses.mean()
+    if reduction != "none":
+        losses = losses.mean() if reduction == "mean" else losses.sum()
+    return losses.astype(np.float16) if _is_half(input) else losses
+
+
+def _is_half(x: Any) -> bool:
+    return isinstance(x, Tensor | np.ndarray) and x.dtype.char == "e"
 
 
 def _check_reduction(name: str, reduction: str) -> None:
@@ -844,6 +856,8 @@ def _check_classes(shape: tuple[int, ...], target: Array, ignore_index: int) -> 
     if not target.size:
         return False
     # Taken as unsigned, a negative target is larger than any class: one pass finds both faults.
+    if not target.dtype.isnative:
+        target = target.astype(target.dtype.newbyteorder("="))
     largest = np.maximum.reduce(target.view(_UNSIGNED[target.dtype.itemsize]), axis=None)
     if largest >= classes:
         bad = target[(target != ignore_index) & ((target < 0) | (target >= classes))]

@@ -1003,3 +1003,11 @@ def test_the_package_exports_its_public_names_and_nothing_else() -> None:
     rooms = {"checks", "datasets", "loader", "transforms"}
     public = {name for name in vars(minidl.data) if not name.startswith("_")}
     assert public - rooms == set(minidl.data.__all__)
+
+
+@pytest.mark.parametrize("delimiter", [";;", "", None])
+def test_load_csv_takes_one_character_as_delimiter(delimiter, tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("a,y\n1,0\n2,1\n")
+    with pytest.raises(ValueError, match="delimiter is one character"):
+        load_csv(path, "y", delimiter=delimiter)

@@ -131,6 +131,10 @@ def load_csv(
         raise ValueError(f"task is 'classification' or 'regression', got {task!r}")
     if task == "regression" and class_names is not None:
         raise ValueError("class_names are for a classification, and task is 'regression'")
+    if not isinstance(delimiter, str) or len(delimiter) != 1:
+        raise ValueError(
+            f"load_csv: delimiter is one character, such as ',' or ';', not {delimiter!r}"
+        )
     records = _records(path, delimiter)
     _, header = next(records, (0, []))
     names = _column_names(path, header)
