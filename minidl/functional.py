@@ -433,21 +433,16 @@ def batch_norm(
         Tensor([[-0.999995],
                 [ 0.999995]])
     """
-    given = [p for p in (weight, bias, running_mean, running_var) if p is not None]
-    if given:
-        x = _taken_in(given[0].dtype, x)
-    a = plain(x)
-    if a.ndim < 2 or any(p.shape != a.shape[1:2] for p in given):
-        shapes = {p.shape for p in given}
-        if len(shapes) > 1:
-            raise ValueError(
-                f"batch_norm: weight, bias and running statistics have one shape (C,), not "
-                f"{' and '.join(map(str, sorted(shapes)))}"
-            )
-        channels = given[0].size if given else "C"
-        raise ValueError(
-            f"batch_norm: x has shape {a.shape}, expected (N, {channels}) or (N, {channels}, ...)"
-        )
+    given = (weight, bias, running_mean, running_var)
+    for p in given:
+        if p is not None:
+            x = _taken_in(p.dtype, x)
+            break
+    a = x._data if isinstance(x, Tensor) else np.asarray(x)
+    shape = a.shape[1:2]
+    for p in given:
+        if not shape or (p is not None and p.shape != shape):
+            raise _misfit(a.shape, [p.shape for p in given if p is not None])
     if (running_mean is None) != (running_var is None):
         raise ValueError("batch_norm: running_mean and running_var go together; one is None")
     eps = float(eps)
@@ -475,12 +470,14 @@ def batch_norm(
     # The mean was rounded; what is left of it matters where it is large beside the deviation.
     rest = _channel_sums(centered) / n
     centered -= _beside(rest, a.ndim)
-    var = _channel_sums(centered * centered) / n
+    y = centered * centered
+    var = _channel_sums(y) / n
     scale = 1 / np.sqrt(var + eps)
     if running_mean is not None and running_var is not None:
         running_mean += momentum * (mean + rest - running_mean)
         running_var += momentum * (var * (n / (n - 1)) - running_var)
-    y = centered * _beside(scale if weight is None else scale * plain(weight), a.ndim)
+    factor = scale if weight is None else scale * plain(weight)
+    np.multiply(centered, _beside(factor, a.ndim), out=y)
     if bias is not None:
         y += _beside(plain(bias), a.ndim)
     if half:
@@ -489,6 +486,19 @@ def batch_norm(
     # ``centered`` are those at x, and x itself need not be kept.
     kept = _tensor(centered, x._node) if isinstance(x, Tensor) else centered
     return apply(batch_norm, kept, weight, bias, scale, eps, y=y)
+
+
+def _misfit(shape: tuple[int, ...], given: list[tuple[int, ...]]) -> ValueError:
+    """The error of a batch norm whose input and parameters do not fit together."""
+    if len(set(given)) > 1:
+        return ValueError(
+            f"batch_norm: weight, bias and running statistics have one shape (C,), not "
+            f"{' and '.join(map(str, sorted(set(given))))}"
+        )
+    channels = math.prod(given[0]) if given else "C"
+    return ValueError(
+        f"batch_norm: x has shape {shape}, expected (N, {channels}) or (N, {channels}, ...)"
+    )
 
 
 def _batch_norm_definition(x: Any, weight: Any, bias: Any, scale: Any, eps: float) -> Any:
