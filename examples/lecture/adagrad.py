@@ -1,0 +1,253 @@
+"""C10 to C12: Adagrad. Scaling each coordinate, the ravine, and what happens as training goes on.
+
+python examples/lecture/adagrad.py
+python examples/lecture/adagrad.py --plots figures
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import _one_thread  # noqa: F401  (before NumPy)
+import numpy as np
+from experiment import (
+    BLUE,
+    COLORS,
+    GRAY,
+    GREEN,
+    ORANGE,
+    Array,
+    Finding,
+    Loss,
+    decades,
+    degrees,
+    descend,
+    exponent,
+    follow,
+    judge,
+    main,
+    shaken,
+    slope,
+    state,
+    times,
+    values,
+)
+
+import minidl
+from minidl import Tensor, data, nn, optim
+
+CURVATURE = np.array([1.0, 1000.0])
+
+
+def ravine(x: Tensor) -> Tensor:
+    """A ravine along the first axis, a thousand times steeper across."""
+    return (CURVATURE * x**2).sum(-1) / 2
+
+
+def turned_ravine(x: Tensor) -> Tensor:
+    """The same ravine, at 45 degrees to the axes."""
+    return ravine(x @ (np.array([[1.0, -1.0], [1.0, 1.0]]) / np.sqrt(2)))
+
+
+# --- C10: a scaling of the gradient ---------------------------------------------------------------
+
+
+def scaling(steps: int = 200) -> Finding:
+    """C10. Dividing by the root of the cached squared gradient is a scaling of the gradient."""
+    start, lr, eps = np.array([1.0, 0.5]), 0.1, 1e-10
+    caches: list[Array] = []
+    note = lambda optimizer: caches.append(state(optimizer)["cache"])
+    path = descend(optim.Adagrad, ravine, start, steps, watch=note, lr=lr, eps=eps)
+    gradients = np.array([slope(ravine, x) for x in path[:-1]])
+    moves = np.diff(path, axis=0)
+    rates = lr / (np.sqrt(np.array(caches)) + eps)  # (steps, 2)
+    error = float(np.abs(moves / (-rates * gradients) - 1).max())
+    angle = degrees(moves, -gradients)
+    ratio = float(rates[-1, 0] / rates[-1, 1])
+    harder = descend(optim.Adagrad, lambda x: 1000 * ravine(x), start, steps, lr=lr, eps=eps)
+    moved = float(np.abs(harder - path).max())
+
+    def draw(page: Any) -> None:
+        left, right = page.subplots(1, 2)
+        for i, (name, color) in enumerate((("along the ravine", BLUE), ("across", ORANGE))):
+            left.loglog(np.arange(1, steps + 1), rates[:, i], color=color, label=name)
+            right.semilogy(np.abs(path[:, i]), color=color, label=name, linestyle=("-", "--")[i])
+        left.set(xlabel="step", ylabel="lr / (sqrt(cache) + eps)", title="Effective learning rate")
+        right.set(xlabel="step", ylabel="distance from the minimum", title="Progress")
+        left.legend(loc="center right")
+        right.legend(loc="upper right")
+
+    return Finding(
+        claim="C10",
+        says="Dividing by the root of the cached squared gradient is a scaling of the gradient.",
+        does="Follows Adagrad in a ravine that is a thousand times steeper across than along, and "
+        "compares each step with the gradient, coordinate by coordinate.",
+        measured="In each coordinate the step is the gradient times lr / (sqrt(cache) + eps), up "
+        f"to {error:.0e}. The factor is {ratio:,.0f} times as large along the ravine as across, so "
+        f"the step turns away from the gradient by up to {angle.max():.0f} degrees. A loss a "
+        f"thousand times as large gives the same path up to {moved:.0e}.",
+        verdict=judge(seen=error < 1e-9 and moved < 1e-6, exception=bool((rates <= 0).any())),
+        because="each coordinate has a positive factor of its own, which makes the path "
+        "independent of the units of the loss.",
+        numbers={"error": error, "ratio": ratio, "angle": angle.max(), "moved": moved},
+        draw=draw,
+    )
+
+
+# --- C11: the ravine ------------------------------------------------------------------------------
+
+
+def steps_down(rule: Any, loss: Loss, start: Array, rates: list[float], most: int) -> Array:
+    """Return the shortest path to a loss below 0.001, over these learning rates."""
+    best = np.zeros((most + 1, 2))
+    low: Callable[[Array], bool] = lambda x: loss(Tensor(x)).item() < 1e-3
+    for lr in rates:
+        path = descend(rule, loss, start, len(best) - 1, until=low, lr=lr)
+        if low(path[-1]) and len(path) < len(best):
+            best = path
+    return best
+
+
+def overshooting(most: int = 3000) -> Finding:
+    """C11. It helps where the gradient overshoots in one direction and undershoots in another."""
+    start = np.array([1.3, 0.7])
+    turn = np.array([[1.0, 1.0], [-1.0, 1.0]]) / np.sqrt(2)
+    limit = 2 / CURVATURE.max()
+    low = [0.97 * limit, 0.9 * limit, 0.5 * limit]
+    high = decades(-1, 1, 2)
+    best = {
+        "SGD": steps_down(optim.SGD, ravine, start, low, most),
+        "Adagrad": steps_down(optim.Adagrad, ravine, start, high, most),
+        "SGD, turned": steps_down(optim.SGD, turned_ravine, start @ turn, low, most),
+        "Adagrad, turned": steps_down(optim.Adagrad, turned_ravine, start @ turn, high, most),
+    }
+    need = {name: len(path) - 1 for name, path in best.items()}
+    flips = {n: int((np.diff(np.sign(best[n][:, 1])) != 0).sum()) for n in ("SGD", "Adagrad")}
+
+    def draw(page: Any) -> None:
+        straight, turned = page.subplots(1, 2, sharey=True)
+        for axes, loss, suffix in ((straight, ravine, ""), (turned, turned_ravine, ", turned")):
+            for name in ("SGD", "Adagrad"):
+                path = best[name + suffix]
+                label = f"{name}: {need[name + suffix]:,} steps"
+                height = values(loss, path)[1:]
+                axes.loglog(1 + np.arange(len(height)), height, color=COLORS[name], label=label)
+            axes.axhline(1e-3, color=GRAY, linewidth=1, linestyle=":")
+            axes.set(xlabel="step", ylim=(1e-4, 1e6))
+            axes.legend(loc="upper right")
+        straight.set(ylabel="loss", title="Ravine along an axis")
+        turned.set_title("The same ravine at 45°")
+
+    return Finding(
+        claim="C11",
+        says="Adagrad helps where the gradient overshoots along one direction and undershoots "
+        "along another: the step is normalised.",
+        does="Counts the steps to a loss below 0.001 in a ravine with a thousandfold difference of "
+        "curvature, each rule at the best of several learning rates; then turns the ravine by 45 "
+        "degrees.",
+        measured=f"SGD needs {need['SGD']:,} steps (and overshoots across in {flips['SGD']:,} of "
+        f"them), Adagrad {need['Adagrad']:,} ({flips['Adagrad']:,}). In the turned ravine SGD "
+        f"needs {need['SGD, turned']:,}, Adagrad {need['Adagrad, turned']:,}.",
+        verdict=judge(
+            seen=need["Adagrad"] < need["SGD"] / 10,
+            exception=need["Adagrad, turned"] > 10 * need["Adagrad"],
+        ),
+        because="the directions must be those of the axes, that is of single weights: the step is "
+        "normalised coordinate by coordinate, and a slanting ravine stays one.",
+        numbers=dict(need),
+        draw=draw,
+    )
+
+
+# --- C12: as training goes on ---------------------------------------------------------------------
+
+
+def rates_in_training(epochs: int, seed: int) -> Array:
+    """Return the weights' median effective rate after each epoch of learning the digits."""
+    minidl.seed(seed)
+    x, y = data.load_digits()
+    model = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
+    optimizer = optim.Adagrad(model.parameters(), lr=0.05)
+    loader = data.DataLoader(x / 16, y, batch_size=64, shuffle=True)
+    result = []
+    for _ in range(epochs):
+        minidl.fit(model, nn.CrossEntropyLoss(), optimizer, loader, epochs=1, progress=False)
+        cache = state(optimizer)["cache"]
+        result.append(0.05 / np.median(np.sqrt(cache[cache > 0])))
+    return np.array(result)
+
+
+def going_on(steps: int = 4000, epochs: int = 15, seed: int = 0) -> Finding:
+    """C12. Problem: what happens as training goes on?"""
+    lr = 0.1
+    rates: dict[str, Array] = {}
+    for name, noise in (("bowl with noise", 1.0), ("bowl without noise", 0.0)):
+        caches: list[Array] = []
+        note = lambda optimizer, caches=caches: caches.append(state(optimizer)["cache"])
+        loss = shaken(lambda x: (x**2).sum() / 2, noise, seed)
+        descend(optim.Adagrad, loss, np.ones(20), steps // 2, watch=note, lr=lr)
+        rates[name] = np.mean(lr / np.sqrt(caches), axis=1)
+    road = -follow(np.ones((steps, 1)), optim.Adagrad, lr=lr)[:, 0]
+    rates["steady slope"] = np.diff(road)
+    late = slice(steps // 10, None)
+    power = {n: exponent(1 + np.arange(len(r))[late], r[late]) for n, r in rates.items()}
+    trained = rates_in_training(epochs, seed)
+    power["digits"] = exponent(np.arange(1, epochs + 1), trained)
+    far = [int(np.argmax(road > d * lr)) for d in (10, 100)]
+
+    def draw(page: Any) -> None:
+        left, right = page.subplots(1, 2)
+        for (name, rate), color in zip(rates.items(), (ORANGE, BLUE, GREEN), strict=True):
+            left.loglog(
+                1 + np.arange(len(rate)),
+                rate,
+                color=color,
+                label=f"{name}: t^{round(power[name], 2) + 0.0:.2f}",
+            )
+        batches = 29 * np.arange(1, epochs + 1)
+        left.loglog(
+            batches,
+            trained,
+            "o",
+            color=GRAY,
+            markersize=3,
+            label=f"digits: t^{power['digits']:.2f}",
+        )
+        left.set(xlabel="step t", ylabel="effective learning rate", title="The step shrinks")
+        left.set(ylim=(1e-4, None))
+        left.legend(loc="lower left")
+        right.plot(road / lr, color=COLORS["Adagrad"], label="Adagrad")
+        sgd = -follow(np.ones((60, 1)), optim.SGD, lr=lr)[:, 0]
+        right.plot(sgd / lr, color=COLORS["SGD"], label="SGD")
+        right.set(xlabel="step", ylabel="way made / lr", title="Down a steady slope")
+        right.legend(loc="lower right")
+
+    return Finding(
+        claim="C12",
+        says="Problem of Adagrad: what happens as training goes on? (It slows down until it "
+        "stalls: the cache only grows.)",
+        does="Fits a power of time to the effective rate lr / sqrt(cache), in bowls with and "
+        "without noise, on a steady slope, and in a network that learns the digits.",
+        measured="The rate falls as t to the power "
+        + ", ".join(f"{round(p, 2) + 0.0:.2f} ({name})" for name, p in power.items())
+        + f". On the slope, 10 lr of way take {far[0]:,} steps, and ten times the way {far[1]:,}, "
+        f"{times(far[1] / far[0])} as many.",
+        verdict=judge(
+            seen=all(-0.6 < power[name] < -0.4 for name in ("bowl with noise", "steady slope"))
+            and power["digits"] < -0.15
+            and far[1] > 50 * far[0],
+            exception=power["bowl without noise"] > -0.1,
+        ),
+        because="as long as gradients keep coming, from noise or from a long way still to go, the "
+        "step shrinks as 1 / sqrt(t), however far the goal. Where they become smaller, as in "
+        "a network that learns, it shrinks more slowly, and where they vanish not at all.",
+        numbers={**power, "stall": far[1] / far[0]},
+        draw=draw,
+    )
+
+
+EXPERIMENTS = (scaling, overshooting, going_on)
+
+if __name__ == "__main__":
+    main(EXPERIMENTS, __doc__)

@@ -1,0 +1,394 @@
+"""C3 to C6: plain SGD. Zig-zag, getting stuck, choosing the learning rate, the end of training.
+
+python examples/lecture/sgd.py
+python examples/lecture/sgd.py --plots figures
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import _one_thread  # noqa: F401  (before NumPy)
+import numpy as np
+from experiment import (
+    BLUE,
+    COLORS,
+    GRAY,
+    GREEN,
+    ORANGE,
+    RULES,
+    Array,
+    Finding,
+    Loss,
+    contours,
+    decades,
+    degrees,
+    descend,
+    exponent,
+    judge,
+    main,
+    saddle,
+    shaken,
+    slope,
+    times,
+    values,
+)
+
+import minidl
+from minidl import Tensor, data, nn, optim
+from minidl import functional as F
+
+# --- C3: a ravine that comes from data ------------------------------------------------------------
+
+TRUE = np.array([0.0, 20.0])  # the weights behind the data
+
+
+def regression(scales: tuple[float, float], seed: int, n: int = 512) -> tuple[Array, Array]:
+    """Return inputs of two features on these scales, and noisy targets."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(n, 2)) * scales
+    return x, x @ TRUE + rng.normal(size=n)
+
+
+def squared_error(x: Array, y: Array) -> Loss:
+    return lambda w: F.mse_loss(x @ w, y)
+
+
+def by_batches(x: Array, y: Array, batch_size: int, seed: int) -> Loss:
+    """Return a loss that takes the next mini-batch in every call."""
+
+    def stream() -> Iterator[tuple[Array, ...]]:
+        loader = data.DataLoader(x, y, batch_size=batch_size, shuffle=True, rng=seed, dtype=None)
+        while True:
+            yield from loader
+
+    batches = stream()
+    return lambda w: squared_error(*next(batches))(w)
+
+
+def zigzag(seeds: int = 5, steps: int = 150) -> Finding:
+    """C3. Zig-zag behaviour, due to noisy perpendicular mini-batch gradients."""
+    small, large, mu = 0.1, 1.95, 0.9  # learning rates as multiples of 1 / (largest curvature)
+    angles: dict[str, list[float]] = {}
+    paths: dict[str, Array] = {}
+    across = []
+    for seed in range(seeds):
+        x, y = regression((1.0, 0.1), seed)
+        loss = squared_error(x, y)
+        curvature, directions = np.linalg.eigh(minidl.hessian(loss, np.zeros(2)))
+        lr = 1 / curvature[-1]
+        start = np.array([0.5, 0.0])
+        batch = by_batches(x, y, 8, seed)
+        noise = np.array([slope(batch, TRUE / 2) for _ in range(256)]) - slope(loss, TRUE / 2)
+        parts = np.mean((noise @ directions) ** 2, axis=0)
+        across.append(parts[-1] / parts.sum())
+        runs = {
+            "full batch": (optim.SGD, loss, {"lr": small * lr}),
+            "mini-batches": (optim.SGD, batch, {"lr": small * lr}),
+            "mini-batches, momentum": (
+                optim.Momentum,
+                batch,
+                {"lr": small * (1 - mu) * lr, "mu": mu},
+            ),
+            "full batch, large rate": (optim.SGD, loss, {"lr": large * lr}),
+        }
+        for name, (rule, of, settings) in runs.items():
+            paths[name] = path = descend(rule, of, start, steps, **settings)
+            moves = np.diff(path, axis=0)[:25]
+            angles.setdefault(name, []).append(float(np.mean(degrees(moves[1:], moves[:-1]))))
+    mean = {name: float(np.mean(a)) for name, a in angles.items()}
+
+    def draw(page: Any) -> None:
+        panels = page.subplots(2, 2, sharex=True, sharey=True).ravel()
+        for axes, (name, path), color in zip(
+            panels, paths.items(), (GRAY, BLUE, ORANGE, GREEN), strict=True
+        ):
+            contours(axes, loss, (-1, 23), (-1.2, 1.2), turned=True)
+            axes.plot(path[:, 1], path[:, 0], ".-", color=color, markersize=3, linewidth=0.8)
+            axes.set_title(f"{name}: {mean[name]:.0f}° between steps")
+        page.supxlabel("weight along the ravine", fontsize=9)
+        page.supylabel("weight across", fontsize=9)
+
+    return Finding(
+        claim="C3",
+        says="SGD zig-zags, due to noisy perpendicular mini-batch gradients.",
+        does="Fits two weights whose curvatures differ a hundredfold (a ravine) and measures the "
+        "angle between successive steps, with the same small learning rate for all, and once a "
+        "large one.",
+        measured=f"{100 * np.mean(across):.0f} % of the noise in the gradient of mini-batches "
+        f"lies across the ravine. Successive steps differ by {mean['mini-batches']:.0f} degrees "
+        f"with mini-batches, {mean['full batch']:.0f} with the full batch, "
+        f"{mean['mini-batches, momentum']:.0f} with mini-batches and momentum {mu}. But the full "
+        f"batch, too, zig-zags at {large} / (largest curvature): "
+        f"{mean['full batch, large rate']:.0f} degrees, without any noise.",
+        verdict=judge(
+            seen=np.mean(across) > 0.8
+            and mean["mini-batches"] > 3 * mean["full batch"]
+            and mean["mini-batches"] > 30,
+            exception=mean["full batch, large rate"] > 60,
+        ),
+        because="noise is one cause, and at small rates the only one; above 1 / (largest "
+        "curvature) the ravine itself throws the steps from wall to wall. Momentum damps the "
+        "noise.",
+        numbers={"across": float(np.mean(across)), **mean},
+        draw=draw,
+    )
+
+
+# --- C4: a local minimum and a saddle -------------------------------------------------------------
+
+
+def two_wells(x: Tensor) -> Tensor:
+    """A valley with two minima: the one on the right is not the deepest."""
+    return x[..., 0] ** 4 / 4 - x[..., 0] ** 2 / 2 + x[..., 0] / 10 + x[..., 1] ** 2 / 2
+
+
+def share_of_saddles(n: int, draws: int, rng: np.random.Generator) -> float:
+    """Return how often a random quadratic form of n variables has curvatures of both signs."""
+
+    def is_saddle(a: Array) -> bool:
+        curvature = np.linalg.eigvalsh(minidl.hessian(lambda x: x @ (a + a.T) @ x, np.zeros(n)))
+        return bool(curvature[0] < 0 < curvature[-1])
+
+    return float(np.mean([is_saddle(rng.normal(size=(n, n))) for _ in range(draws)]))
+
+
+def stuck(seeds: int = 5, steps: int = 1500, draws: int = 200) -> Finding:
+    """C4. Stuck at local minima and at saddle points; these are the bigger problem."""
+    lr, noise = 0.1, 0.3
+    offsets = (0.0, 1e-12, 1e-9, 1e-6, 1e-3)
+    places: dict[str, tuple[Loss, Any, Callable[[Array], bool]]] = {
+        "minimum": (two_wells, (1.5, 1.0), lambda x: x[0] < 0),
+        "saddle": (saddle, (1.5, 0.0), lambda x: abs(x[1]) > 0.5),
+    }
+    stall, force, lowest, waits = {}, {}, {}, {}
+    for name, (loss, start, out) in places.items():
+        still = descend(optim.SGD, loss, start, steps, until=out, lr=lr)[-1]
+        stall[name], force[name] = still, float(np.linalg.norm(slope(loss, still)))
+        lowest[name] = float(np.linalg.eigvalsh(minidl.hessian(loss, still))[0])
+        waits[name] = [
+            len(descend(optim.SGD, shaken(loss, noise, s), still, steps, until=out, lr=lr)) - 1
+            for s in range(seeds)
+        ]
+    trapped = all(not out(stall[name]) for name, (_, _, out) in places.items())
+    out = places["saddle"][2]
+    escape = [
+        len(descend(optim.SGD, saddle, (1.5, d), steps, until=out, lr=lr)) - 1 for d in offsets
+    ]
+    rng = np.random.default_rng(0)
+    dimensions = (1, 2, 3, 4, 6, 8)
+    shares = [share_of_saddles(n, draws, rng) for n in dimensions]
+
+    def draw(page: Any) -> None:
+        page.set_size_inches(8, 5.2)
+        (a, b), (middle, right) = page.subplots(2, 2)
+        for axes, name in ((a, "minimum"), (b, "saddle")):
+            loss, start, _ = places[name]
+            contours(axes, loss, (-1.8, 1.8), (-1.3, 1.3))
+            for noisy, color, label in ((False, GRAY, "SGD"), (True, ORANGE, "SGD with noise")):
+                of = shaken(loss, noise, 0) if noisy else loss
+                path = descend(optim.SGD, of, start, 120, lr=lr)
+                axes.plot(*path.T, ".-", color=color, markersize=4, linewidth=0.8, label=label)
+            axes.plot(*stall[name], "k*", markersize=10, label="where SGD rests")
+            axes.set(title=f"Local {name}" if axes is a else "Saddle", xlabel="x", ylabel="y")
+        b.legend(loc="upper left", framealpha=0.9, frameon=True)
+        middle.semilogx(offsets[1:], escape[1:], "o-", color=BLUE)
+        middle.set(title="Without noise, slightly off the ridge", xlabel="start off the ridge by")
+        middle.set(ylabel="steps until it has left", ylim=(0, None))
+        right.plot(dimensions, [100 * s for s in shares], "o-", color=GREEN)
+        right.set(title="Random critical points", xlabel="dimensions", ylabel="saddles (%)")
+
+    return Finding(
+        claim="C4",
+        says="SGD gets stuck at local minima and at saddle points; saddles are the bigger problem.",
+        does="Sends SGD into a local minimum and along the ridge into a saddle; measures steps to "
+        "get out, and how many critical points of random quadratic forms are saddles.",
+        measured=f"Without noise it rests in both (gradient {force['minimum']:.0e} and "
+        f"{force['saddle']:.0e}; smallest curvature {lowest['minimum']:+.2f} in the minimum, "
+        f"{lowest['saddle']:+.2f} at the saddle). With noise in the gradient it stays in the "
+        f"minimum for all of {min(waits['minimum']):,} steps, and leaves the saddle after "
+        f"{int(np.median(waits['saddle']))} (median of {seeds} seeds); without noise, from "
+        f"{offsets[1]:.0e} off the ridge, after {escape[1]}, from {offsets[-1]:.0e} after "
+        f"{escape[-1]}. Share of saddles: "
+        + ", ".join(f"{100 * s:.0f} %" for s in shares)
+        + f" in {', '.join(map(str, dimensions))} dimensions.",
+        verdict=judge(
+            seen=trapped and lowest["minimum"] > 0 > lowest["saddle"] and shares[-1] > 0.95,
+            exception=max(waits["saddle"] + escape[1:]) < steps,
+        ),
+        because="in many dimensions nearly all critical points are saddles, but a saddle only "
+        "delays: SGD stays if it is exactly on the ridge, and leaves from anywhere else, in a time "
+        "that grows with the logarithm of 1 / distance. A local minimum "
+        "holds it, at this noise for all of the time.",
+        numbers={
+            "lowest at minimum": lowest["minimum"],
+            "lowest at saddle": lowest["saddle"],
+            "steps out of the minimum": min(waits["minimum"]),
+            "steps out of the saddle": max(waits["saddle"]),
+            "saddles in 8 dimensions": shares[-1],
+        },
+        draw=draw,
+    )
+
+
+# --- C5: the learning rate ------------------------------------------------------------------------
+
+
+def digits_loss(rule: Any, lr: float, scale: float, epochs: int, seed: int) -> float:
+    """Train a small network on the digits and return its loss (inf: diverged)."""
+    minidl.seed(seed)
+    x, y = data.load_digits()
+    model = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
+    loader = data.DataLoader(x * scale, y, batch_size=64, shuffle=True)
+    optimizer = rule(model.parameters(), lr=lr)
+    try:
+        with np.errstate(all="ignore"):
+            history = minidl.fit(
+                model, nn.CrossEntropyLoss(), optimizer, loader, epochs=epochs, progress=False
+            )
+    except FloatingPointError:
+        return np.inf
+    return float(history["loss"][-1])
+
+
+def by_hand(
+    epochs: int = 2, seeds: int = 2, each: int = 2, rules: Iterable[str] = tuple(RULES)
+) -> Finding:
+    """C5. The initial learning rate has to be estimated by hand."""
+    rates = decades(-5, 2, each)
+    pixels = {"pixels 0 to 1": 1 / 16, "pixels 0 to 16": 1.0}
+    losses = {
+        (name, scale): np.array(
+            [
+                np.mean(
+                    [digits_loss(RULES[name], lr, pixels[scale], epochs, s) for s in range(seeds)]
+                )
+                for lr in rates
+            ]
+        )
+        for name in rules
+        for scale in pixels
+    }
+    good = {key: losses[key] < 2 * losses[key].min() for key in losses}
+    width = {key: int(good[key].sum()) for key in good}
+    best = {key: rates[int(losses[key].argmin())] for key in losses}
+    a, b = pixels
+    shift = {
+        name: max(best[name, a] / best[name, b], best[name, b] / best[name, a]) for name in rules
+    }
+    worse = {  # the best rate of one problem, used on the other
+        name: max(
+            losses[name, b][int(losses[name, a].argmin())] / losses[name, b].min(),
+            losses[name, a][int(losses[name, b].argmin())] / losses[name, a].min(),
+        )
+        for name in rules
+    }
+
+    def draw(page: Any) -> None:
+        for axes, scale in zip(page.subplots(1, 2, sharey=True), pixels, strict=True):
+            for name in rules:
+                axes.loglog(
+                    rates, losses[name, scale], "o-", color=COLORS[name], markersize=3, label=name
+                )
+            axes.set(ylim=(0.1, 20), xlabel="learning rate", title=f"Digits, {scale}")
+        page.axes[0].set_ylabel(f"training loss after {epochs} epochs")
+        page.legend(*page.axes[0].get_legend_handles_labels(), loc="outside right upper")
+
+    return Finding(
+        claim="C5",
+        says="The initial learning rate of SGD has to be estimated by hand.",
+        does=f"Trains a network on the digits with {len(rates)} learning rates from 0.00001 to "
+        "100 for each rule, on pixels from 0 to 1 and on the same pixels from 0 to 16.",
+        measured=f"Best for SGD: {best['SGD', a]:.2g} on the one, {best['SGD', b]:.2g} on the "
+        f"other; the best rate of one gives {times(worse['SGD'])} the best loss on the other. "
+        f"How many of the {len(rates)} rates reach twice the best loss or less: "
+        + ", ".join(f"{name} {width[name, a]} and {width[name, b]}" for name in rules)
+        + ". The best rates for the two lie apart by "
+        + ", ".join(f"{times(shift[name])} ({name})" for name in rules)
+        + ".",
+        verdict=judge(
+            seen=worse["SGD"] > 2 and width["SGD", a] < len(rates) / 3,
+            exception=bool((good["SGD", a] & good["SGD", b]).any()),
+        ),
+        because="a rate that is right for one problem diverges or crawls on another that differs "
+        "only in its units. Every rule needs a rate; those that divide by the size of the gradient "
+        "are less easily upset by the units.",
+        numbers={"worse": worse["SGD"]}
+        | {f"width, {name}": min(width[name, a], width[name, b]) for name in rules}
+        | {f"shift, {name}": shift[name] for name in rules},
+        draw=draw,
+    )
+
+
+# --- C6: near the optimum -------------------------------------------------------------------------
+
+
+def near_the_end(seeds: int = 3, steps: int = 600) -> Finding:
+    """C6. Learning is sensitive as the network converges."""
+    rates = (0.01, 0.02, 0.05, 0.1, 0.2)
+    schedules: dict[str, Any] = {
+        "constant": rates[-1],
+        "step decay": optim.schedules.step_decay(rates[-1], every=steps // 4, factor=0.1),
+        "cosine": optim.schedules.cosine(rates[-1], steps=steps),
+    }
+    floor = np.zeros((seeds, len(rates)))
+    final: dict[str, list[float]] = {name: [] for name in schedules}
+    curves: dict[str, Array] = {}
+    for seed in range(seeds):
+        x, y = regression((1.0, 1.0), seed, n=8192)  # more than one run sees: no point twice
+        full = squared_error(x, y)
+        optimum = np.linalg.lstsq(x, y)[0]
+        lowest = full(Tensor(optimum)).item()
+        for i, lr in enumerate(rates):
+            path = descend(optim.SGD, by_batches(x, y, 8, seed), optimum, steps, lr=lr)
+            floor[seed, i] = values(full, path[steps // 2 :: 4]).mean() - lowest
+        for name, lr in schedules.items():
+            path = descend(optim.SGD, by_batches(x, y, 8, seed), optimum + 3, steps, lr=lr)
+            curves[name] = values(full, path) - lowest
+            final[name].append(curves[name][-steps // 20 :].mean())
+    power = exponent(rates, floor.mean(axis=0))
+    gain = {name: float(np.mean(final["constant"]) / np.mean(final[name])) for name in schedules}
+
+    def draw(page: Any) -> None:
+        left, right = page.subplots(1, 2)
+        left.loglog(rates, floor.T, "o", color=BLUE, markersize=4)
+        left.loglog(rates, floor.mean(axis=0), "-", color=BLUE)
+        left.set(xlabel="learning rate", ylabel="loss above the optimum")
+        left.yaxis.set_minor_formatter("")
+        left.set_title(f"Constant rate: noise ~ lr^{power:.2f}")
+        for (name, curve), color in zip(curves.items(), (ORANGE, BLUE, GREEN), strict=True):
+            smooth = np.convolve(curve, np.ones(20) / 20, mode="valid")
+            right.semilogy(smooth, color=color, label=name)
+        right.set(
+            xlabel="step",
+            ylabel="loss above the optimum",
+            title="What a schedule does (means of 20)",
+        )
+        right.legend(loc="lower left")
+
+    return Finding(
+        claim="C6",
+        says="Learning is sensitive as the network converges.",
+        does="Runs SGD with mini-batches of 8 at the optimum of a linear regression, and from "
+        "further off with and without a schedule.",
+        measured="At a constant rate the loss does not settle: it stays above the optimum by "
+        f"{floor[:, 0].mean():.3f} for lr {rates[0]} and by {floor[:, -1].mean():.2f} for lr "
+        f"{rates[-1]}, in proportion to lr^{power:.2f}. A schedule ends "
+        + " and ".join(f"{times(gain[n])} closer ({n})" for n in list(schedules)[1:])
+        + ".",
+        verdict=judge(
+            seen=power > 0.5 and min(gain["step decay"], gain["cosine"]) > 5,
+            exception=bool((np.diff(floor.mean(axis=0)) <= 0).any()),
+        ),
+        because="the nearer the optimum, the more the learning rate, and not the slope, decides "
+        "how good it gets; hence schedules.",
+        numbers={"power": power, **{f"gain, {name}": gain[name] for name in schedules}},
+        draw=draw,
+    )
+
+
+EXPERIMENTS = (zigzag, stuck, by_hand, near_the_end)
+
+if __name__ == "__main__":
+    main(EXPERIMENTS, __doc__)
