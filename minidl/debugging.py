@@ -55,7 +55,8 @@ def debug() -> Iterator[None]:
         FloatingPointError: np.log makes -inf out of finite numbers, at (1,) ...
     """
     watcher = Watcher()
-    with watched_by(watcher):
+    # NumPy need not warn of what is about to be explained.
+    with watched_by(watcher), np.errstate(all="ignore"):
         try:
             yield
         except ValueError as error:
