@@ -5,8 +5,8 @@ import pytest
 
 import minidl
 from minidl import nn
-from minidl.testing.modules import check_module
 from minidl.gradcheck.samples import MODULES
+from minidl.testing.modules import check_module
 
 
 @pytest.mark.parametrize(("name", "module", "inputs"), MODULES, ids=[m[0] for m in MODULES])
