@@ -294,6 +294,8 @@ def walk(
     order = _reachable(root, leaves=not to_leaves)
     relevant = None if wanted is None else _leading_to(set(wanted), order)
     watcher = current_watcher()
+    if watcher is not None and to_leaves:
+        watcher.backward_begins()
     gradients = {root: g}
     found: dict[Node | Leaf, Any] = {}
     node: Any
@@ -316,7 +318,10 @@ def walk(
             if relevant is not None and parent not in relevant:
                 continue
             to_leaf = to_leaves and parent.plan is None
-            d = rule(g, values, parent.lent if to_leaf and is_new and parent.grad is None else None)
+            out = None
+            if to_leaf and is_new and parent.grad is None and g.dtype == parent.dtype:
+                out = parent.lent
+            d = rule(g, values, out)
             if watcher is not None:
                 watcher.differentiated(node, plan.name_of_step(rule), g, d)
             if d.shape != parent.shape:

@@ -510,6 +510,15 @@ def test_a_graph_from_before_freezing_does_not_reach_the_thawed_leaf():
     assert p.grad == 1
 
 
+def test_lent_memory_of_another_dtype_is_left_alone():
+    linear = nn.Linear(3, 2, rng=0)
+    scale = nn.Parameter(np.ones(3))  # float64 beside float32
+    minidl.optim.SGD(linear.parameters(), lr=0.1)
+    linear(scale * np.ones((4, 3))).sum().backward()
+    assert linear.bias.grad.dtype == np.float32
+    np.testing.assert_array_equal(linear.bias.grad, [4, 4])
+
+
 def test_grad_leaves_lent_memory_alone():
     w = Tensor(np.ones((1, 1)), requires_grad=True)
     w._node.lent = np.full((1, 1), 9.0)
