@@ -1,0 +1,1 @@
+"""How fast minidl is beside others: scripts, not tests. ``run.py`` runs them all."""
