@@ -1874,3 +1874,294 @@ def test_a_whole_run_agrees_with_a_loop_written_out_by_hand() -> None:
             v[...] = 0.9 * v - (0.01 * p.data + p.grad)
             p.data += 0.05 * v
     assert_close(weights(model), weights(twin))
+
+
+# --- explain --------------------------------------------------------------------------------------
+
+
+def explained(optimizer: Optimizer, name: str = "0") -> dict[str, list[float]]:
+    """The rows of an explanation by their labels; nan for a dash."""
+    rows = re.findall(
+        r"^(\S.*?)  +((?:-|[\d.e+-]+|nan|inf)(?: .*)?)$", optimizer.explain(name), re.M
+    )
+    return {
+        label: [float("nan" if cell == "-" else cell) for cell in cells.split()]
+        for label, cells in rows
+    }
+
+
+class Decoupled(Optimizer):
+    """A rule whose step depends on where x is."""
+
+    state = ("cache",)
+
+    def update(self, x: Array, dx: Array, cache: Array) -> None:
+        np.multiply(cache, 0.9, out=cache)
+        cache += 0.1 * dx * dx
+        np.copyto(cache, 1.0, where=np.abs(dx) < 0.1)
+        cache[dx > 2] = 2.0
+        x *= 1 - self.lr * 0.1
+        x -= self.lr * dx / np.sqrt(np.asarray(cache) + 1e-8)
+
+
+class ReadsThenWrites(Optimizer):
+    """Moves by the state of the step before, which is gone afterwards."""
+
+    state = ("m",)
+
+    def update(self, x: Array, dx: Array, m: Array) -> None:
+        x -= self.lr * np.sign(0.9 * m + 0.1 * dx)
+        m *= 0.99
+        m += 0.01 * dx
+
+
+class Draws(Optimizer):
+    def __init__(self, params: Any, lr: float) -> None:
+        super().__init__(params, lr=lr)
+        self.rng = np.random.default_rng(0)
+
+    def update(self, x: Array, dx: Array) -> None:
+        x -= self.lr * dx * self.rng.uniform(size=x.shape)
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.01, 2.0])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("rule", "hyper"),
+    [
+        (SGD, {}),
+        (Momentum, {"mu": 0.8}),
+        (Adagrad, {}),
+        (RMSProp, {"decay_rate": 0.9}),
+        (Adam, {}),
+        (Adam, {"bias_correction": False}),
+        (Nesterov, {}),
+        (Keras, {}),
+        (Normalized, {}),
+        (Decoupled, {}),
+    ],
+)
+def test_explain_tells_the_step_that_was_made(
+    rule: type[Optimizer], hyper: dict[str, Any], dtype: Any, weight_decay: float
+) -> None:
+    rng = np.random.default_rng(4)
+    p = leaf([1.0, -2.0, 0.5, 3.0, -0.1], dtype)
+    optimizer = rule([p], lr=0.01, **hyper)
+    optimizer.weight_decay = weight_decay
+    for _ in range(4):
+        before = p.numpy().astype(float)
+        dx = rng.normal(size=5)
+        moved(optimizer, p, dx)
+        rows = explained(optimizer)
+        step = p.data - before
+        state = optimizer.state_dict()["groups"][0]["params"]["0"]
+        tolerance = {"rtol": 1e-3, "atol": 1e-6}  # four digits; float32 rounds x
+        np.testing.assert_allclose(rows["step"], step, **tolerance)
+        np.testing.assert_allclose(rows["step / lr"], step / 0.01, rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(rows["gradient dx"], dx, **tolerance)
+        np.testing.assert_allclose(rows["x after the step"], p.data, **tolerance)
+        total = dx + weight_decay * before
+        if weight_decay:
+            np.testing.assert_allclose(rows["dx + weight_decay * x"], total, **tolerance)
+        rate = np.abs(step / total)
+        np.testing.assert_allclose(rows["effective rate |step/dx|"], rate, rtol=3e-3, atol=1e-5)
+        for name in rule.state:
+            np.testing.assert_allclose(rows[f"state {name}"], state[name], **tolerance)
+
+
+def test_explain_begins_with_the_rule_in_the_words_of_its_docstring() -> None:
+    p = leaf([1.0])
+    optimizer = Momentum([("w", p)], lr=0.5)
+    moved(optimizer, p, [2.0])
+    lines = optimizer.explain("w").splitlines()
+    assert lines[:3] == [
+        "w (1,), step 1 of Momentum",
+        "lr=0.5, weight_decay=0.0, mu=0.9",
+        "SGD with momentum: v = mu * v - dx; x += lr * v.",
+    ]
+    assert len({len(line) for line in lines[4:]}) == 1  # aligned
+
+
+@every_rule
+def test_every_rule_has_its_equation_in_what_explain_quotes(rule: type[Optimizer]) -> None:
+    p = leaf([1.0])
+    optimizer = rule([p], lr=0.5)
+    moved(optimizer, p, [2.0])
+    text = optimizer.explain("0")
+    assert re.search(r"x [-+]= lr \* ", text)
+    assert "Args" not in text
+    assert "`" not in text
+
+
+def test_explain_of_a_large_parameter_gives_magnitudes_and_what_moved_most() -> None:
+    p = leaf(np.arange(12.0).reshape(3, 4))
+    optimizer = SGD([p], lr=0.5)
+    dx = np.linspace(-4, 1.5, 12).reshape(3, 4)
+    dx[2, 0] = 0
+    dx[1, 2] = 6
+    moved(optimizer, p, dx)
+    head, *_ = [line for line in optimizer.explain("0").splitlines() if "median" in line]
+    assert head.split("  ")[-1].strip() == "[1, 2]"
+    size = np.abs(dx)
+    expected = [np.linalg.norm(dx), size.min(), np.median(size), size.max(), 6]
+    rows = explained(optimizer)
+    np.testing.assert_allclose(rows["gradient dx"], expected, rtol=1e-3)
+    np.testing.assert_allclose(rows["step"], [*(0.5 * np.array(expected[:4])), -3], rtol=1e-3)
+    np.testing.assert_array_equal(rows["effective rate |step/dx|"], [np.nan, 0.5, 0.5, 0.5, 0.5])
+
+
+def test_explain_of_a_scalar_and_of_an_empty_parameter() -> None:
+    scalar, empty = leaf(2.0), leaf(np.zeros((0, 2)))
+    optimizer = SGD([("s", scalar), ("e", empty)], lr=0.5)
+    backward(scalar, 3.0)
+    backward(empty, np.zeros((0, 2)))
+    optimizer.step()
+    assert explained(optimizer, "s")["step"] == [-1.5]
+    assert optimizer.explain("e") == "e (0, 2), step 1 of SGD: it has no elements"
+
+
+def test_explain_shows_a_dash_where_a_ratio_is_not_defined() -> None:
+    p = leaf([1.0, 1.0])
+    optimizer = Momentum([p], lr=0.1)
+    moved(optimizer, p, [1.0, 1.0], [0.0, 1.0])
+    rate = explained(optimizer)["effective rate |step/dx|"]
+    assert np.isnan(rate[0])
+    assert rate[1] == 0.19
+    optimizer.lr = 0.0
+    moved(optimizer, p, [1.0, 1.0])
+    assert np.isnan(explained(optimizer)["step / lr"]).all()
+
+
+def test_explain_shows_a_step_that_went_wrong() -> None:
+    p = leaf([1.0, 1.0, 1.0])
+    optimizer = Momentum([p], lr=0.1)
+    moved(optimizer, p, [np.nan, 1.0, -np.inf])
+    np.testing.assert_array_equal(explained(optimizer)["step"], [np.nan, -0.1, np.nan])
+    large = leaf(np.ones(9))
+    optimizer = Adagrad([large], lr=0.1)
+    moved(optimizer, large, [1.0, np.nan, *np.ones(7)])
+    assert "[1]" in optimizer.explain("0")  # what moved most
+
+
+def test_explain_uses_the_learning_rate_and_the_count_of_that_step() -> None:
+    late, early = leaf([1.0]), leaf([1.0])
+    optimizer = Adam([("late", late), ("early", early)], lr=lambda step: 1 / (1 + step))
+    moved(optimizer, early, [1.0], [1.0], [1.0])
+    optimizer.zero_grad()
+    backward(late, [1.0])
+    backward(early, [1.0])
+    optimizer.step()
+    text = optimizer.explain("late")
+    assert "step 1 of Adam" in text
+    assert "lr=0.25" in text
+    assert "step 4 of Adam" in optimizer.explain("early")
+    np.testing.assert_allclose(explained(optimizer, "late")["step"], [-0.25], rtol=1e-4)
+
+
+def test_explain_changes_nothing() -> None:
+    model, twin = small_model(), small_model()
+    optimizer = Adam(model.parameters(), weight_decay=0.1)
+    other = Adam(twin.parameters(), weight_decay=0.1)
+    for _ in range(3):
+        train(model, optimizer, 1)
+        train(twin, other, 1)
+        first = optimizer.explain("0.weight")
+        assert optimizer.explain("0.weight") == first
+    assert_close(weights(model), weights(twin))
+    assert "t" in vars(optimizer)
+    assert "mu" not in vars(optimizer)
+
+
+def test_explain_says_of_a_parameter_without_gradient_that_it_rested() -> None:
+    p, q = leaf([1.0]), leaf([1.0])
+    optimizer = SGD([p, q], lr=0.1)
+    moved(optimizer, p, [1.0])
+    assert optimizer.explain("1") == (
+        "1 (1,), step 0 of SGD: without a gradient in the last step, it rested"
+    )
+
+
+@pytest.mark.parametrize(
+    ("rule", "reason"),
+    [
+        (ReadsThenWrites, "update() uses m and changes it afterwards"),
+        (Draws, "x before the step, on which it depends, cannot be told from x after it"),
+    ],
+)
+def test_explain_shows_what_is_known_of_a_rule_whose_step_is_not(
+    rule: type[Optimizer], reason: str
+) -> None:
+    p, twin = leaf([1.0, 2.0]), leaf([1.0, 2.0])
+    optimizer, other = rule([p], lr=0.1), rule([twin], lr=0.1)
+    moved(optimizer, p, [1.0, -1.0])
+    text = optimizer.explain("0")
+    assert text.endswith(f"The step cannot be told from what it leaves behind: {reason}.")
+    rows = explained(optimizer)
+    assert rows["gradient dx"] == [1.0, -1.0]
+    assert "step" not in rows
+    assert [f"state {name}" in rows for name in rule.state] == [True] * len(rule.state)
+    moved(optimizer, p, [1.0, 1.0])
+    moved(other, twin, [1.0, -1.0], [1.0, 1.0])
+    assert_same([p.data], [twin.data])  # explaining took nothing from the rule's generator
+
+
+def test_explain_refuses_to_guess_where_weight_decay_hides_the_step() -> None:
+    p = leaf([1.0])
+    optimizer = SGD([p], lr=0.5, weight_decay=2.0)  # x_after = x - 0.5 * (dx + 2 x): x is gone
+    moved(optimizer, p, [3.0])
+    assert "x after it says nothing of x before" in optimizer.explain("0")
+
+
+def test_explain_lists_the_names_if_there_is_no_such_parameter() -> None:
+    optimizer = SGD(small_model().parameters(), lr=0.1)
+    names = "0.weight, 0.bias, 2.weight, 2.bias"
+    with pytest.raises(ValueError, match=f"no parameter is called 'weight'; they are {names}"):
+        optimizer.explain("weight")
+
+
+def test_explain_finds_a_name_in_its_group() -> None:
+    p, q, r = leaf([1.0]), leaf([2.0]), leaf([3.0])
+    optimizer = SGD(
+        [{"params": [("w", p)], "lr": 0.5}, {"params": [("w", q), ("b", r)]}],
+        lr=0.1,
+    )
+    for x in (p, q, r):
+        backward(x, [1.0])
+    optimizer.step()
+    with pytest.raises(ValueError, match=r"several .* 'w': say 'w of group 0' or 'w of group 1'"):
+        optimizer.explain("w")
+    assert explained(optimizer, "w of group 0")["step"] == [-0.5]
+    assert explained(optimizer, "w of group 1")["step"] == [-0.1]
+    assert explained(optimizer, "b")["x after the step"] == [2.9]
+
+
+def test_explain_has_nothing_to_say_once_a_part_of_the_step_is_gone() -> None:
+    p = leaf([1.0])
+    optimizer = Adam([p], lr=0.1)
+
+    def refuses(reason: str, which: Optimizer = optimizer) -> None:
+        with pytest.raises(RuntimeError, match=f"since {reason}.*: call it after step"):
+            which.explain("0")
+
+    refuses("no step has been made")
+    moved(optimizer, p, [1.0])
+    optimizer.explain("0")
+    refuses("it was copied", copy.deepcopy(optimizer))
+    optimizer.zero_grad()
+    refuses(r"zero_grad\(\) has forgotten the gradient")
+    moved(optimizer, p, [1.0])
+    optimizer.lr = 0.2
+    refuses("lr has been set")
+    moved(optimizer, p, [1.0])
+    optimizer.load_state_dict(optimizer.state_dict())
+    refuses("a state has been loaded")
+
+
+def test_explain_after_a_step_that_failed() -> None:
+    p = leaf([1.0])
+    optimizer = Returns([p], lr=0.1)
+    backward(p, [1.0])
+    with pytest.raises(TypeError, match="returned something"):
+        optimizer.step()
+    with pytest.raises(RuntimeError, match="since the last step failed"):
+        optimizer.explain("0")

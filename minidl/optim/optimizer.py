@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from minidl.autograd import Leaf, Node
+from minidl.optim.explain import UnknownStepError, formula, found_step, table
 from minidl.tensor import Array, Tensor
 
 LearningRate = float | Callable[[int], float]
@@ -155,6 +156,7 @@ class Optimizer:
         for group, lr, runs in zip(self.groups, rates, work, strict=True):
             own.update(group.hyper, lr=lr)  # within the step an attribute is the group's value
             decay = own["weight_decay"]
+            group.since = "the last step failed"
             try:
                 for t, blocks in runs:
                     own["t"] = t
@@ -167,6 +169,7 @@ class Optimizer:
             finally:
                 for key in group.hyper:
                     del own[key]
+            group.since, group.stepped_with = "", lr
         own["steps"] += 1
         if not any(work):
             warnings.warn(
@@ -181,6 +184,123 @@ class Optimizer:
         """Forget the gradients, as is needed before each backward; they become None."""
         for group in self.groups:
             group.storage.forget_gradients()
+            group.since = "zero_grad() has forgotten the gradient"
+
+    def explain(self, name: str) -> str:
+        """Tell of one parameter how the last step moved it, as text for the terminal.
+
+        In the lecture's notation: the rule, the gradient ``dx``, the state after the step, the
+        effective rate ``|step/dx|`` of each element, the step, and the step over the learning rate.
+        A small parameter is shown in full; of a large one there are the norm, the smallest, median
+        and largest magnitude, and the element that moved most.
+
+        Nothing is kept for this while a model trains. The step is found again by running the rule's
+        ``update`` once more, over the state that it left behind, which works for the five rules and
+        for every other that changes its state first and uses it then. Of a rule that does not, the
+        gradient and the state are shown, and the reason. What is shown is right until the next
+        ``backward()``.
+
+        Args:
+            name: the parameter's name, as in the state dict; if several groups have one of that
+                name, ``"weight of group 1"``.
+
+        Raises:
+            ValueError: if there is no parameter of that name; the message lists the names.
+            RuntimeError: if there is nothing to explain: before the first step, and once the
+                gradients have been forgotten, a hyper-parameter set or a state loaded.
+
+        Example:
+            >>> from minidl.optim import Momentum
+            >>> x = Tensor([1.0, -3.0], requires_grad=True)
+            >>> optimizer = Momentum([("x", x)], lr=0.1)
+            >>> for _ in range(2):
+            ...     optimizer.zero_grad()
+            ...     (x**2).sum().backward()
+            ...     optimizer.step()
+            >>> print(optimizer.explain("x"))
+            x (2,), step 2 of Momentum
+            lr=0.1, weight_decay=0.0, mu=0.9
+            SGD with momentum: v = mu * v - dx; x += lr * v.
+            A ball rolling down the loss: v is its velocity, mu what friction leaves of it.
+                                         [0]     [1]
+            gradient dx                  1.6    -4.8
+            state v                     -3.4    10.2
+            effective rate |step/dx|  0.2125  0.2125
+            step                       -0.34    1.02
+            step / lr                   -3.4    10.2
+            x after the step            0.46   -1.38
+        """
+        group, i = self._found(name)
+        storage = group.storage
+        if group.since:
+            raise RuntimeError(
+                f"{type(self).__name__}.explain({name!r}): there is nothing to explain, since "
+                f"{group.since}: call it after step(), before anything else changes"
+            )
+        lr = group.stepped_with
+        hyper = ", ".join(f"{k}={v}" for k, v in {**group.hyper, "lr": lr}.items())
+        x, dx, *arrays = storage.views[i]
+        title = [f"{name} {x.shape}, step {storage.counts[i]} of {type(self).__name__}", hyper]
+        if not storage.present[i]:
+            return f"{title[0]}: without a gradient in the last step, it rested"
+        if not x.size:
+            return f"{title[0]}: it has no elements"
+        decay = group.hyper["weight_decay"]
+        state = dict(zip(self.state, arrays, strict=True))
+        rows: list[tuple[str, Array | None]] = [("gradient dx", dx)]
+        step, reason = None, []
+        try:
+            step = self._step_again(group, i, lr)
+        except UnknownStepError as error:
+            reason = [f"The step cannot be told from what it leaves behind: {error}."]
+        if step is not None and decay:
+            dx = dx + decay * (x - step)
+            rows.append(("dx + weight_decay * x", dx))
+        rows += [(f"state {key}", array) for key, array in state.items()]
+        if step is not None:
+            with np.errstate(divide="ignore", invalid="ignore"):
+                rate = np.where(dx == 0, np.nan, np.abs(step / dx))
+            rows.append(("effective rate |step/dx|", rate))
+            rows += [("step", step), ("step / lr", step / lr if lr else None)]
+        rows.append(("x after the step", x))
+        return "\n".join([*title, *formula(type(self)), *table(rows, step), *reason])
+
+    def _found(self, name: str) -> tuple[Group, int]:
+        """The group of a parameter, and its place in it."""
+        places = [
+            (own, f"{own} of group {g}", group, i)
+            for g, group in enumerate(self.groups)
+            for i, own in enumerate(group.storage.names)
+        ]
+        for matches in (
+            [p for p in places if p[0] == name],
+            [p for p in places if p[1] == name],
+        ):
+            if len(matches) == 1:
+                return matches[0][2:]
+            if matches:
+                longer = " or ".join(repr(p[1]) for p in matches)
+                raise ValueError(f"several groups have a parameter {name!r}: say {longer}")
+        raise ValueError(
+            f"no parameter is called {name!r}; they are {', '.join(p[0] for p in places)}"
+        )
+
+    def _step_again(self, group: Group, i: int, lr: float) -> Array:
+        """The last step of a parameter, made once more by a copy of this rule."""
+        storage = group.storage
+        try:
+            rule = object.__new__(type(self))
+            own = {key: value for key, value in self.__dict__.items() if key != "groups"}
+            rule.__dict__.update(copy.deepcopy(own), groups=self.groups)
+        except Exception as error:
+            raise UnknownStepError(f"the rule cannot be copied ({error})") from error
+        rule.__dict__.update(group.hyper, lr=lr, t=storage.counts[i])
+        views = storage.views[i]
+        x, dx, *arrays = [v.reshape(-1) for v in views] if self.elementwise else views
+        state = dict(zip(self.state, arrays, strict=True))
+        decay = group.hyper["weight_decay"]
+        step = found_step(rule.update, x, dx, state, decay, self.elementwise)
+        return step.reshape(storage.params[i].shape)
 
     # Hyper-parameters are attributes: of the current group within a step, of all outside it ------
 
@@ -284,6 +404,8 @@ class Group(MutableMapping[str, Any]):
         self.rule = rule
         self.hyper = {key: rule.checked(key, value) for key, value in hyper.items()}
         self.storage = _Storage(rule, names, params)
+        self.stepped_with = math.nan  # the learning rate of the last step
+        self.since = "no step has been made"  # why that step cannot be explained any more
 
     def __getitem__(self, key: str) -> Any:
         return tuple(self.storage.params) if key == "params" else self.hyper[key]
@@ -295,6 +417,7 @@ class Group(MutableMapping[str, Any]):
                 f"{key}: make a new optimizer for other parameters"
             )
         self.hyper[key] = self.rule.checked(key, value)
+        self.since = f"{key} has been set"
 
     def __delitem__(self, key: str) -> None:
         raise TypeError(f"a group of {self.rule.__name__} cannot do without {key!r}")
@@ -350,6 +473,7 @@ class Group(MutableMapping[str, Any]):
         for key, value in saved["hyper"].items():
             if not _is_schedule(value):
                 self[key] = copy.deepcopy(value)
+        self.since = "a state has been loaded"
 
     def __reduce__(self) -> tuple[Any, ...]:
         """For copies and pickles, which have memory of their own for parameters of their own."""
@@ -368,6 +492,7 @@ def _group_again(
     group = Group(rule, names, params, hyper)
     group.storage.load_state_dict(state)
     group.storage.lend()
+    group.since = "it was copied"
     return group  # its first step brings the parameters home
 
 
