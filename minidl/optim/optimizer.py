@@ -82,7 +82,7 @@ class Optimizer:
     """The hyper-parameters that are True or False. For other values that are not numbers of at
     least 0 a rule overrides :meth:`checked`."""
 
-    block_size = 16384
+    block_size = 32768
     """How many elements ``update`` gets at most, if elementwise: with the temporaries of a rule a
     few hundred KB, which stay within a core's own cache."""
 
