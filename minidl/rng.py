@@ -6,12 +6,19 @@ neither read nor set, so minidl and the rest of a program never disturb each oth
 
 from __future__ import annotations
 
+import functools
+from typing import TypeAlias
+
 import numpy as np
 
-RNG = int | np.random.Generator | None
+RNG: TypeAlias = "int | np.random.Generator | None"
 """What every ``rng=`` argument takes: a seed, a generator, or None for minidl's own generator."""
 
-_own = np.random.default_rng()
+
+@functools.cache
+def _own() -> np.random.Generator:
+    """minidl's own generator, made when it is first needed: NumPy loads its random part so late."""
+    return np.random.default_rng()
 
 
 def seed(n: int) -> None:
@@ -30,7 +37,7 @@ def seed(n: int) -> None:
         True
     """
     # The state moves, the object stays: whoever already holds the generator follows the new seed.
-    _own.bit_generator.state = generator(_checked_seed(n)).bit_generator.state
+    _own().bit_generator.state = generator(_checked_seed(n)).bit_generator.state
 
 
 def generator(rng: RNG = None) -> np.random.Generator:
@@ -48,7 +55,7 @@ def generator(rng: RNG = None) -> np.random.Generator:
         np.True_
     """
     if rng is None:
-        return _own
+        return _own()
     if isinstance(rng, np.random.Generator):
         return rng
     return np.random.default_rng(_checked_seed(rng))

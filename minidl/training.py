@@ -35,14 +35,11 @@ from minidl.autograd import no_grad
 from minidl.checkpoint import load, save
 from minidl.data import DataLoader
 from minidl.data.checks import same_keys, whole_number
-from minidl.nn import Module
+from minidl.functional import SOFTMAX_TWICE, are_probabilities, cross_entropy
+from minidl.nn import CrossEntropyLoss, Module
 from minidl.optim import Optimizer
 from minidl.rng import generator
 from minidl.tensor import Array, Tensor, plain
-
-with warnings.catch_warnings():
-    warnings.filterwarnings("ignore", message="Using `tqdm.autonotebook")
-    from tqdm.autonotebook import tqdm  # a widget in a notebook, a line in a terminal
 
 Data = DataLoader | tuple[ArrayLike, ArrayLike]
 Function = Callable[[Any, Any], Any]  # of predictions and targets: a loss or a metric
@@ -112,7 +109,8 @@ def fit(
             parameter, and the checkpoint of another run (then nothing has been changed).
 
     Warns:
-        RuntimeWarning: if the optimizer lacks parameters of the model that require a gradient.
+        RuntimeWarning: if the optimizer lacks parameters of the model that require a gradient, or
+            if cross entropy is given probabilities, as after a softmax.
 
     Example:
         >>> import minidl
@@ -272,7 +270,7 @@ class _Run:
         self.history = History(loss=[])
         self.means = _Means(metrics)  # of the epoch under way
         self.previous: float | None = None  # the loss in the step before
-        self.proven = False  # whether gradients were seen to arrive
+        self.proven = False  # whether the first step was looked at
         self.buffers = [(module, name) for _, module in model.modules() for name in module.buffers]
 
     def step(self, x: Array, y: Array) -> None:
@@ -289,7 +287,7 @@ class _Run:
                 loss = self.loss(predictions, y)
                 value = self.checked(loss, predictions, x, y)
                 loss.backward()
-                self.proven = self.proven or self.gradients_arrived()
+                self.proven = self.proven or self.is_sound(predictions)
         except BaseException as error:
             for module, name, buffer, content in buffers:
                 plain(buffer)[...] = content
@@ -340,12 +338,16 @@ class _Run:
             f"before this step. {cause} {_REMEDIES}"
         )
 
-    def gradients_arrived(self) -> bool:
+    def is_sound(self, predictions: Any) -> bool:
+        """Look, once, for what would be wrong in every step."""
         if all(p.grad is None for group in self.optimizer.groups for p in group["params"]):
             raise ValueError(
                 "the loss depends on no parameter that the optimizer holds, so that none got a "
                 "gradient: see that forward() uses them and that they are not frozen"
             )
+        logits_due = isinstance(self.loss, CrossEntropyLoss) or self.loss is cross_entropy
+        if logits_due and are_probabilities(plain(predictions)):
+            warnings.warn(SOFTMAX_TWICE, RuntimeWarning, stacklevel=4)
         return True
 
     def end_epoch(self) -> None:
@@ -514,6 +516,10 @@ class _Bar:
     """One bar for the whole run, drawn ten times a second at most, however short the steps."""
 
     def __init__(self, run: _Run, epochs: int, wanted: bool) -> None:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Using `tqdm.autonotebook")
+            # Here, and not above, because it would be a quarter of the time of ``import minidl``.
+            from tqdm.autonotebook import tqdm  # a widget in a notebook, a line in a terminal
         self.run, self.epochs, self.due = run, epochs, 0.0
         self.tqdm = tqdm(
             total=epochs * len(run.train),

@@ -188,6 +188,8 @@ def test_vjp_refuses_a_rule_that_names_nothing_known():
         minidl.vjp(f, "x", z=lambda g: g)
     with pytest.raises(ValueError, match="names 'nothing'"):
         minidl.vjp(f, "x", x=lambda g, nothing: g)
+    with pytest.raises(TypeError, match="a rule is a function or a lambda"):
+        minidl.vjp(f, "x", x=np.negative)
     assert f not in TABLE
 
 

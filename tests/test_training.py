@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tqdm.autonotebook import tqdm
 
 import minidl
 from minidl import nn, optim, training
@@ -397,7 +398,7 @@ def test_the_bar_is_drawn_by_the_clock_and_moves_within_an_epoch(
 
     monkeypatch.setattr(training.time, "monotonic", clock)
     monkeypatch.setattr(
-        training.tqdm, "refresh", lambda bar, *args, **kwargs: draws.append((bar.n, bar.desc))
+        tqdm, "refresh", lambda bar, *args, **kwargs: draws.append((bar.n, bar.desc))
     )
     fit(
         **setting() | {"progress": True, "train": DataLoader(X, Y, batch_size=1)},

@@ -10,7 +10,7 @@ import gzip
 import math
 import os
 from collections.abc import Iterator, Sequence
-from importlib.resources import as_file, files
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -30,6 +30,9 @@ IRIS_FEATURES = (
 """What the columns of Iris measure."""
 
 
+_FILES = Path(__file__).parent / "files"
+
+
 def load_digits() -> tuple[np.ndarray, np.ndarray]:
     """Return 1,797 images of handwritten digits and the digits that they show.
 
@@ -46,8 +49,7 @@ def load_digits() -> tuple[np.ndarray, np.ndarray]:
         >>> x.shape, y[:10]
         ((1797, 64), array([0, 1, 2, 3, 4, 5, 6, 7, 8, 9]))
     """
-    source = files("minidl.data") / "files" / "digits.csv.gz"
-    with source.open("rb") as packed, gzip.open(packed) as lines:
+    with gzip.open(_FILES / "digits.csv.gz") as lines:
         table = np.loadtxt(lines, delimiter=",", dtype=np.uint8)
     return table[:, :64].astype(np.float32), table[:, 64].astype(np.int64)
 
@@ -68,8 +70,7 @@ def load_iris() -> tuple[np.ndarray, np.ndarray]:
         >>> x[0], IRIS_CLASSES[y[0]]
         (array([5.1, 3.5, 1.4, 0.2], dtype=float32), 'setosa')
     """
-    with as_file(files("minidl.data") / "files" / "iris.csv") as path:
-        table = load_csv(path, target="species", class_names=IRIS_CLASSES)
+    table = load_csv(_FILES / "iris.csv", target="species", class_names=IRIS_CLASSES)
     return table.x, table.y
 
 

@@ -231,20 +231,11 @@ class Adam(Optimizer):
 
     def update(self, x: Array, dx: Array, m: Array, v: Array) -> None:
         beta1, beta2 = self.betas
+        m *= beta1
+        m += (1 - beta1) * dx
+        v *= beta2
+        v += (1 - beta2) * dx * dx
+        # (m / c1) / (sqrt(v / c2) + eps), with the numbers taken together before the arrays
         c1 = 1 - beta1**self.t if self.bias_correction else 1.0
         root = math.sqrt(1 - beta2**self.t) if self.bias_correction else 1.0
-        # All that is not state goes through one array, s. Written as five expressions the step takes
-        # an eighth longer for 25,000 parameters, twice as long where such arrays are large.
-        m *= beta1
-        s = np.multiply(1 - beta1, dx, out=np.empty_like(x))
-        m += s
-        v *= beta2
-        np.multiply(dx, dx, out=s)
-        s *= 1 - beta2
-        v += s
-        # x -= lr * (m / c1) / (sqrt(v / c2) + eps), where c2 = root**2
-        np.sqrt(v, out=s)
-        s += self.eps * root
-        np.divide(m, s, out=s)
-        s *= self.lr * root / c1
-        x -= s
+        x -= self.lr * root / c1 * m / (np.sqrt(v) + self.eps * root)
