@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from minidl.autograd import Node, Operation, watched_by
+from minidl.functional import SOFTMAX_TWICE, _nll, are_probabilities
 from minidl.nn.module import Module
 from minidl.tensor import Array, Tensor
 
@@ -34,8 +35,10 @@ def debug() -> Iterator[None]:
       the write, with the operation that keeps it. Afterwards, or at the end of the block, they are
       as they were.
     - At the end of the block a ``RuntimeWarning`` lists the parameters of the models used that
-      never received a gradient in a backward pass, and those whose gradients were always exactly
-      zero.
+      never received a gradient in a backward pass; those whose gradients were always exactly zero;
+      those whose gradients were added to old ones, from before they were moved (a forgotten
+      ``zero_grad``); and those of float64 beside others of float32. Another one tells of a softmax
+      before cross entropy.
 
     Only the current thread is watched. Training takes a few times longer inside.
 
@@ -49,10 +52,10 @@ def debug() -> Iterator[None]:
     Example:
         >>> x = Tensor([1.0, 0.0], requires_grad=True)
         >>> with debug():  # doctest: +ELLIPSIS
-        ...     y = np.log(x)
+        ...     np.sqrt(x).sum().backward()
         Traceback (most recent call last):
             ...
-        FloatingPointError: np.log makes -inf out of finite numbers, at (1,) ...
+        FloatingPointError: the backward pass of np.sqrt makes inf out of a finite gradient, ...
     """
     watcher = Watcher()
     # NumPy need not warn of what is about to be explained.
@@ -79,6 +82,10 @@ class Watcher:
         self.locked: dict[int, tuple[Array, int, Node]] = {}
         self.had_gradient: set[int] = set()
         self.not_zero: set[int] = set()
+        self.data_then: dict[int, Array] = {}  # of a parameter, when its gradient was computed
+        self.old: dict[int, Array] = {}  # gradients from before a parameter was moved
+        self.added_to_old: set[int] = set()
+        self.softmax_twice = False
         self.backward_passes = 0
 
     # Reports of modules ---------------------------------------------------------------------------
@@ -104,6 +111,8 @@ class Watcher:
                 f"{operation.name} makes {y[bad]} out of finite numbers, at {bad} of a result of "
                 f"shape {y.shape}, called {place}"
             )
+        if operation.function is _nll and are_probabilities(inputs[0]):
+            self.softmax_twice = True
         if node is None:
             return
         self.places[node] = place
@@ -139,16 +148,32 @@ class Watcher:
                 else:
                     array.flags.writeable = True
 
+    def backward_begins(self) -> None:
+        """Gradients are about to be added to those that are there."""
+        for p, g in self.gradients():
+            then = self.data_then.get(id(p), p.data)
+            if np.any(g) and not np.array_equal(then, p.data, equal_nan=True):
+                self.old[id(p)] = g.copy()
+
     def backward_done(self) -> None:
         """A backward pass has reached all leaves."""
         self.backward_passes += 1
+        for p, g in self.gradients():
+            self.data_then[id(p)] = p.data.copy()
+            self.had_gradient.add(id(p))
+            if np.any(g):
+                self.not_zero.add(id(p))
+            if id(p) in self.old and not np.array_equal(self.old[id(p)], g, equal_nan=True):
+                self.added_to_old.add(id(p))
+        self.old = {}
+
+    def gradients(self) -> Iterator[tuple[Tensor, Array]]:
+        """The parameters that have a gradient, with it."""
         for model in self.models.values():
-            for _, p in model.named_parameters():
+            for p in model.parameters():
                 g = p._node.grad if p._node is not None else None
                 if g is not None:
-                    self.had_gradient.add(id(p))
-                    if np.any(g):
-                        self.not_zero.add(id(p))
+                    yield p, g
 
     # What is said ---------------------------------------------------------------------------------
 
@@ -202,30 +227,43 @@ class Watcher:
         self.locked = {}
 
     def report(self) -> None:
-        """Warn of parameters that got no gradient, or none but zeros."""
-        if not self.backward_passes:
-            return
-        none, zero = [], []
-        for model in self.models.values():
-            for name, p in model.named_parameters():
-                if p.requires_grad and id(p) not in self.had_gradient:
-                    none.append(name)
-                elif p.requires_grad and id(p) not in self.not_zero:
-                    zero.append(name)
+        """Warn of what was seen in the block."""
+        found = [SOFTMAX_TWICE] if self.softmax_twice else []
+        if self.backward_passes:
+            found += self.faults_of_parameters()
+        for text in found:
+            warnings.warn(text, RuntimeWarning, stacklevel=4)
+
+    def faults_of_parameters(self) -> list[str]:
+        named = [(n, p) for m in self.models.values() for n, p in m.named_parameters()]
+        trained = [(name, p) for name, p in named if p.requires_grad]
+        none = [name for name, p in trained if id(p) not in self.had_gradient]
+        zero = [name for name, p in trained if id(p) in self.had_gradient - self.not_zero]
+        old = [name for name, p in trained if id(p) in self.added_to_old]
+        wide = [name for name, p in named if p.dtype.itemsize == 8]
+        found = []
         if none:
-            warnings.warn(
+            found.append(
                 f"no gradient arrived at {', '.join(none)}: forward() does not use them, or what "
-                f"it makes of them does not reach the loss (detach, .data, no_grad)",
-                RuntimeWarning,
-                stacklevel=4,
+                f"it makes of them does not reach the loss (detach, .data, no_grad)"
             )
         if zero:
-            warnings.warn(
+            found.append(
                 f"the gradient is exactly zero everywhere for {', '.join(zero)}: dead ReLUs, "
-                f"weights that are all zero, or a factor that is zero",
-                RuntimeWarning,
-                stacklevel=4,
+                f"weights that are all zero, or a factor that is zero"
             )
+        if old:
+            found.append(
+                f"gradients were added to old ones, from before the parameters were moved, for "
+                f"{', '.join(old)}: call optimizer.zero_grad() before each backward() (to add up "
+                f"those of several batches, after each step())"
+            )
+        if wide and len(wide) < len(named):
+            found.append(
+                f"float64 among parameters of float32: {', '.join(wide)}. All that is computed "
+                f"from them is float64, in twice the time: nn.Parameter(values, dtype=np.float32)"
+            )
+        return found
 
 
 def _not_finite(x: Any) -> tuple[int, ...] | None:

@@ -40,7 +40,7 @@ vjp(
     a=lambda g, a, b: g * b * a ** _lowered(b, a),
     b=lambda g, y, a: g * y * np.log(_where(a == 0, 1, a)),  # a = 0: derivative 0, not 0 * log(0)
 )
-vjp(np.square, "x", x=lambda g, x: g * (2 * x))
+vjp(np.square, "x", x=lambda g, x: 2 * g * x)
 vjp(np.sqrt, "x", x=lambda g, y: g / (2 * y))
 vjp(astype, "x dtype", x=lambda g: g)  # the walk gives a gradient the dtype of its input
 vjp(np.copy, "a order='K' subok=False", a=lambda g: g)
@@ -97,10 +97,10 @@ def _where(condition: Any, a: Any, b: Any) -> Any:
 
 
 def _lowered(b: Any, a: Any) -> Any:
-    """``b - 1``, but 0 where a = b = 0: the derivative of x**0 is 0 there, not 0 * 0**-1."""
+    """``b - 1``, but 0 where b = 0 and 1 / a overflows: the derivative is 0 there, not 0 * inf."""
     if isinstance(b, int | float):
         return b - 1 if b else 0
-    return np.where((a == 0) & (b == 0), 0, b - 1)
+    return np.where((b == 0) & np.isinf(np.reciprocal(plain(a))), 0, b - 1)
 
 
 def _share(difference: Any) -> Any:

@@ -102,7 +102,7 @@ class DataLoader:
         epoch, batch = self._place = self._resume or (self._begun, 0)
         self._resume = None
         self._begun = max(self._begun, epoch + 1)
-        return self._batches(epoch, batch)
+        return _Epoch(self._batches(epoch, batch))
 
     def _batches(self, epoch: int, batch: int) -> Iterator[tuple[np.ndarray, ...]]:
         arrays, size = self.arrays, self.batch_size
@@ -191,6 +191,29 @@ class DataLoader:
             f"DataLoader({self._samples} samples in {len(self)} batches of {self.batch_size}, "
             f"shuffle={self.shuffle}, drop_last={self.drop_last})"
         )
+
+
+class _Epoch(Iterator[tuple[np.ndarray, ...]]):
+    """The batches of one epoch. A second loop over them raises, where a generator gives nothing."""
+
+    def __init__(self, batches: Iterator[tuple[np.ndarray, ...]]) -> None:
+        self._batches = batches
+        self._over = False
+
+    def __iter__(self) -> Iterator[tuple[np.ndarray, ...]]:
+        if self._over:
+            raise RuntimeError(
+                "this epoch is over, and iter(loader) is one epoch: loop over the loader itself, "
+                "as in `for x, y in loader`, which begins a new epoch each time"
+            )
+        return self
+
+    def __next__(self) -> tuple[np.ndarray, ...]:
+        try:
+            return next(self._batches)
+        except StopIteration:
+            self._over = True
+            raise
 
 
 def _ready(array: np.ndarray, name: str, real: np.dtype | None, finite: bool) -> np.ndarray:
