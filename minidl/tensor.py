@@ -602,6 +602,10 @@ def differentiable(function: F) -> F:
 
     @functools.wraps(function)
     def on_tensors(*args: Any, **kwargs: Any) -> Any:
+        if len(args) == 1 and not kwargs and isinstance(args[0], Tensor):  # the everyday case
+            op = TABLE.get(on_tensors)
+            if op is not None and len(op.names) == 1:
+                return apply(on_tensors, args[0])
         for x in args:
             if isinstance(x, Tensor):
                 return _dispatch(on_tensors, args, kwargs)
@@ -794,7 +798,7 @@ def _first_gradient(y: Tensor, gradient: ArrayLike | Tensor | None) -> Array | T
                 f"the gradient of a Tensor of shape {y.shape} needs a place to begin, since it has "
                 f"more than one element: reduce it (sum, mean), or pass gradient= of that shape"
             )
-        return np.ones(y.shape, y.dtype)
+        return _one(y._data.dtype).reshape(y._data.shape)
     if isinstance(gradient, Tensor):
         g: Array | Tensor = gradient if gradient.dtype == y.dtype else gradient.astype(y.dtype)
     else:
@@ -802,6 +806,13 @@ def _first_gradient(y: Tensor, gradient: ArrayLike | Tensor | None) -> Array | T
     if g.shape != y.shape:
         raise ValueError(f"gradient= has shape {g.shape}, but the Tensor has shape {y.shape}")
     return g
+
+
+@functools.cache
+def _one(dtype: np.dtype[Any]) -> Array:
+    one = np.ones((), dtype)
+    one.flags.writeable = False
+    return one
 
 
 # --- What becomes a Tensor ------------------------------------------------------------------------

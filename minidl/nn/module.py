@@ -78,17 +78,25 @@ class Module:
     buffers: tuple[str, ...] = ()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if current_watcher() is not None:
+            return self._call_watched(*args, **kwargs)
+        try:
+            return self.forward(*args, **kwargs)
+        except Exception as error:
+            _say_where(self, error)
+            raise
+
+    def _call_watched(self, *args: Any, **kwargs: Any) -> Any:
+        """A call in debug mode, which knows at any time which module it is in."""
         watcher = current_watcher()
-        if watcher is not None:
-            watcher.entered(self)
+        watcher.entered(self)
         try:
             return self.forward(*args, **kwargs)
         except Exception as error:
             _say_where(self, error)
             raise
         finally:
-            if watcher is not None:
-                watcher.left()
+            watcher.left()
 
     def __setattr__(self, name: str, value: Any) -> None:
         # ``layer.weight *= 0.1`` would replace the parameter by a result that nobody trains.
