@@ -220,15 +220,19 @@ def test_nothing_grows_over_1000_steps_with_the_collector_off():
     try:
         for _ in range(20):
             step()
-        before = tracemalloc.get_traced_memory()[0], len(gc.get_objects())
-        for _ in range(1000):
-            step()
-        after = tracemalloc.get_traced_memory()[0], len(gc.get_objects())
+        objects, growth = len(gc.get_objects()), []
+        for _ in range(4):
+            before = tracemalloc.get_traced_memory()[0]
+            for _ in range(250):
+                step()
+            growth.append(tracemalloc.get_traced_memory()[0] - before)
+        objects = len(gc.get_objects()) - objects
     finally:
         tracemalloc.stop()
         gc.enable()
-    assert after[0] - before[0] < 20_000
-    assert after[1] - before[1] < 50
+    # A leak grows in each of the four; in one of them Python may enlarge a table of its own.
+    assert min(growth) < 5_000
+    assert objects < 50
 
 
 def test_memory_falls_during_backward():

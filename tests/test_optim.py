@@ -1791,12 +1791,16 @@ def test_a_thousand_steps_leave_nothing_behind() -> None:
     objects = len(gc.get_objects())
     tracemalloc.start()
     run(50)
-    before = tracemalloc.get_traced_memory()[0]
-    run(900)
-    after = tracemalloc.get_traced_memory()[0]
+    growth = []
+    for _ in range(3):
+        before = tracemalloc.get_traced_memory()[0]
+        run(300)
+        growth.append(tracemalloc.get_traced_memory()[0] - before)
     tracemalloc.stop()
     assert len(gc.get_objects()) - objects < 100
-    assert after - before < 20_000
+    # A leak grows in each of the three. In one of them Python may enlarge a table of the whole
+    # process, such as that of interned strings, which is megabytes after many tests.
+    assert min(growth) < 7_000
 
 
 def test_float32_and_float64_in_one_group_are_each_computed_in_their_own_precision() -> None:
