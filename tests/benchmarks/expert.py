@@ -200,9 +200,9 @@ def training(network: Network, rule: str) -> dict[str, Callable[[], Expert]]:
     return {"": lambda: Expert(network, rule)}
 
 
-def epoch(rule: str) -> dict[str, Run]:
+def epoch(rule: str, contestant: Any = Expert) -> dict[str, Run]:
     network = NETWORKS["digits"]
-    expert = Expert(network, rule)
+    trained = contestant(network, rule)
     x, y = digits()
     rng = np.random.default_rng(0)
 
@@ -211,16 +211,16 @@ def epoch(rule: str) -> dict[str, Run]:
         order = rng.permutation(len(x))
         for start in range(0, len(x), network.batch):
             rows = order[start : start + network.batch]
-            total += float(expert.step(x.take(rows, 0), y.take(rows))) * len(rows)
-            correct += expert.correct(len(rows))
+            total += float(trained.step(x.take(rows, 0), y.take(rows))) * len(rows)
+            correct += trained.correct(len(rows))
         return total / len(x), correct / len(x)
 
     return {"": calls(one)}
 
 
-def optimizer(rule: str, size: int, tensors: int) -> dict[str, Run]:
+def optimizer(rule: str, size: int, tensors: int, rules: Any = RULE) -> dict[str, Run]:
     p, g = map(np.concatenate, zip(*first_values(size, tensors), strict=True))
-    return {"": calls(RULE[rule](p, g, **RULES[rule]).step)}
+    return {"": calls(rules[rule](p, g, **RULES[rule]).step)}
 
 
 def operation(name: str) -> dict[str, Run]:

@@ -32,17 +32,13 @@ from numpy import (
     subtract,
 )
 
-from benchmarks.measure import Run, calls
+from benchmarks import expert
+from benchmarks.measure import Run
 from benchmarks.workloads import (
     BN_EPS,
     BN_MOMENTUM,
-    NETWORKS,
-    RULES,
     Array,
     Network,
-    digits,
-    first_values,
-    operands,
 )
 
 BLOCK = (
@@ -342,30 +338,8 @@ def training(network: Network, rule: str) -> dict[str, Callable[[], Floor]]:
 
 
 def epoch(rule: str) -> dict[str, Run]:
-    network = NETWORKS["digits"]
-    floor = Floor(network, rule)
-    x, y = digits()
-    rng = np.random.default_rng(0)
-
-    def one() -> tuple[float, float]:
-        total, correct = 0.0, 0
-        order = rng.permutation(len(x))
-        for start in range(0, len(x), network.batch):
-            rows = order[start : start + network.batch]
-            total += float(floor.step(x.take(rows, 0), y.take(rows))) * len(rows)
-            correct += floor.correct(len(rows))
-        return total / len(x), correct / len(x)
-
-    return {"": calls(one)}
+    return expert.epoch(rule, Floor)
 
 
 def optimizer(rule: str, size: int, tensors: int) -> dict[str, Run]:
-    p, g = map(np.concatenate, zip(*first_values(size, tensors), strict=True))
-    return {"": calls(RULE[rule](p, g, **RULES[rule]).step)}
-
-
-def operation(name: str) -> dict[str, Run]:
-    a, b, g = operands(name)
-    if name == "multiply":
-        return {"": calls(lambda: (a * b, g * b, g * a))}
-    return {"": calls(lambda: (a @ b, g @ b.T, a.T @ g))}
+    return expert.optimizer(rule, size, tensors, RULE)
