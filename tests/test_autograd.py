@@ -557,3 +557,41 @@ def test_results_are_the_same_in_another_process_with_another_hash_seed():
 def test_a_computed_tensor_knows_where_it_came_from():
     assert isinstance((leaf(1.0) * 2)._node, Node)
     assert repr(np.exp(leaf(0.0))) == "Tensor([1.], dtype=float64, from=np.exp)"
+
+
+def test_a_gradient_given_as_a_tensor_stays_the_callers_own():
+    x, given = leaf(1.0), Tensor(np.array([7.0]))
+    x.backward(given)
+    assert not np.shares_memory(x.grad, given.data)
+    x.grad += 1
+    assert given.item() == 7
+
+
+def test_backward_frees_what_was_kept_even_if_a_result_on_the_way_lives_on():
+    x = leaf(1.0, 2.0)
+    h = x * np.array([3.0, 4.0])
+    assert h._node.values is not None
+    h.sum().backward()
+    assert h._node.values is None
+
+
+def test_grad_runs_no_rule_of_an_input_that_was_not_asked_for():
+    @minidl.differentiable
+    def product(a, b):
+        return a * b
+
+    def rule(g):
+        raise AssertionError("not needed")
+
+    minidl.vjp(product, "a b", a=lambda g, b: g * b, b=lambda g, a: rule(g))
+    a, b = leaf(2.0), leaf(3.0)
+    assert grad(product(a, b), a) == 3
+
+
+def test_grad_frees_the_graph_unless_told_to_retain_it():
+    x = leaf(3.0)
+    y = x * x
+    assert grad(y, x, retain_graph=True) == 6
+    assert grad(y, x) == 6
+    with pytest.raises(RuntimeError, match="retain_graph=True"):
+        grad(y, x)

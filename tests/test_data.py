@@ -1011,3 +1011,10 @@ def test_load_csv_takes_one_character_as_delimiter(delimiter, tmp_path):
     path.write_text("a,y\n1,0\n2,1\n")
     with pytest.raises(ValueError, match="delimiter is one character"):
         load_csv(path, "y", delimiter=delimiter)
+
+
+@pytest.mark.parametrize("make", [make_spirals, make_moons, make_blobs])
+def test_synthetic_samples_come_in_random_order(make):
+    _, y = make(60, rng=0)
+    assert y.tolist() != (np.arange(60) % (y.max() + 1)).tolist()
+    assert y.tolist() != sorted(y)

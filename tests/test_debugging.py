@@ -210,3 +210,22 @@ def test_modules_in_lists_and_errors_of_any_kind_are_named():
 def test_the_functions_still_work_without_modules():
     with pytest.raises(ValueError, match="linear: x of shape"):
         functional.linear(np.ones((2, 3)), Tensor(np.ones((2, 2))))
+
+
+def test_an_array_that_two_operations_keep_stays_locked_until_both_are_through():
+    x = Tensor(np.ones(3), requires_grad=True)
+    w = np.full(3, 2.0)
+    with minidl.debug():
+        first, second = (x * w).sum(), (x * w).sum()
+        first.backward()
+        assert not w.flags.writeable
+        second.backward()
+        assert w.flags.writeable
+
+
+def test_what_happens_after_a_module_is_not_said_to_happen_in_it():
+    x = Tensor(np.zeros(3, np.float32), requires_grad=True)
+    with minidl.debug(), pytest.raises(FloatingPointError) as error:
+        y = nn.ReLU()(x)
+        np.log(y)
+    assert "ReLU" not in str(error.value)

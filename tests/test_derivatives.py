@@ -222,3 +222,16 @@ def test_indexing_accepts_integer_and_boolean_tensors():
 
 def test_getitem_of_an_integer_array_is_the_same_function_as_operator_getitem():
     assert operator.getitem in TABLE
+
+
+def test_clip_passes_the_gradient_on_at_both_borders():
+    t = Tensor(np.array([0.0, 1.0]), requires_grad=True)
+    np.clip(t, 0, 1).sum().backward()
+    np.testing.assert_array_equal(t.grad, [1, 1])
+
+
+def test_clip_takes_min_and_max_by_name():
+    t = Tensor(np.array([-2.0, 0.0, 2.0]))
+    # NumPy knows these names from 2.1 on only, so that our function is asked directly.
+    assert minidl.compositions.clip(t, min=-1.0, max=1.0).tolist() == [-1, 0, 1]
+    assert minidl.compositions.clip(t, max=1.0).tolist() == [-2, 0, 1]

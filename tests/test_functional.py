@@ -918,3 +918,14 @@ def test_targets_that_require_a_gradient_receive_it() -> None:
         x, t = leaf([0.3, 0.9]), leaf([0.5, 0.2])
         loss(x, t).backward()
         assert np.abs(t.grad).min() > 0
+
+
+def test_gradients_flow_back_through_a_change_of_dtype():
+    x = Tensor(np.random.default_rng(0).normal(size=(5, 3)), requires_grad=True)  # float64
+    w = Tensor(np.ones(3, np.float32), requires_grad=True)
+    functional.batch_norm(x, None, None, w, training=True)[0].sum().backward()
+    assert x.grad.dtype == np.float64
+    assert np.any(x.grad != 0)
+    t = Tensor(np.zeros(3), requires_grad=True)  # float64
+    functional.mse_loss(Tensor([1.0, 2.0, 3.0]), t, "sum").backward()
+    np.testing.assert_array_equal(t.grad, [-2, -4, -6])

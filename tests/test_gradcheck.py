@@ -10,6 +10,7 @@ import minidl
 from minidl import GradcheckError, functional, gradcheck, nn
 from minidl.autograd import TABLE
 from minidl.functional import _batch_norm_definition
+from minidl.gradcheck import samples
 from minidl.gradcheck.__main__ import main
 
 
@@ -349,3 +350,11 @@ def test_the_command_runs_as_a_module_without_a_warning():
     assert run.returncode == 0, run.stderr
     assert "np.exp" not in run.stderr
     assert "0 failed" in run.stdout
+
+
+def test_the_command_refuses_a_library_with_an_operation_without_a_sample(monkeypatch, capsys):
+    monkeypatch.setattr(samples, "missing", lambda: ["lonely"])
+    monkeypatch.setattr(samples, "SAMPLES", {})
+    monkeypatch.setattr(samples, "MODULES", [])
+    assert main([]) == 2
+    assert "without a sample: lonely" in capsys.readouterr().err

@@ -950,3 +950,9 @@ def test_a_step_leaves_no_graph_behind() -> None:
         assert nodes() == before
     finally:
         gc.enable()
+
+
+def test_a_new_batch_norm_leaves_its_input_nearly_as_it_is_in_prediction():
+    x = np.array([[1.0, -2.0], [3.0, 5.0]], np.float32)
+    y = nn.BatchNorm(2).eval()(x)
+    np.testing.assert_allclose(y.data, x / np.sqrt(1 + 1e-5), rtol=1e-6)

@@ -2169,3 +2169,10 @@ def test_explain_after_a_step_that_failed() -> None:
         optimizer.step()
     with pytest.raises(RuntimeError, match="since the last step failed"):
         optimizer.explain("0")
+
+
+def test_the_norm_of_float32_gradients_does_not_overflow():
+    x = Tensor(np.zeros(4, np.float32), requires_grad=True)
+    x.grad = np.full(4, 1e30, np.float32)
+    assert optim.clip_grad_norm([x], 1.0) == pytest.approx(2e30)
+    np.testing.assert_allclose(x.grad, 0.5, rtol=1e-6)

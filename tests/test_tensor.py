@@ -270,3 +270,11 @@ def test_numpys_own_random_state_is_neither_read_nor_set():
     minidl.nn.Linear(3, 3)
     minidl.functional.dropout(np.ones(5), 0.5)
     assert (np.random.get_state()[1] == before).all()  # noqa: NPY002
+
+
+def test_operators_with_numbers_and_lists_on_the_left():
+    t = Tensor(np.array([[1.0, 2.0], [4.0, 8.0]]))
+    assert (1 - t).tolist() == [[0, -1], [-3, -7]]
+    assert (8 / t).tolist() == [[8, 4], [2, 1]]
+    assert (2**t).tolist() == [[2, 4], [16, 256]]
+    assert ([[1.0, 0.0], [1.0, 1.0]] @ t).tolist() == [[1, 2], [5, 10]]

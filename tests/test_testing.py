@@ -149,3 +149,32 @@ def test_checks_that_do_not_apply_can_be_left_out():
     assert "batch of one" not in passed
     assert "batch order" in passed
     assert "batch order" not in check_module(MixesSamples(), X, batched=False)
+
+
+class WritesLabels(nn.Module):
+    def forward(self, x, labels):
+        labels[0] = 0
+        return x * 1
+
+
+class SharesOnCopy(nn.Module):
+    def __init__(self):
+        self.w = nn.Parameter([1.0, 1.0, 1.0])
+
+    def __deepcopy__(self, memo):
+        copied = SharesOnCopy()
+        copied.w.data = self.w.data
+        return copied.train(self.training)
+
+    def forward(self, x):
+        return x * self.w
+
+
+def test_a_module_that_writes_into_its_labels_fails():
+    with pytest.raises(AssertionError, match="arguments are left alone: it changes its argument 1"):
+        check_module(WritesLabels(), X, np.array([1, 2, 3, 4]))
+
+
+def test_a_module_whose_deep_copy_shares_memory_fails():
+    with pytest.raises(AssertionError, match="a deep copy shares 'w'"):
+        check_module(SharesOnCopy(), X)

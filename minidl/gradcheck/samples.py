@@ -141,6 +141,9 @@ for subscripts, *shapes in [
 ]:  # fmt: skip
     sample(np.einsum, *shapes, note=subscripts,
            call=lambda *xs, subscripts=subscripts: np.einsum(subscripts, *xs))  # fmt: skip
+sample(np.tensordot, (2, 3, 4), (4, 2), note="axes in descending order",
+       call=lambda a, b: np.tensordot(a, b, ([2, 0], [0, 1])))  # fmt: skip
+sample(np.einsum, (2, 3), note="ba", call=lambda x: np.einsum("ba", x))
 sample(derivatives._einsum, (2, 3), (3, 2), call=lambda a, b: np.einsum("ij,jk->ik", a, b))
 
 # --- Reductions -----------------------------------------------------------------------------------
@@ -203,6 +206,9 @@ sample(np.trace, (2, 3, 3), call=lambda x: np.trace(x, 1, 1, 2), note="axes")
 sample(np.take, (3, 4), call=lambda x: np.take(x, [[0, 1], [1, 1]], 1), note="repeated")
 sample(np.take, (3, 4), call=lambda x: np.take(x, [0, 11, 11]), note="flat")
 sample(np.take, (3, 4), call=lambda x: np.take(x, [-1, 5], 0, mode="wrap"), note="wrap")
+sample(np.take, (3, 4), call=lambda x: np.take(x, [-5, 9], 0, mode="clip"), note="clip")
+sample(np.pad, (3, 4), call=lambda x: np.pad(x, 1, constant_values=2.5), note="a constant")
+sample(np.linalg.norm, (4,), call=lambda x: np.linalg.norm(x, -np.inf), note="-inf")
 sample(np.take_along_axis, (3, 4), note="sorting",
        call=lambda x: np.take_along_axis(x, np.argsort(x, 1), 1))  # fmt: skip
 for index in [

@@ -93,7 +93,7 @@ class _Suite:
             own = [p.dtype for p in self.original.parameters()]
             dtype = own[0] if own else self.sample[0].dtype
         return [
-            Tensor(x.astype(dtype), requires_grad=i == 0) if x.dtype.kind == "f" else x
+            Tensor(x.astype(dtype), requires_grad=i == 0) if x.dtype.kind == "f" else x.copy()
             for i, x in enumerate(self.sample)
         ]
 

@@ -36,7 +36,7 @@ from faults import Fault, ListError, read
 from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parents[2]
-LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__", "benchmarks", "endurance", "mutation")
+LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__")
 NOT_COLLECTED = "the tests cannot even be collected:"
 PATIENCE = 60.0  # seconds, beside ten times as long as without the fault: a loop may be endless
 
@@ -55,7 +55,7 @@ class Result:
 
     @property
     def ok(self) -> bool:
-        return (self.verdict == "killed") != bool(self.fault.explained)
+        return self.verdict == ("survived" if self.fault.explained else "killed")
 
     def __str__(self) -> str:
         if self.verdict == "killed":
