@@ -22,6 +22,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 LIST = Path(__file__).with_name("faults.txt")
 
@@ -43,6 +44,13 @@ class Fault:
     new: str
     tests: tuple[str, ...]
     explained: str = ""
+
+    drawn: ClassVar[bool] = False
+    shown: ClassVar[str] = ""  # what a report says beside the name
+
+    @property
+    def name(self) -> str:
+        return f"{self.file}: {self.title}"
 
     def planted(self, source: str) -> str:
         """The source of the file with the fault in it."""
@@ -79,11 +87,11 @@ def pattern(text: str) -> re.Pattern[str]:
     return re.compile("".join(found) + (r"(?!\w)" if re.match(r"\w", tokens[-1]) else ""))
 
 
-def read() -> list[Fault]:
+def read(path: Path = LIST) -> list[Fault]:
     """All faults of the list, in its order."""
     faults: list[Fault] = []
     file, default = "", ()
-    for number, lines in _blocks(LIST.read_text()):
+    for number, lines in _blocks(path.read_text()):
         head, *body = lines
         if head.startswith("== ") and not body:
             file, *names = head.split()[1:]
@@ -97,7 +105,7 @@ def read() -> list[Fault]:
             or not parts["+"]
             or sum(map(len, parts.values())) < len(body)
         ):
-            raise ListError(f"{LIST.name}, line {number}: {title!r} is no section and no fault")
+            raise ListError(f"{path.name}, line {number}: {title!r} is no section and no fault")
         faults.append(
             Fault(
                 file,
