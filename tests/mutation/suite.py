@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -143,6 +144,8 @@ def _first_failure(folder: Path, names: Sequence[str], limit: float) -> str:
 
 def run(faults: Sequence[Fault], jobs: int, quick: bool) -> int:
     """Plant each fault, report what comes of it, and return the exit status."""
+    # In the background of a shell Ctrl-C is ignored, and tests that send it would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     start = time.perf_counter()
     used = dict.fromkeys(name for fault in faults for name in fault.tests)
     results: dict[Fault, Result] = {}
