@@ -217,7 +217,7 @@ _age = itertools.count().__next__  # a node is younger than all that it was comp
 class Node:
     """What a differentiable call leaves behind: how to go back from its result to its inputs."""
 
-    __slots__ = ("age", "dtype", "parents", "plan", "shape", "values")
+    __slots__ = ("__weakref__", "age", "dtype", "parents", "plan", "shape", "values")
 
     grad = lent = None  # only a leaf has them
 
@@ -326,9 +326,9 @@ def walk(
             out = None
             if to_leaf and is_new and parent.grad is None and g.dtype == parent.dtype:
                 out = parent.lent
-            d = rule(g, values, out)
             if watcher is not None:
-                watcher.differentiated(node, plan.name_of_step(rule), g, d)
+                rule = watcher.watched(node, plan.name_of_step(rule), rule)
+            d = rule(g, values, out)
             if d.shape != parent.shape:
                 d = _summed_to(parent.shape, d, plan.operation)
                 is_new = True

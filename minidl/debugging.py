@@ -1,4 +1,5 @@
-"""Debug mode: where the first NaN came from, who wrote into what backward needs, what got nothing.
+"""Debug mode: where the first NaN came from, what backward needs and was overwritten, what got
+nothing.
 
 Inside ``with minidl.debug():`` every operation reports to a :class:`Watcher`, forward and backward.
 Outside, all that remains of this file is one look per operation at whether there is a watcher.
@@ -10,13 +11,17 @@ import linecache
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+import weakref
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from minidl.autograd import Node, Operation, watched_by
+from minidl.autograd import Node, Operation, current_watcher, watched_by
 from minidl.functional import SOFTMAX_TWICE, _nll, are_probabilities
 from minidl.nn.module import Module
 from minidl.tensor import Array, Tensor
@@ -31,9 +36,10 @@ def debug() -> Iterator[None]:
     - The first operation that makes NaN or infinity out of finite numbers, forward or backward,
       raises ``FloatingPointError`` with the operation, the element, the line of your code that
       called it, and the module it happened in.
-    - Arrays that a backward pass will need are locked. Writing into one raises ``ValueError`` at
-      the write, with the operation that keeps it. Afterwards, or at the end of the block, they are
-      as they were.
+    - A backward pass that needs an array which was written into since the forward pass raises
+      ``ValueError`` with the operation that keeps it, and the operations between which the write
+      happened. It notices any write, also through views, into targets, and into index arrays. Data
+      that no backward pass needs may be written into, and nothing is ever locked.
     - At the end of the block a ``RuntimeWarning`` lists the parameters of the models used that
       never received a gradient in a backward pass; those whose gradients were always exactly zero;
       those whose gradients were added to old ones, from before they were moved (a forgotten
@@ -44,7 +50,7 @@ def debug() -> Iterator[None]:
 
     Raises:
         FloatingPointError: at the operation, as above.
-        ValueError: at the write, as above.
+        ValueError: in the backward pass, as above.
 
     Warns:
         RuntimeWarning: at the end of the block, as above.
@@ -57,29 +63,38 @@ def debug() -> Iterator[None]:
             ...
         FloatingPointError: the backward pass of np.sqrt makes inf out of a finite gradient, ...
     """
-    watcher = Watcher()
+    watcher = Watcher(current_watcher())
     # NumPy need not warn of what is about to be explained.
     with watched_by(watcher), np.errstate(all="ignore"):
-        try:
-            yield
-        except ValueError as error:
-            explained = watcher.explained(error)
-            if explained is None:
-                raise
-            raise explained from error
-        finally:
-            watcher.unlock_all()
+        yield
     watcher.report()
 
 
-class Watcher:
-    """What is known inside one debug block."""
+@dataclass(slots=True)
+class Kept:
+    """What is known of a node, and of the values that it keeps for the backward pass."""
 
-    def __init__(self) -> None:
+    place: str  # where the operation was called
+    sums: dict[int, int]  # a checksum of each value, by its position
+    size: int  # of all values together, in bytes
+    intact: str  # the last place at which the values were seen to be as they were
+    changed: str = ""  # the first at which they were not
+
+
+_LOOK = 1 << 20  # so many bytes of kept values are looked at again with each operation
+_AT_LEAST = 1 << 12  # a node counts as so many bytes: its checksums take time in any case
+
+
+class Watcher:
+    """What is known inside one debug block; one within another knows the graph of the ``outer``."""
+
+    def __init__(self, outer: Watcher | None = None) -> None:
         self.modules: list[Module] = []  # the calls under way, outermost first
         self.models: dict[int, Module] = {}
-        self.places: dict[Node, str] = {}
-        self.locked: dict[int, tuple[Array, int, Node]] = {}
+        self.kept: weakref.WeakKeyDictionary[Node, Kept] = (
+            outer.kept if outer else weakref.WeakKeyDictionary()
+        )
+        self.rounds: deque[weakref.ref[Node]] = outer.rounds if outer else deque()
         self.had_gradient: set[int] = set()
         self.not_zero: set[int] = set()
         self.data_then: dict[int, Array] = {}  # of a parameter, when its gradient was computed
@@ -105,6 +120,7 @@ class Watcher:
     def computed(self, operation: Operation, inputs: list[Any], y: Array, node: Any) -> None:
         """An operation was called."""
         place = self.place()
+        self.look_around(place)
         bad = _not_finite(y)
         if bad is not None and all(_not_finite(x) is None for x in inputs):
             raise FloatingPointError(
@@ -115,38 +131,85 @@ class Watcher:
             self.softmax_twice = True
         if node is None:
             return
-        self.places[node] = place
-        for value in node.values or ():
-            if isinstance(value, np.ndarray) and (
-                value.flags.writeable or id(value) in self.locked
-            ):
-                _, count, first = self.locked.get(id(value), (value, 0, node))
-                self.locked[id(value)] = (value, count + 1, first)
-                value.flags.writeable = False
+        values = {i: v for i, v in enumerate(node.values or ()) if v is not None}
+        sums = {i: _checksum(value) for i, value in values.items()}
+        size = sum(a.nbytes for value in values.values() for a in _arrays_in(value))
+        self.kept[node] = Kept(place, sums, max(size, _AT_LEAST), place)
+        self.rounds.append(weakref.ref(node))
 
-    def differentiated(self, node: Node, name: str, g: Any, d: Any) -> None:
-        """A rule was run: ``d`` is the gradient of the input ``name``."""
-        d = d.data if isinstance(d, Tensor) else np.asarray(d)
-        g = g.data if isinstance(g, Tensor) else np.asarray(g)
-        bad = _not_finite(d)
-        if bad is not None and _not_finite(g) is None:
-            operation = node.plan.operation.name
-            raise FloatingPointError(
-                f"the backward pass of {operation} makes {d[bad]} out of a finite gradient, for "
-                f"its input {name!r} at {bad}; {operation} was called "
-                f"{self.places.get(node, 'before the debug block')}"
+    def look_around(self, place: str) -> None:
+        """Look whether the values that wait for a backward pass are as they were: a part of them
+        with each operation, in turn, so that a write is narrowed down at little cost."""
+        size = 0
+        for _ in range(len(self.rounds)):
+            if size >= _LOOK:
+                break
+            ref = self.rounds.popleft()
+            node = ref()
+            kept = self.kept.get(node) if node is not None else None
+            if node is None or kept is None:
+                continue
+            size += kept.size
+            if self.written(node, kept.sums) is None:
+                kept.intact = place
+                self.rounds.append(ref)
+            else:
+                kept.changed = place
+
+    def written(self, node: Node, positions: Iterable[int]) -> int | None:
+        """The first of the positions whose value is not what it was."""
+        kept, values = self.kept[node], node.values or ()
+        for i in positions:
+            if i in kept.sums and _checksum(values[i]) != kept.sums[i]:
+                return i
+        return None
+
+    def watched(self, node: Node, name: str, rule: Callable[..., Any]) -> Callable[..., Any]:
+        """The rule for the input ``name``, watched: what it needs must be what it was, and it must
+        not make NaN or infinity out of a finite gradient."""
+
+        def watched_rule(g: Any, values: Any, out: Any) -> Any:
+            self.compare(node, name)
+            d = rule(g, values, out)
+            bad = _not_finite(d)
+            if bad is not None and _not_finite(g) is None:
+                operation = node.plan.operation.name
+                known = self.kept.get(node)
+                element = (d.data if isinstance(d, Tensor) else np.asarray(d))[bad]
+                raise FloatingPointError(
+                    f"the backward pass of {operation} makes {element} out of a finite gradient, "
+                    f"for its input {name!r} at {bad}; {operation} was called "
+                    f"{known.place if known else 'before the debug block'}"
+                )
+            return d
+
+        return watched_rule
+
+    def compare(self, node: Node, name: str) -> None:
+        """Raise if what the rule for the input ``name`` needs is not what it was."""
+        kept = self.kept.get(node)
+        if kept is None:  # called before the debug block
+            return
+        operation = node.plan.operation
+        needed = list(kept.sums)  # of an operation that goes through its definition, all
+        if name and operation.definition is None:
+            needed = operation.where(operation.rules[name])
+            if operation.common is not None and operation.position["common"] in needed:
+                needed += operation.where(operation.common)
+        i = self.written(node, needed)
+        if i is not None:
+            what = (*operation.names, "y")[i]
+            what = "its result" if what == "y" else f"its argument {what!r}"
+            until = f"the one {kept.changed}" if kept.changed else "this backward pass"
+            raise ValueError(
+                f"an array that is needed by the backward pass of {operation.name} ({what}; called "
+                f"{kept.place}) was written into, between the operation {kept.intact} and "
+                f"{until}: write into a copy, or after backward()"
             )
 
     def freed(self, node: Node) -> None:
         """A node is about to let go of its values."""
-        self.places.pop(node, None)
-        for value in node.values or ():
-            if isinstance(value, np.ndarray) and id(value) in self.locked:
-                array, count, first = self.locked.pop(id(value))
-                if count > 1:
-                    self.locked[id(value)] = (array, count - 1, first)
-                else:
-                    array.flags.writeable = True
+        self.kept.pop(node, None)
 
     def backward_begins(self) -> None:
         """Gradients are about to be added to those that are there."""
@@ -196,36 +259,6 @@ class Watcher:
             )
         return text
 
-    def explained(self, error: ValueError) -> ValueError | None:
-        """The error of a write into a locked array, with the operation that keeps it."""
-        if "read-only" not in str(error):
-            return None
-        kept: list[tuple[Array, int, Node]] = []
-        trace = error.__traceback__
-        while trace is not None:
-            arrays = _arrays_in(trace.tb_frame.f_locals)
-            kept = [self.locked[id(a)] for a in arrays if id(a) in self.locked] or kept
-            trace = trace.tb_next
-        if not kept and not self.locked:
-            return None
-        nodes = [node for _, _, node in kept or self.locked.values()]
-        names = " or ".join(
-            dict.fromkeys(
-                f"{node.plan.operation.name} (called {self.places.get(node, 'earlier')})"
-                for node in nodes[:3]
-            )
-        )
-        return ValueError(
-            f"this array is needed by the backward pass of {names}: write into a copy, or after "
-            f"backward()"
-        )
-
-    def unlock_all(self) -> None:
-        """Give all arrays back as they were."""
-        for array, _, _ in self.locked.values():
-            array.flags.writeable = True
-        self.locked = {}
-
     def report(self) -> None:
         """Warn of what was seen in the block."""
         found = [SOFTMAX_TWICE] if self.softmax_twice else []
@@ -266,22 +299,30 @@ class Watcher:
         return found
 
 
-def _not_finite(x: Any) -> tuple[int, ...] | None:
+def _not_finite(value: Any) -> tuple[int, ...] | None:
     """The first element that is NaN or infinite."""
-    if not isinstance(x, np.ndarray | float) or np.asarray(x).dtype.kind != "f":
-        return None
-    finite = np.isfinite(x)
-    if np.all(finite):
-        return None
-    return tuple(int(i) for i in np.argwhere(~np.asarray(finite))[0])
+    for x in _arrays_in(value):
+        if x.dtype.kind == "f" and not np.all(finite := np.isfinite(x)):
+            return tuple(int(i) for i in np.argwhere(~np.asarray(finite))[0])
+    return None
 
 
-def _arrays_in(names: dict[str, Any]) -> list[Array]:
-    """The arrays among local variables, and the data of Tensors and of modules' parameters."""
-    found = []
-    for value in names.values():
-        if isinstance(value, Tensor):
-            value = value._data
-        if isinstance(value, np.ndarray):
-            found.append(value)
-    return found
+def _checksum(value: Any) -> int:
+    """A number that differs, but for one chance in 2**32, once an array in the value is changed."""
+    total = 0
+    for x in _arrays_in(value):
+        total = zlib.crc32(x.tobytes(), total)
+    return total
+
+
+def _arrays_in(value: Any) -> Iterator[Array]:
+    """The arrays and numbers of a value, also inside Tensors, tuples, lists and dicts."""
+    if isinstance(value, Tensor):
+        yield value._data
+    elif isinstance(value, np.ndarray | np.generic | float | int):
+        yield np.asarray(value)
+    elif isinstance(value, tuple | list):
+        for part in value:
+            yield from _arrays_in(part)
+    elif isinstance(value, dict):
+        yield from _arrays_in(list(value.values()))

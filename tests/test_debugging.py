@@ -1,6 +1,7 @@
 """Debug mode: the first NaN, writes into what is needed, and what got no gradient."""
 
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -73,27 +74,215 @@ def test_only_the_current_thread_is_watched():
     assert len(result) == 1
 
 
-# --- Locks ----------------------------------------------------------------------------------------
+# --- Writes into what backward needs --------------------------------------------------------------
 
 
-def test_writing_into_what_backward_needs_raises_at_the_write_and_names_the_operation():
+def test_a_write_into_what_backward_needs_is_named_with_the_operation_and_the_lines_around_it():
     x = leaf(1.0, 2.0)
-    with pytest.raises(ValueError, match=r"needed by the backward pass of np\.square.*y = x\*\*2"):
+    with pytest.raises(ValueError, match=r"needed by the backward pass of np\.square") as error:
         with minidl.debug():
             y = x**2
+            z = y + 1
             x.data[0] = 5
+            total = z.sum()
+            total.backward()
+    message = str(error.value)
+    for part in ("'x'; called in", ": y = x**2)", "between the operation", ": z = y + 1 and"):
+        assert part in message
+    assert "and the one in" in message
+    assert ": total = z.sum(): write into a copy" in message
+    assert x.grad is None
+
+
+def test_a_write_just_before_backward_is_said_to_be_there():
+    x = leaf(1.0, 2.0)
+    with pytest.raises(ValueError, match=r"between the operation .*sum\(\) and this backward pass"):
+        with minidl.debug():
+            y = (x**2).sum()
+            x.data[0] = 5
+            y.backward()
+
+
+def _targets():
+    logits, target = leaf(1.0, 2.0).reshape(1, 2), np.array([0])
+    return functional.cross_entropy(logits, target), target
+
+
+def _index_in_a_tuple():
+    index = np.array([0, 1])
+    return Tensor(np.ones((2, 2)), True)[(slice(None), index)] * 2, index
+
+
+def _index_of_take():
+    index = np.array([0, 1])
+    return np.take(leaf(1.0, 2.0, 3.0), index) * 2, index
+
+
+def _older_view():
+    a = np.array([1.0, 2.0])
+    view = a[:1]
+    return Tensor(a, True) ** 2, view
+
+
+def _view_of_a_view():
+    a = np.array([[1, 2.0]])
+    return Tensor(a, True).T ** 2, a
+
+
+def _weight_of_the_other_input():
+    w = np.array([2.0, 2.0])
+    return leaf(1.0, 2.0) * w, w
+
+
+def _result():
+    y = np.exp(leaf(1.0, 2.0))
+    return y, y.data
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        _targets, _index_in_a_tuple, _index_of_take, _older_view, _view_of_a_view,
+        _weight_of_the_other_input, _result,
+    ],
+)  # fmt: skip
+def test_a_write_is_noticed_wherever_it_goes(call):
+    with minidl.debug():
+        y, array = call()
+        if array.dtype.kind == "i":
+            array[0] = 1 - array[0]
+        else:
+            array[0] += 1
+        with pytest.raises(ValueError, match=r"needed by the backward pass of .*write into a copy"):
             y.sum().backward()
-    x.data[0] = 5  # free again
+    array[0] += 1  # nothing was locked
 
 
-def test_after_backward_and_after_the_block_arrays_are_writable_again():
+def test_axes_given_as_a_list_that_is_changed_later_are_noticed():
+    x, axes = Tensor(np.ones((2, 3, 4)), requires_grad=True), [2, 0, 1]
+    with minidl.debug(), pytest.raises(ValueError, match=r"np\.transpose \(its argument 'axes'"):
+        y = x.transpose(axes)
+        axes.reverse()
+        y.sum().backward()
+
+
+def test_a_product_with_its_own_transpose_works_inside():
+    w = Tensor(np.eye(3), requires_grad=True)
+    with minidl.debug():
+        ((w.T @ w) ** 2).sum().backward()
+    np.testing.assert_array_equal(w.grad, 4 * np.eye(3))
+    w.data[0] = 1  # writable, as before
+    assert w.data.flags.writeable
+
+
+def test_writes_that_no_backward_pass_minds_are_no_mistake():
+    x, b = leaf(1.0, 2.0), leaf(3.0, 4.0)
+    with minidl.debug():
+        y = x * 2 + b
+        b.data[0] = 7  # a sum needs no values
+        x.data[0] = 7  # and a product with a constant not this one
+        y.sum().backward()
+        abandoned = x**2
+        x.data[0] = 8
+        (b**2).sum().backward()
+        b.data[1] = 0  # after backward
+        np.exp(abandoned.data)
+    np.testing.assert_array_equal(x.grad, [2, 2])
+    np.testing.assert_array_equal(b.grad, [1 + 14, 1 + 8])
+
+
+def test_only_what_the_wanted_gradients_need_counts():
+    a, b = leaf(1.0, 2.0), leaf(3.0, 4.0)
+    with minidl.debug():
+        y = (a * b).sum()
+        b.data[0] = 7
+        np.testing.assert_array_equal(minidl.grad(y, b, retain_graph=True), [1, 2])
+        with pytest.raises(ValueError, match=r"np\.multiply \(its argument 'b'"):
+            minidl.grad(y, a)
+
+
+def test_a_value_that_was_put_back_is_no_mistake():
     x = leaf(1.0, 2.0)
     with minidl.debug():
-        (x**2).sum().backward()
+        y = x**2
+        x.data[0] += 1
+        z = y.sum()
+        x.data[0] -= 1
+        z.backward()
+    np.testing.assert_array_equal(x.grad, [2, 4])
+
+
+def test_a_second_backward_through_a_kept_graph_is_watched_too():
+    x = leaf(1.0, 2.0)
+    with minidl.debug():
+        y = (x**2).sum()
+        y.backward(retain_graph=True)
+        y.backward(retain_graph=True)
+        x.data -= 0.1  # a step of an optimizer
+        with pytest.raises(ValueError, match=r"np\.square"):
+            y.backward()
+
+
+def test_gradients_of_gradients_are_watched_too():
+    x = leaf(1.0, 2.0)
+    with minidl.debug():
+        dx = minidl.grad((x**3).sum(), x, create_graph=True)
+        np.testing.assert_array_equal(minidl.grad(dx.sum(), x, retain_graph=True), [6, 12])
         x.data[0] = 5
-        y = np.exp(x)
-    x.data[0] = 6
-    y.data[0] = 7
+        with pytest.raises(ValueError, match="needed by the backward pass of"):
+            minidl.grad(dx.sum(), x)
+    logits = Tensor(np.zeros((1, 2)), requires_grad=True)
+    with minidl.debug():  # through a definition
+        target = np.array([0])
+        loss = functional.cross_entropy(logits, target)
+        target[0] = 1
+        with pytest.raises(ValueError, match="needed by the backward pass of nll"):
+            minidl.grad(loss, logits, create_graph=True)
+
+
+def test_a_block_in_a_block_knows_what_the_outer_one_saw():
+    x = leaf(1.0, 2.0)
+    with minidl.debug():
+        y = (x**2).sum()
+        with minidl.debug(), pytest.raises(ValueError, match=r"np\.square"):
+            x.data[0] = 5
+            y.backward()
+        with minidl.debug():
+            z = (x**2).sum()
+        x.data[0] = 6
+        with pytest.raises(ValueError, match=r"np\.square"):
+            z.backward()
+
+
+def test_values_that_computed_on_one_array_of_several_operations_are_each_compared():
+    x, w = leaf(1.0, 1.0, 1.0), np.full(3, 2.0)
+    with minidl.debug():
+        first, second = (x * w).sum(), (x * w).sum()
+        first.backward()
+        w[0] = 3
+        with pytest.raises(ValueError, match=r"np\.multiply"):
+            second.backward()
+
+
+def test_an_abandoned_graph_is_not_kept_alive():
+    x = leaf(1.0, 2.0)
+    with minidl.debug():
+        y = x * np.ones(2)
+        data = weakref.ref((y**2).data)
+        assert data() is None
+
+
+def test_large_arrays_are_looked_at_in_turn():
+    x = Tensor(np.ones(300_000), requires_grad=True)  # more than one look
+    with minidl.debug():
+        first, second = x**2, x**3
+        for _ in range(3):
+            last = second + 0
+        x.data[-1] = 2
+        for _ in range(3):
+            last = second + 1
+        with pytest.raises(ValueError, match=r"between .*second \+ 0 and the one .*second \+ 1"):
+            (first + last).sum().backward()
 
 
 def test_a_read_only_array_of_the_users_stays_read_only():
@@ -104,10 +293,18 @@ def test_a_read_only_array_of_the_users_stays_read_only():
     assert not a.flags.writeable
 
 
+def test_infinity_that_was_given_is_not_blamed_on_the_operation():
+    x = leaf(1.0, 2.0)
+    with minidl.debug():
+        for inf in (np.float32(np.inf), [np.inf, 1.0], np.array(np.inf), float("inf")):
+            assert np.isinf((x * inf).data[0])
+
+
 def test_other_errors_pass_through():
     with pytest.raises(ValueError, match="mine"), minidl.debug():
         raise ValueError("mine")
     with pytest.raises(ValueError, match="read-only"), minidl.debug():
+        leaf(1.0) ** 2
         np.broadcast_to(np.zeros(1), (2,))[0] = 1
 
 
@@ -210,17 +407,6 @@ def test_modules_in_lists_and_errors_of_any_kind_are_named():
 def test_the_functions_still_work_without_modules():
     with pytest.raises(ValueError, match="linear: x of shape"):
         functional.linear(np.ones((2, 3)), Tensor(np.ones((2, 2))))
-
-
-def test_an_array_that_two_operations_keep_stays_locked_until_both_are_through():
-    x = Tensor(np.ones(3), requires_grad=True)
-    w = np.full(3, 2.0)
-    with minidl.debug():
-        first, second = (x * w).sum(), (x * w).sum()
-        first.backward()
-        assert not w.flags.writeable
-        second.backward()
-        assert w.flags.writeable
 
 
 def test_what_happens_after_a_module_is_not_said_to_happen_in_it():

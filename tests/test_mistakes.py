@@ -108,7 +108,7 @@ def test_backward_twice_says_to_compute_anew_or_to_retain():
         loss.backward()
 
 
-def test_an_array_modified_in_place_gives_wrong_gradients_and_debug_mode_raises_at_the_write():
+def test_an_array_modified_in_place_gives_wrong_gradients_and_debug_mode_raises_in_backward():
     a = Tensor(np.array([1.0, 2.0]), requires_grad=True)
     b = a**2
     a.data[0] = 100
@@ -118,6 +118,7 @@ def test_an_array_modified_in_place_gives_wrong_gradients_and_debug_mode_raises_
         with minidl.debug():
             b = a**2
             a.data[0] = 1
+            b.sum().backward()
     with pytest.raises(TypeError, match="does not change in place"):
         b[0] = 1
 
