@@ -215,7 +215,11 @@ _age = itertools.count().__next__  # a node is younger than all that it was comp
 
 
 class Node:
-    """What a differentiable call leaves behind: how to go back from its result to its inputs."""
+    """What a differentiable call leaves behind: how to go back from its result to its inputs.
+
+    ``dtype`` is that of its gradient, float32 at least: a gradient is a sum, and sums of float16
+    stop to grow at 2048 times what is added.
+    """
 
     __slots__ = ("__weakref__", "age", "dtype", "parents", "plan", "shape", "values")
 
@@ -228,8 +232,11 @@ class Node:
         self.parents: Sequence[Node | Leaf] = parents  # FREED once the walk has passed
         self.values = values
         self.shape = y.shape
-        self.dtype = y.dtype
+        self.dtype = y.dtype if y.dtype.itemsize > 2 else _FLOAT32
         self.age = _age()
+
+
+_FLOAT32 = np.dtype(np.float32)
 
 
 class Leaf:
@@ -296,6 +303,8 @@ def walk(
     if to_leaves and isinstance(root, Leaf):
         root.receive(g, is_new=False)
         return {}
+    if g.dtype != root.dtype:
+        g = g.astype(root.dtype)
     order = _reachable(root, leaves=not to_leaves)
     relevant = None if wanted is None else _leading_to(set(wanted), order)
     watcher = current_watcher()

@@ -217,13 +217,13 @@ def prod(
 def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
     is_vector = (x.ndim == 1) if axis is None else np.ndim(axis) == 0
     if ord is None or (ord == 2 and is_vector) or (ord == "fro" and not is_vector):
-        return _norm(x, axis, keepdims)
+        return _norm(x, 2, axis, keepdims)
     if is_vector and ord == 1:
         return np.sum(np.abs(x), axis, keepdims=keepdims)
     if is_vector and ord in (math.inf, -math.inf):
         return (np.max if ord > 0 else np.min)(np.abs(x), axis, keepdims=keepdims)
     if is_vector and isinstance(ord, int | float) and ord > 0:
-        return np.sum(np.abs(x) ** ord, axis, keepdims=keepdims) ** (1 / ord)
+        return _norm(x, float(ord), axis, keepdims)
     raise TypeError(
         f"np.linalg.norm with ord={ord!r} is not differentiable in minidl: None and 'fro' are "
         f"(the root of the sum of squares), and for vectors also inf and numbers above 0"

@@ -11,19 +11,50 @@ gradients of gradients: they use only functions that are differentiable themselv
 Where a function has no derivative a line takes a valid subgradient, which is never NaN where a
 finite one exists: abs'(0) = 0, norm'(0) = 0, std'(constant) = 0; in a tie, maximum, minimum, max
 and min share the gradient equally; clip passes it on at the border itself.
+
+Second derivatives are those of the same lines. At the kink of a piecewise linear function they are
+those of the pieces, 0. Where the slope is a middle (abs at 0) or no slope is near (norm at 0, std
+of a constant), there is no second derivative, and whatever is made of it gives NaN: also what is
+smooth, such as the square of a norm, for which sums of squares and var are the way.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from minidl.autograd import TABLE, vjp
 from minidl.tensor import PLAIN, astype, differentiable, plain
+
+# --- Half precision -------------------------------------------------------------------------------
+
+
+def wide(x: Any) -> Any:
+    """``x``, in float32 if it came in float16."""
+    return x.astype(np.float32) if x.dtype.char == "e" else x
+
+
+def in_single(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a function of an array compute in float32 what it is given in float16.
+
+    With eleven bits, ones add up to 2048 and no further, which is how NumPy adds along all axes but
+    the last; and the square of 256 does not fit. Gradients are in float32 anyway (see Node).
+    """
+
+    @functools.wraps(function)
+    def forward(x: Any, *args: Any, **kwargs: Any) -> Any:
+        dtype = getattr(x, "dtype", None)
+        if dtype is None or dtype.char != "e":
+            return function(x, *args, **kwargs)
+        return function(x.astype(np.float32), *args, **kwargs).astype(dtype)
+
+    return forward
+
 
 # --- Arithmetic -----------------------------------------------------------------------------------
 
@@ -54,7 +85,7 @@ vjp(np.log, "x", x=lambda g, x: g / x)
 vjp(np.log2, "x", x=lambda g, x: g / (x * math.log(2)))
 vjp(np.log10, "x", x=lambda g, x: g / (x * math.log(10)))
 vjp(np.log1p, "x", x=lambda g, x: g / (1 + x))
-vjp(np.logaddexp, "a b", a=lambda g, a, b: g * _share(a - b), b=lambda g, a, b: g * _share(b - a))
+vjp(np.logaddexp, "a b", a=lambda g, a, b: g * _share(a, b), b=lambda g, a, b: g * _share(b, a))
 
 # --- Trigonometric and hyperbolic functions -------------------------------------------------------
 
@@ -70,7 +101,7 @@ vjp(np.tanh, "x", x=lambda g, y: g * (1 - y * y))
 
 # --- Choices --------------------------------------------------------------------------------------
 
-vjp(np.abs, "x", x=lambda g, x: g * np.sign(x))
+vjp(np.abs, "x", x=lambda g, x: g * _sign(x))
 vjp(
     np.maximum,
     "a b",
@@ -103,9 +134,46 @@ def _lowered(b: Any, a: Any) -> Any:
     return np.where((b == 0) & np.isinf(np.reciprocal(plain(a))), 0, b - 1)
 
 
-def _share(difference: Any) -> Any:
-    """exp(a) / (exp(a) + exp(b)) for a - b, without overflow."""
-    return 0.5 * (1 + np.tanh(0.5 * difference))
+def _share(a: Any, b: Any) -> Any:
+    """exp(a) / (exp(a) + exp(b)), without overflow; of infinite ones as logsumexp has it: equal
+    ones share, and -inf has none."""
+    p, q = plain(a), plain(b)
+    difference = np.where(np.isinf(p) & (p == q), 0, a - b)
+    return np.where(p == -math.inf, 0, 0.5 * (1 + np.tanh(0.5 * difference)))
+
+
+@differentiable
+def _sign(x: Any) -> Any:
+    """-1, 0 or 1: the slope of abs, which jumps at 0 and has no derivative there."""
+    return np.sign(x)
+
+
+vjp(_sign, "x", x=lambda g, x: g * np.where(x == 0, math.nan, 0).astype(g.dtype))
+
+
+@differentiable
+def _over(a: Any, b: Any) -> Any:
+    """``a / b`` with b = 0 taken as 1, for the slopes of norms there; its derivatives are NaN."""
+    return a / np.where(b == 0, 1, b)
+
+
+vjp(_over, "a b", a=lambda g, b: g / b, b=lambda g, y, b: -g * y / b)
+
+
+@differentiable
+def _abs_power(x: Any, p: float) -> Any:
+    """``abs(x) ** p``."""
+    return np.abs(x) ** p
+
+
+@differentiable
+def _signed_power(x: Any, p: float) -> Any:
+    """``sign(x) * abs(x) ** p``, and 0 at 0 for any p: the slope of ``abs(x) ** (p + 1)``."""
+    return np.where(x == 0, 0, np.sign(x) * np.abs(x) ** p)
+
+
+vjp(_abs_power, "x p", x=lambda g, x, p: g * p * _signed_power(x, p - 1))
+vjp(_signed_power, "x p", x=lambda g, x, p: g * p * _abs_power(x, p - 1))
 
 
 # --- Products of vectors and matrices -------------------------------------------------------------
@@ -140,7 +208,8 @@ def _as_matrix(g: Any, a_ndim: int, b_ndim: int) -> Any:
 @differentiable
 def _einsum(subscripts: str, a: Any, b: Any) -> Any:
     """einsum of two arrays; each letter stands once in a term and in two terms at least."""
-    return np.einsum(subscripts, a, b)
+    y = np.einsum(subscripts, wide(a), wide(b), optimize=True)  # a product of matrices if it can
+    return y.astype(np.result_type(a, b), copy=False)
 
 
 vjp(
@@ -174,15 +243,15 @@ vjp(
     "a axis=None dtype=None out=None ddof=0 keepdims=False",
     a=lambda g, a, shape, axis, ddof, keepdims: (
         _spread(g * 2 / (_count(shape, axis) - ddof), shape, axis, keepdims)
-        * (a - a.mean(axis=axis, keepdims=True))
+        * (wide(a) - wide(a).mean(axis=axis, keepdims=True))
     ),
 )
 vjp(
     np.std,
     "a axis=None dtype=None out=None ddof=0 keepdims=False",
     a=lambda g, a, y, shape, axis, ddof, keepdims: (
-        _spread(g / _nonzero(y) / (_count(shape, axis) - ddof), shape, axis, keepdims)
-        * (a - a.mean(axis=axis, keepdims=True))
+        _spread(_over(g, y) / (_count(shape, axis) - ddof), shape, axis, keepdims)
+        * (wide(a) - wide(a).mean(axis=axis, keepdims=True))
     ),
 )
 vjp(
@@ -198,22 +267,38 @@ vjp(
 
 
 @differentiable
-def _norm(x: Any, axis: Any, keepdims: bool) -> Any:
-    """The Euclidean norm, computed on the scale of the largest element: its square may overflow,
-    or vanish. The scale is a power of two, so that it rounds nothing."""
-    scale = np.frexp(np.max(np.abs(x), axis, keepdims=True, initial=0))[1]
-    squares = np.square(np.ldexp(x, -scale))
-    y = np.ldexp(np.sqrt(np.sum(squares, axis, keepdims=True)), scale)
+@np.errstate(under="ignore")
+@in_single
+def _norm(x: Any, ord: float, axis: Any, keepdims: bool) -> Any:
+    """``sum(abs(x) ** ord) ** (1 / ord)``, computed on the scale of the largest element: its power
+    may overflow, or vanish. For squares the scale is a power of two, so that it rounds nothing."""
+    largest = np.max(np.abs(x), axis, keepdims=True, initial=0)
+    if ord == 2:
+        scale = np.frexp(largest)[1]
+        squares = np.square(np.ldexp(x, -scale))
+        y = np.ldexp(np.sqrt(np.sum(squares, axis, keepdims=True)), scale)
+    else:
+        scale = np.where((largest > 0) & (largest < math.inf), largest, 1)
+        powers = np.abs(x / scale) ** ord
+        y = scale * np.sum(powers, axis, keepdims=True) ** (1 / ord)
     return y if keepdims else np.squeeze(y, axis)
 
 
 vjp(
     _norm,
-    "x axis keepdims",
-    x=lambda g, x, y, shape, axis, keepdims: (
-        _spread(g, shape, axis, keepdims) * (x / _spread(_nonzero(y), shape, axis, keepdims))
+    "x ord axis keepdims",
+    x=lambda g, x, y, ord, shape, axis, keepdims: (
+        _spread(g, shape, axis, keepdims)
+        * _slope_of_norm(_over(x, _kept(y, shape, axis, keepdims)), ord)
     ),
 )
+
+
+def _slope_of_norm(part: Any, ord: float) -> Any:
+    """The derivative of a norm by an element that is ``part`` of it."""
+    return part if ord == 2 else _signed_power(part, ord - 1)
+
+
 vjp(
     np.cumsum,
     "a axis=None dtype=None out=None",
@@ -230,16 +315,21 @@ def _axes(axis: Any, ndim: int) -> tuple[int, ...]:
 
 def _spread(g: Any, shape: tuple[int, ...], axis: Any, keepdims: bool) -> Any:
     """Give the gradient of a reduction back to every element that was reduced."""
-    if axis is not None and not keepdims:
-        axes = _axes(axis, len(shape))
-        g = g.reshape(tuple(1 if i in axes else n for i, n in enumerate(shape)))
-    elif not keepdims:
-        g = g.reshape((1,) * len(shape))
-    return np.broadcast_to(g, shape)
+    return np.broadcast_to(_kept(g, shape, axis, keepdims), shape)
+
+
+def _kept(g: Any, shape: tuple[int, ...], axis: Any, keepdims: bool) -> Any:
+    """The result of a reduction with the axes that it lost, of length one."""
+    if keepdims:
+        return g
+    if axis is None:
+        return g.reshape((1,) * len(shape))
+    axes = _axes(axis, len(shape))
+    return g.reshape(tuple(1 if i in axes else n for i, n in enumerate(shape)))
 
 
 def _share_of(shape: tuple[int, ...], axis: Any) -> float:
-    """1 / _count; a number so large that float16 overflows is not divided by."""
+    """1 / _count, and 1 for nothing."""
     return 1 / max(_count(shape, axis), 1)
 
 
@@ -248,24 +338,28 @@ def _count(shape: tuple[int, ...], axis: Any) -> int:
     return math.prod(shape[i] for i in _axes(axis, len(shape)))
 
 
-def _refuse_too_few(function: Any) -> None:
-    """Let a mean or variance of too few elements raise, where NumPy warns and returns NaN."""
-    operation = TABLE[function]
+def _reduction(function: Callable[..., Any], takes_none: bool) -> None:
+    """Let a sum add float16 in float32, and a mean or variance of too few elements raise, where
+    NumPy warns and returns NaN."""
 
     def forward(a: Any, axis: Any, dtype: Any, out: Any, *ddof_keepdims: Any) -> Any:
         ddof = ddof_keepdims[0] if len(ddof_keepdims) > 1 else 0
-        if (ddof or not a.size) and _count(a.shape, axis) <= ddof:
+        if not takes_none and (ddof or not a.size) and _count(a.shape, axis) <= ddof:
             raise ValueError(
                 f"it takes more than {ddof} elements, and there are {_count(a.shape, axis)} along "
                 f"axis {axis}: skip empty batches" + (", or lower ddof" if ddof else "")
             )
+        if dtype is None and a.dtype.char == "e":
+            return function(a, axis, np.float32, out, *ddof_keepdims).astype(a.dtype)
         return function(a, axis, dtype, out, *ddof_keepdims)
 
-    operation.forward = forward
+    TABLE[function].forward = forward
 
 
-for _function in (np.mean, np.var, np.std):
-    _refuse_too_few(_function)
+for _sum in (np.sum, np.cumsum):
+    _reduction(_sum, takes_none=True)
+for _mean in (np.mean, np.var, np.std):
+    _reduction(_mean, takes_none=False)
 
 
 def _to_ties(g: Any, a: Any, y: Any, shape: tuple[int, ...], axis: Any, keepdims: bool) -> Any:
@@ -273,11 +367,6 @@ def _to_ties(g: Any, a: Any, y: Any, shape: tuple[int, ...], axis: Any, keepdims
     attains = a == _spread(plain(y), shape, axis, keepdims)
     ties = np.sum(attains, axis=None if axis is None else _axes(axis, a.ndim), keepdims=True)
     return np.where(attains, _spread(g, shape, axis, keepdims), 0) / ties.astype(g.dtype)
-
-
-def _nonzero(y: Any) -> Any:
-    """``y`` with 1 in place of 0, where what it divides is zero as well."""
-    return np.where(y == 0, 1, y)
 
 
 # --- Shapes and places ----------------------------------------------------------------------------

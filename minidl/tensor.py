@@ -768,6 +768,9 @@ def grad(
             if create_graph:
                 start = g if isinstance(g, Tensor) else _tensor(g, None)
                 found = walk(y._node, start, nodes, retain=retain, tensor=_tensor)
+                for x in inputs:  # float16 has float32 on the way
+                    if x._node in found and found[x._node].dtype != x.dtype:
+                        found[x._node] = found[x._node].astype(x.dtype)
             else:
                 array = g._data if isinstance(g, Tensor) else g
                 found = walk(y._node, array, nodes, retain=retain)
@@ -785,8 +788,8 @@ def grad(
             results.append(_tensor(zeros, None) if create_graph else zeros)
         elif create_graph:
             results.append(found[x._node])
-        else:
-            results.append(np.array(found[x._node]))  # its own, even if two are the same
+        else:  # an array of its own, even if two are the same
+            results.append(np.array(found[x._node], x.dtype))
     return results[0] if single else tuple(results)
 
 

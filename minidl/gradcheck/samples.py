@@ -52,6 +52,7 @@ def sample(
     low: float | None = None,
     high: float = 2.0,
     kinks: bool = False,
+    order: int = 2,
 ) -> None:
     """Enter a sample. A tuple among the inputs is a shape: normal numbers, or uniform from ``low``
     to ``high``; an array is taken as it is."""
@@ -64,7 +65,7 @@ def sample(
         else rng.uniform(low, high, x)
         for x in inputs
     ]  # fmt: skip
-    entries.append(Sample(name, call or function, arrays, kinks=kinks))
+    entries.append(Sample(name, call or function, arrays, order, kinks))
 
 
 def missing() -> list[str]:
@@ -103,7 +104,12 @@ for f in (np.sqrt, np.log, np.log2, np.log10, np.log1p, np.reciprocal):
     sample(f, (2, 3), low=0.5)
 sample(np.arcsin, (4,), low=-0.7, high=0.7)
 sample(np.arccos, (4,), low=-0.7, high=0.7)
-sample(np.abs, np.array([-1.0, 0.0, 2.0]), note="at zero", kinks=True)
+sample(np.abs, np.array([-1.0, 0.0, 2.0]), note="at zero", kinks=True, order=1)
+sample(derivatives._sign, (2, 3))
+sample(derivatives._over, (2, 3), (3,))
+for p in (2.5, 1.0, 0.5):
+    sample(derivatives._abs_power, (2, 3), call=lambda x, p=p: derivatives._abs_power(x, p))
+    sample(derivatives._signed_power, (2, 3), call=lambda x, p=p: derivatives._signed_power(x, p))
 sample(np.maximum, np.array([1.0, 2.0, 3.0]), np.array([1.0, 3.0, 2.0]), note="tie", kinks=True)
 sample(np.minimum, np.array([1.0, 2.0, 3.0]), np.array([1.0, 3.0, 2.0]), note="tie", kinks=True)
 sample(np.where, (2, 3), (3,), call=lambda a, b: np.where([True, False, True], a, b))
@@ -161,7 +167,10 @@ sample(np.max, np.array([[1.0, 1.0, 0.0]]), call=lambda x: np.max(x, 1), note="t
 sample(np.min, np.array([[1.0, 1.0, 2.0]]), call=lambda x: np.min(x, 1), note="tie", kinks=True)
 for axis in (None, 0, -1):
     sample(np.cumsum, (2, 3), call=lambda x, axis=axis: np.cumsum(x, axis), note=f"axis={axis}")
-for ord, axis in [(None, None), (None, 1), (1, 0), (3, 1), (np.inf, 1), (2, 0), ("fro", (0, 1))]:
+for ord, axis in [
+    (None, None), (None, 1), (1, 0), (3, 1), (1.5, 0), (0.5, 1), (np.inf, 1), (2, 0),
+    ("fro", (0, 1)),
+]:  # fmt: skip
     sample(np.linalg.norm, (2, 3), note=f"ord={ord} axis={axis}",
            call=lambda x, ord=ord, axis=axis: np.linalg.norm(x, ord, axis))  # fmt: skip
 sample(derivatives._norm, (2, 3), call=lambda x: np.linalg.norm(x, axis=0, keepdims=True))
@@ -275,6 +284,8 @@ for reduction_ in ("mean", "sum", "none"):
 sample(F.binary_cross_entropy_with_logits, (4,), note="positive weight",
        call=lambda x: F.binary_cross_entropy_with_logits(
            x, np.array([0, 1, 0.3, 1]), 2.5))  # fmt: skip
+sample(F._huber, (2, 3), call=lambda d: F._huber(d, 0.7))
+sample(F._huber, np.array([0.0, 1.0, -1.0]), call=lambda d: F._huber(d, 2.0), note="at zero")
 sample(F._bce, (4,), np.array([0.0, 1.0, 0.3, 0.6]))
 sample(F._nll, (3, 4), call=lambda x: F.cross_entropy(x, _classes))
 sample(F.cross_entropy, (2, 3, 2), note="images",
