@@ -288,6 +288,38 @@ def test_a_loaded_state_goes_on_bitwise(shuffle: bool, delivered: int) -> None:
     assert (fresh.batch_size, fresh.shuffle, fresh.drop_last) == (3, shuffle, False)
 
 
+@pytest.mark.parametrize("drop_last", [False, True])
+@pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.parametrize("n", [1, 3, 5, 6, 7])  # one batch that is full, two, and what lies between
+def test_a_state_of_full_batches_goes_on_too(n: int, shuffle: bool, drop_last: bool) -> None:
+    x = np.arange(n, dtype=np.float32) / 7
+    for size in sorted({1, n // 2 or 1, n}):
+        make = DataLoader(x, batch_size=size, shuffle=shuffle, drop_last=drop_last, rng=4)
+        assert len(make) == (n // size if drop_last else -(-n // size))
+        for delivered in range(len(make) + 1):
+            saved, fresh = copy.deepcopy(make), DataLoader(x, batch_size=n + 1, rng=9)
+            batches = iter(saved)
+            assert len([next(batches) for _ in range(delivered)]) == delivered
+            state = json.loads(json.dumps(saved.state_dict()))
+            fresh.load_state_dict(state)
+            assert fresh.state_dict() == state
+            assert len(fresh) == len(saved)
+            rest = list(fresh)
+            assert len(rest) == len(make) - delivered
+            assert same(rest, list(batches))
+            assert fresh.state_dict() == saved.state_dict()
+            assert same(list(fresh), list(saved))
+
+
+def test_a_full_batch_is_the_array_itself_in_float32() -> None:
+    x = np.random.default_rng(0).normal(size=(5, 3))
+    ((batch,),) = DataLoader(x, batch_size=5, drop_last=True)
+    assert batch.dtype == np.float32
+    np.testing.assert_array_equal(batch, x.astype(np.float32))
+    ((batch,),) = DataLoader(x, batch_size=5, drop_last=True, shuffle=True, rng=0)
+    np.testing.assert_array_equal(np.sort(batch, axis=0), np.sort(x.astype(np.float32), axis=0))
+
+
 def test_a_state_saved_between_epochs_begins_a_new_one() -> None:
     saved, fresh = shuffled(), shuffled(rng=1)
     list(saved)
@@ -363,6 +395,9 @@ def test_loading_twice_and_from_array_scalars_works() -> None:
         ({"batch_size": 0}, "no DataLoader can have this state"),
         ({"batch_size": 11, "drop_last": True, "batch": 0}, "no DataLoader can have this state"),
         ({"epoch": 7}, "no DataLoader can have this state"),
+        ({"epoch": 1, "batch": 1}, "no DataLoader can have this state"),  # one that has not begun
+        ({"drop_last": True, "batch": 4}, "no DataLoader can have this state"),
+        ({"shuffle": 2}, "no DataLoader can have this state"),
         ({"seed": -1}, "no DataLoader can have this state"),
         ({"seed": 0.5}, "the 'seed' of a DataLoader's state is an int"),
         ({"shufle": 1}, r"missing \[\], unexpected \['shufle'\]"),
@@ -845,8 +880,12 @@ def test_csv_class_names_fix_the_meaning_of_labels(csv_file: Callable[..., Path]
         ("a,t\n1,x\n\nnan,y\n", "line 4, column 'a': nan is not finite"),
         ("a,t\n-inf,x\n2,y\n", "line 2, column 'a': -inf is not finite"),
         ("a,t\n1e39,x\n2,y\n", "line 2, column 'a': 1e39 is too large for float32"),
-        ("a,t\n1,x\n2\n", "line 3: 1 fields, but the header has 2"),
-        ("a,t\n1,x,5\n", "line 2: 3 fields, but the header has 2"),
+        ("a,t\n1e999,x\n2,y\n", "line 2, column 'a': 1e999 is too large for float32"),
+        ("a,t\n0x10,x\n2,y\n", "line 2, column 'a': '0x10' is not a number"),
+        ("a,t\n1,-0\n2,0\n", "one number written in two ways"),
+        ("a,t\n1,inf\n2,1\n", "the labels are numbers such as inf"),
+        ("a,t\n1,x\n2\n", "line 3: 1 fields, but the first line has 2"),
+        ("a,t\n1,x,5\n", "line 2: 3 fields, but the first line has 2"),
         ('a,t\n1,"x\ny"\n3,z\nq,z\n', "line 5, column 'a': 'q' is not a number"),
         ('a,t\nq,"x\ny"\n3,z\n', "line 2, column 'a': 'q' is not a number"),
         ("a,t\n1,x\n2,\n", "line 3, column 't': no label"),
@@ -854,7 +893,7 @@ def test_csv_class_names_fix_the_meaning_of_labels(csv_file: Callable[..., Path]
         ("a,b\n1,x\n", r"no column 't' for the target; it has \['a', 'b'\]"),
         ("a,a,t\n1,2,x\n", "column 1 .* has the name 'a' of an earlier column"),
         (",a,t\n0,1,x\n", "column 0 .* has no name.*index=False"),
-        ("5.1,3.5,t\n4.9,3.0,x\n", "is the number 5.1: the file needs a line of names"),
+        ("5.1,3.5,t\n4.9,3.0,x\n", "is the number 5.1: .*header=False"),
         ("a;t\n1;x\n", r"the one column 'a;t'.*delimiter="),
         ("a,t\n1,x\n2,x\n", r"at least 2 different labels, got \['x'\]"),
         ("a,t\n1,0.5\n2,1\n", "the labels are numbers such as 0.5.*task='regression'"),
@@ -897,6 +936,105 @@ def test_csv_refuses_wrong_arguments(csv_file: Callable[..., Path], tmp_path: Pa
         load_csv(path, "t", task="classify")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="class_names are for a classification"):
         load_csv(path, "t", task="regression", class_names=["x"])
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["16777217", "-16777217", "16777217.0", "1.6777217e7", "1700000001", "1700000000.5",
+     "9007199254740991", "1000000000000000000", "6.02214076e23", "1e-50", "1e-42"],
+)  # fmt: skip
+def test_csv_numbers_that_float32_would_change_stay_as_written(
+    csv_file: Callable[..., Path], text: str
+) -> None:
+    table = load_csv(csv_file(f"a,b,t\n{text},0.5,x\n2,3,y\n"), "t")
+    assert table.x.tolist() == [[float(text), 0.5], [2, 3]]
+    assert table.x.dtype == np.float64
+    table = load_csv(csv_file(f"a,t\n1,{text}\n2,0.5\n"), "t", task="regression")
+    assert table.y.tolist() == [float(text), 0.5]
+    assert (table.x.dtype, table.y.dtype) == (np.float32, np.float64)
+
+
+@pytest.mark.parametrize(
+    "text", ["16777216", "16777218", "1700000000", "9007199254740992", "0.1", "-0", "1e-37", "1e10"]
+)
+def test_csv_numbers_that_float32_holds_are_float32(
+    csv_file: Callable[..., Path], text: str
+) -> None:
+    table = load_csv(csv_file(f"a,t\n{text},{text}\n2,3\n"), "t", task="regression")
+    assert (table.x.dtype, table.y.dtype) == (np.float32, np.float32)
+    assert table.x[0, 0] == table.y[0] == np.float32(text)
+    assert np.signbit(table.x[0, 0]) == text.startswith("-")
+
+
+@pytest.mark.parametrize(
+    "text", ["9007199254740993", "-9007199254740993", "9007199254740993.0", "1234567890123456789"]
+)
+def test_csv_refuses_digits_that_float64_would_lose(
+    csv_file: Callable[..., Path], text: str
+) -> None:
+    message = f"line 3, column 'a': {text} has more digits than float64 holds.*remove the column"
+    with pytest.raises(ValueError, match=message):
+        load_csv(csv_file(f"a,t\n1,x\n{text},y\n"), "t")
+    with pytest.raises(ValueError, match=r"line 2, column 't': .* has more digits than float64"):
+        load_csv(csv_file(f"a,t\n1,{text}\n2,3\n"), "t", task="regression")
+
+
+def test_csv_labels_are_told_apart_and_sorted_by_all_their_digits(
+    csv_file: Callable[..., Path],
+) -> None:
+    labels = ["9007199254740993", "9007199254740992", "18014398509481985"]
+    table = load_csv(csv_file("a,t\n" + "".join(f"1,{label}\n" for label in labels)), "t")
+    assert table.class_names == (labels[1], labels[0], labels[2])
+    assert table.y.tolist() == [1, 0, 2]
+
+
+@pytest.mark.parametrize(
+    ("text", "target"),
+    [("1,2,3\n4,5,6\n", -1), ("1,2,3\n4,5,6\n", "t"), ("5,3,rose\n1,2,daisy\n", 2),
+     ("rose,5\ndaisy,3\n", 0), ("0,1,t\n2,3,x\n4,5,y\n", -1), ("a,nan,t\n2,3,x\n4,5,y\n", "t"),
+     ("a,-1,t\n2,3,x\n4,5,y\n", "t"), ("a,1e5,t\n2,3,x\n4,5,y\n", "t")],
+)  # fmt: skip
+def test_csv_never_takes_a_sample_for_the_header_unasked(
+    csv_file: Callable[..., Path], text: str, target: int | str
+) -> None:
+    with pytest.raises(ValueError, match=r"is the number .* header=False; .* header=True"):
+        load_csv(csv_file(text), target)
+
+
+def test_csv_without_a_header_keeps_its_first_sample(csv_file: Callable[..., Path]) -> None:
+    for target in (-1, 2, "2"):
+        table = load_csv(csv_file("\n5,3,rose\n1,2,daisy\n"), target, header=False)
+        assert table.x.tolist() == [[5, 3], [1, 2]]
+        assert table.y.tolist() == [1, 0]
+        assert (table.feature_names, table.class_names) == (("0", "1"), ("daisy", "rose"))
+    with pytest.raises(ValueError, match="line 1, column '0': 'a' is not a number"):
+        load_csv(csv_file("a,t\n1,x\n2,y\n"), "1", header=False)
+    with pytest.raises(ValueError, match="line 2: 3 fields, but the first line has 2"):
+        load_csv(csv_file("1,x\n1,2,y\n"), -1, header=False)
+    with pytest.raises(ValueError, match="is empty"):
+        load_csv(csv_file(""), -1, header=False)
+
+
+def test_csv_numbers_are_names_if_the_caller_says_so(csv_file: Callable[..., Path]) -> None:
+    path = csv_file("0,1,t\n2,3,x\n4,5,y\n")  # as pandas writes columns without names
+    for table in (load_csv(path, "t"), load_csv(path, -1, header=True)):
+        assert table.x.tolist() == [[2, 3], [4, 5]]
+        assert table.feature_names == ("0", "1")
+    assert load_csv(csv_file("0.5,t\n2,x\n4,y\n"), "t", header=True).feature_names == ("0.5",)
+
+
+@pytest.mark.parametrize("header", [0, 1, None, "yes", []])
+def test_csv_header_is_a_bool_or_auto(csv_file: Callable[..., Path], header: object) -> None:
+    with pytest.raises(TypeError, match="header is True, False or 'auto', got"):
+        load_csv(csv_file("a,t\n1,x\n2,y\n"), "t", header=header)  # type: ignore[arg-type]
+
+
+def test_csv_looks_at_each_name_of_the_header_once(csv_file: Callable[..., Path]) -> None:
+    n = 100_000  # each name against all others would be five billion comparisons
+    names, row = ",".join(f"c{i}" for i in range(n)), ",".join(["1"] * n)
+    assert load_csv(csv_file(f"{names},t\n{row},x\n{row},y\n"), "t").x.shape == (2, n)
+    with pytest.raises(ValueError, match=f"column {n} .* has the name 'c7' of an earlier column"):
+        load_csv(csv_file(f"{names},c7\n{row},x\n"), -1)
 
 
 # Synthetic data

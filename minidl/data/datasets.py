@@ -10,6 +10,8 @@ import gzip
 import math
 import os
 from collections.abc import Iterator, Sequence
+from decimal import Decimal, InvalidOperation
+from itertools import chain
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -78,9 +80,9 @@ class Table(NamedTuple):
     """What :func:`load_csv` returns."""
 
     x: np.ndarray
-    """The features (N, features), float32."""
+    """The features (N, features), float32 if that holds them, else float64."""
     y: np.ndarray
-    """The target (N,): int64 classes, or float32 numbers."""
+    """The target (N,): int64 classes, or numbers, float32 if that holds them, else float64."""
     feature_names: tuple[str, ...]
     """The names of the columns of ``x``."""
     class_names: tuple[str, ...]
@@ -92,32 +94,40 @@ def load_csv(
     target: str | int,
     delimiter: str = ",",
     *,
+    header: bool | Literal["auto"] = "auto",
     task: Literal["classification", "regression"] = "classification",
     class_names: Sequence[str] | None = None,
 ) -> Table:
-    """Read a CSV file with a header: one column is the target, all others are numeric features.
+    """Read a CSV file: one column is the target, all others are numeric features.
 
     The file is UTF-8, with or without a byte order mark; blank lines are skipped, and spaces
     around a field do not count. In a classification the distinct labels become the classes 0, 1,
     ... in sorted order (by value, if all are whole numbers), in a regression the target column
     holds numbers.
 
+    Numbers become float32. Where that would change one above 2**24 (an id, a time in seconds), or
+    one below 1e-38, all features (or all targets of a regression) are float64 instead.
+
     Args:
         path: the file.
         target: the name of the target column, or its place (0 the first, -1 the last).
         delimiter: the one character between fields.
+        header: True if the first line holds the names of the columns. False if it is the first
+            sample; then the columns are named "0", "1", ... By default it holds the names, and
+            one with a number in it, which could be either, is refused. (Whole numbers pass as
+            names if ``target`` is one of the names.)
         task: ``"classification"`` or ``"regression"``.
         class_names: the labels in the order of their classes. Pass the ``class_names`` of the
             training table to read a second file, so that a label means the same class in both.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        TypeError: if ``target`` is neither a name nor an int.
+        TypeError: if ``target`` is neither a name nor an int, or ``header`` no bool.
         ValueError: for a file that is empty, not UTF-8, broken or without rows; a header without
             the target, with a name missing or twice, or that looks like data; a row of another
-            length; a field that is missing, not a number, NaN, infinite or too large for float32;
-            labels that look like the numbers of a regression. The message names the file, the
-            line (the header's is 1) and the column.
+            length; a field that is missing, not a number, NaN, infinite, too large for float32 or
+            with more digits than float64 holds; labels that look like the numbers of a
+            regression. The message names the file, the line, counted from 1, and the column.
 
     Example:
         >>> import pathlib, tempfile
@@ -136,17 +146,24 @@ def load_csv(
         raise ValueError(
             f"load_csv: delimiter is one character, such as ',' or ';', not {delimiter!r}"
         )
+    if not isinstance(header, bool) and header != "auto":
+        raise TypeError(f"load_csv: header is True, False or 'auto', got {header!r}")
     records = _records(path, delimiter)
-    _, header = next(records, (0, []))
-    names = _column_names(path, header)
+    first = next(records, (0, []))
+    columns = len(first[1])
+    if header is False:
+        names = [str(place) for place in range(columns)]
+        records = chain([first], records)
+    else:
+        names = _column_names(path, first[1], header == "auto", target)
     column = _target_column(path, names, target)
     target_name = names.pop(column)
 
     lines, targets, rows = [], [], []
     for line, fields in records:
-        if len(fields) != len(header):
+        if len(fields) != columns:
             raise ValueError(
-                f"{path}, line {line}: {len(fields)} fields, but the header has {len(header)}"
+                f"{path}, line {line}: {len(fields)} fields, but the first line has {columns}"
             )
         lines.append(line)
         targets.append(fields.pop(column).strip())
@@ -156,13 +173,13 @@ def load_csv(
     if not rows:
         raise ValueError(f"{path} has a header and no rows of data")
 
-    x = np.array(rows, dtype=np.float32)
+    x = _narrowed(rows)
     if task == "regression":
         numbers = [
             _number(text, path, line, target_name)
             for text, line in zip(targets, lines, strict=True)
         ]
-        return Table(x, np.array(numbers, dtype=np.float32), tuple(names), ())
+        return Table(x, _narrowed(numbers), tuple(names), ())
     y, classes = _encoded(targets, lines, class_names, path, target_name)
     return Table(x, y, tuple(names), classes)
 
@@ -183,33 +200,42 @@ def _records(path: str | os.PathLike[str], delimiter: str) -> Iterator[tuple[int
             raise ValueError(f"{path} is not UTF-8 text, save it as such: {error}") from error
 
 
-def _column_names(path: str | os.PathLike[str], header: list[str]) -> list[str]:
+def _column_names(
+    path: str | os.PathLike[str], header: list[str], doubtful: bool, target: str | int
+) -> list[str]:
+    """Return the names in the first line; a ``doubtful`` one may be a sample."""
     names = [name.strip() for name in header]
-    if not names:
-        raise ValueError(f"{path} is empty: expected a header line and rows of data")
+    # Whole numbers pass as names where the target is named: pandas numbers columns without names.
+    named = isinstance(target, str) and target in names
+    places: dict[str, int] = {}
     for place, name in enumerate(names):
         where = f"{path}, header, column {place} (counted from 0)"
+        if doubtful and _is_number(name) and not (named and name.isdigit()):
+            raise ValueError(
+                f"{where} is the number {name}: if the first line is a sample and the file has no "
+                f"line of names, pass header=False; if those are names, header=True"
+            )
         if not name:
             raise ValueError(
                 f"{where} has no name: name it, or remove it if it only counts the rows "
                 f"(pandas writes such a column unless told index=False)"
             )
-        if _is_fraction(name):
-            raise ValueError(f"{where} is the number {name}: the file needs a line of names first")
-        if name in names[:place]:
+        if places.setdefault(name, place) != place:
             raise ValueError(f"{where} has the name {name!r} of an earlier column: rename one")
     return names
 
 
-def _is_fraction(text: str) -> bool:
-    # Whole numbers pass as names: pandas numbers columns that have none.
+def _is_number(text: str) -> bool:
     try:
-        return math.isfinite(float(text)) and not text.isdigit()
+        float(text)
     except ValueError:
         return False
+    return True
 
 
 def _target_column(path: str | os.PathLike[str], names: list[str], target: str | int) -> int:
+    if not names:
+        raise ValueError(f"{path} is empty: expected a header line and rows of data")
     if len(names) < 2:
         raise ValueError(
             f"{path} has the one column {names[0]!r}, expected features and a target: "
@@ -234,17 +260,35 @@ def _number(text: str, path: str | os.PathLike[str], line: int, name: str) -> fl
         value = float(text)
     except ValueError:
         value = None
-    if value is not None and abs(value) <= _LARGEST and "_" not in text:  # float reads 1_000
+    if value is not None and abs(value) < 2**53 and "_" not in text:  # float reads 1_000
         return value
     if not text.strip():
         problem = "no value: fill it in, or remove the row"
     elif value is None or "_" in text:
         problem = f"{text!r} is not a number: repair it, or remove or encode the column"
-    elif math.isfinite(value):
-        problem = f"{text} is too large for float32: scale the column"
-    else:
+    elif not any(map(str.isdigit, text)):
         problem = f"{text} is not finite: fill it in, or remove the row"
+    elif abs(value) > _LARGEST:
+        problem = f"{text} is too large for float32: scale the column"
+    # Written in full it may be an id, of which every digit counts; 6.022e23 is a measurement.
+    elif "e" in text.lower() or Decimal(text) == value:
+        return value
+    else:
+        problem = (
+            f"{text} has more digits than float64 holds: if it is an id, remove the column, "
+            f"if a measurement, write it as {value:e}"
+        )
     raise ValueError(f"{path}, line {line}, column {name!r}: {problem}")
+
+
+def _narrowed(numbers: list[float] | list[list[float]]) -> np.ndarray:
+    """Return the numbers as float32, or as float64 where float32 would lose more than decimals."""
+    wide = np.array(numbers, dtype=np.float64)
+    with np.errstate(under="ignore"):
+        narrow = wide.astype(np.float32)
+    size = np.abs(wide)
+    lossy = (size > 2**24) | (size < np.finfo(np.float32).tiny)  # it skips whole numbers; it fades
+    return wide if (lossy & (narrow != wide)).any() else narrow
 
 
 def _encoded(
@@ -282,12 +326,12 @@ def _classes(labels: list[str], where: str) -> tuple[str, ...]:
             f"{where}: a classification needs at least 2 different labels, got {distinct}; "
             f"to read a part of the classes only, pass class_names="
         )
-    try:
-        values = {label: float(label) for label in distinct}
-    except ValueError:
+    try:  # exactly, since float takes neighbours beyond 2**53 for one number
+        values = {label: Decimal(label) for label in distinct}
+    except InvalidOperation:
         return tuple(distinct)
     for label, value in values.items():
-        if not value.is_integer():
+        if not value.is_finite() or value != value.to_integral_value():
             raise ValueError(
                 f"{where}: the labels are numbers such as {label}; for a regression, pass "
                 f"task='regression'"

@@ -169,13 +169,16 @@ class DataLoader:
                 f"the state is of a DataLoader over {new['samples']} samples, this one has "
                 f"{self._samples}: make it from the same arrays as the one that was saved"
             )
-        last = -(-self._samples // max(new["batch_size"], 1))  # batches in an epoch, at most
+        full, rest = divmod(self._samples, max(new["batch_size"], 1))
+        last = full if new["drop_last"] else full + (rest > 0)  # batches in an epoch
+        under_way = new["epoch"] < new["begun"]
         possible = (
             new["batch_size"] >= 1
-            and not (new["drop_last"] and new["batch_size"] > self._samples)
+            and {new["shuffle"], new["drop_last"]} <= {0, 1}
+            and last >= 1
             and new["seed"] >= 0
             and 0 <= new["epoch"] <= new["begun"]
-            and 0 <= new["batch"] <= last
+            and 0 <= new["batch"] <= (last if under_way else 0)
         )
         if not possible:
             raise ValueError(f"no DataLoader can have this state: {new}; nothing was loaded")
