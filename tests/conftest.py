@@ -1,7 +1,37 @@
-"""One thread for NumPy's matrix products, whose matrices are small here: on a machine that others
-use as well, threads that share one wait for each other many times longer than it takes."""
+"""What holds for every test: one thread, and a derivative table that is as it was afterwards."""
 
 import os
 
+import pytest
+
+# One thread for NumPy's matrix products, whose matrices are small here: on a machine that others
+# use as well, threads that share one wait for each other many times longer than it takes.
 for library in ("OPENBLAS", "OMP", "MKL"):
     os.environ.setdefault(f"{library}_NUM_THREADS", "1")
+
+
+def pytest_addoption(parser):
+    parser.addoption("--reverse", action="store_true", help="run the last test first")
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("reverse"):
+        items.reverse()
+
+
+@pytest.fixture(autouse=True)
+def _tables_stay_as_they_were():
+    """Take out what a test has entered, so that no other test finds it there."""
+    from minidl import (
+        autograd,
+        compositions,
+        tensor,
+    )  # not above, where NumPy would come before its variables
+
+    before = [(table, table.copy()) for table in (autograd.TABLE, tensor.COMPOSED, tensor.PLAIN)]
+    yield
+    for table, entries in before:
+        table.clear()
+        table.update(entries)
+    if hasattr(compositions, "_concatenation"):
+        compositions._concatenation.cache_clear()  # they are entered at their first use

@@ -11,6 +11,8 @@ import importlib
 import io
 import pkgutil
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -88,3 +90,12 @@ def test_every_public_name_has_a_docstring():
 def test_links_between_pages_lead_somewhere(page):
     for target in re.findall(r"\]\((?!http|#|mailto)([^)#]+)", page.read_text()):
         assert (page.parent / target).exists(), target
+
+
+def test_the_folder_that_holds_the_clone_finds_the_package_too(tmp_path):
+    (tmp_path / "minidl").mkdir()  # as the clone: a folder of this name, itself no package
+    code = "import minidl; minidl.seed(0); print(minidl.__file__)"
+    command = [sys.executable, "-c", code]
+    found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert (found.returncode, found.stderr) == (0, "")
+    assert Path(found.stdout.strip()).samefile(minidl.__file__)
