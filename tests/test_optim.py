@@ -687,6 +687,7 @@ def test_within_an_update_a_hyper_parameter_is_that_of_the_group() -> None:
     class Watch(Optimizer):
         def update(self, x: Array, dx: Array) -> None:
             seen.append((self.lr, self.t))
+            x -= self.lr * dx
 
     p, q = leaf([1.0]), leaf([1.0])
     optimizer = Watch([{"params": [p]}, {"params": [q], "lr": 0.2}], lr=0.1)
@@ -732,8 +733,75 @@ def test_an_unknown_attribute_gives_an_error_that_lists_the_hyper_parameters() -
     ):
         _ = optimizer.momentum
     assert not hasattr(optimizer, "params")
-    optimizer.note = "an attribute of the user's own"
-    assert optimizer.note == "an attribute of the user's own"
+
+
+def _set_learning_rate(optimizer: Any) -> None:
+    optimizer.learning_rate = 0.0
+
+
+@pytest.mark.parametrize(
+    "misspell",
+    [
+        lambda o: setattr(o, "learning_rate", 0),
+        lambda o: setattr(o, "momentum", 0.5),
+        lambda o: setattr(o, "Lr", 0.1),
+        _set_learning_rate,
+    ],
+)
+def test_a_misspelt_hyper_parameter_cannot_be_set(misspell: Callable[[Any], None]) -> None:
+    for optimizer in (Momentum([leaf([1.0])], lr=0.1), copy.deepcopy(Counts([leaf([1.0])], 0.1))):
+        before = dict(vars(optimizer))
+        with pytest.raises(AttributeError, match="hyper-parameters are lr, weight_decay"):
+            misspell(optimizer)
+        assert vars(optimizer) == before
+        with pytest.raises(KeyError, match="only lr, weight_decay"):
+            optimizer.groups[0]["learning_rate"] = 0
+
+
+class Counts(Optimizer):
+    """A rule that keeps things of its own: in the class, in its methods, in functions in them."""
+
+    tokens = 0
+
+    def __init__(self, params: Any, lr: float) -> None:
+        super().__init__(params, lr=lr)
+        self.calls = 0
+        for name in ("first", "last"):
+            setattr(self, name, None)
+
+    def update(self, x: Array, dx: Array) -> None:
+        self.calls += 1
+        self.size = x.size
+        x -= self.lr * dx
+
+    def step(self) -> None:
+        def note() -> None:
+            self.noted = self.steps
+
+        super().step()
+        self.done = True
+        note()
+
+
+class CountsMore(Counts):
+    def begin(self) -> None:
+        self.begun = True
+
+
+def test_a_rule_keeps_attributes_of_its_own() -> None:
+    for make in (Counts, CountsMore):
+        p = leaf([1.0])
+        optimizer: Any = make([p], 0.1)
+        moved(optimizer, p, [1.0], [1.0])
+        assert (optimizer.calls, optimizer.size, optimizer.done, optimizer.noted) == (2, 1, True, 2)
+        optimizer.calls = 0  # what is there can be set from anywhere
+        optimizer.tokens = 7
+        optimizer.last = "set"
+        optimizer.step = lambda: None  # so can a method be replaced
+        optimizer.step()
+        assert (optimizer.calls, optimizer.tokens, optimizer.last) == (0, 7, "set")
+    optimizer.begin()
+    assert optimizer.begun
 
 
 def test_numpy_scalars_become_python_numbers_so_that_float32_stays_float32() -> None:
@@ -742,6 +810,7 @@ def test_numpy_scalars_become_python_numbers_so_that_float32_stays_float32() -> 
     class Watch(Optimizer):
         def update(self, x: Array, dx: Array) -> None:
             seen.append((self.lr * dx).dtype)
+            x -= self.lr * dx
 
     p = leaf([1.0], np.float32)
     optimizer = Watch([p], lr=np.float64(0.1))
@@ -995,6 +1064,178 @@ def test_an_update_that_returns_something_is_refused() -> None:
         optimizer.step()
 
 
+class RebindsX(Optimizer):
+    def update(self, x: Array, dx: Array) -> None:
+        x = x - self.lr * dx
+
+
+class RebindsXInAHelper(Optimizer):
+    state = ("v",)
+
+    def update(self, x: Array, dx: Array, v: Array) -> None:
+        v *= 0.9
+        v -= dx
+        self.move(x, v)
+
+    def move(self, x: Array, v: Array) -> None:
+        x = x + self.lr * v
+
+
+class RebindsV(Optimizer):
+    state = ("v",)
+
+    def update(self, x: Array, dx: Array, v: Array) -> None:
+        v = 0.9 * v - dx
+        x += self.lr * v
+
+
+class RebindsSecond(Optimizer):
+    """Adam, with the second of its two states rebound."""
+
+    state = ("m", "v")
+
+    def update(self, x: Array, dx: Array, m: Array, v: Array) -> None:
+        m[...] = 0.9 * m + 0.1 * dx
+        v = 0.99 * v + 0.01 * dx * dx
+        x -= self.lr * m / (np.sqrt(v) + 1e-8)
+
+
+class RebindsWholeTensors(RebindsV):
+    elementwise = False
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("rule", "name"),
+    [
+        (RebindsX, "x"),
+        (RebindsXInAHelper, "x"),
+        (RebindsV, "v"),
+        (RebindsSecond, "v"),
+        (RebindsWholeTensors, "v"),
+    ],
+)
+def test_an_update_that_does_not_work_in_place_is_refused_in_the_first_step(
+    rule: type[Optimizer], name: str, dtype: Any, weight_decay: float
+) -> None:
+    p = leaf([[1.0, -2.0], [0.0, 3.0]], dtype)
+    optimizer = rule([p], lr=0.1, weight_decay=weight_decay)
+    with pytest.raises(
+        TypeError, match=rf"{rule.__name__}.update does not change {name}.*`{name}\[\.\.\.\] ="
+    ):
+        moved(optimizer, p, np.ones((2, 2)))
+
+
+def test_a_first_gradient_of_zero_or_rate_of_zero_only_defers_the_refusal() -> None:
+    p = leaf([1.0])
+    optimizer = RebindsX([p], lr=lambda step: step / 10)
+    moved(optimizer, p, [1.0], [0.0])
+    with pytest.raises(TypeError, match="does not change x"):
+        moved(optimizer, p, [1.0])
+
+
+class Delayed(Optimizer):
+    """Begins after 500 steps, and keeps the sum of all gradients until then."""
+
+    def update(self, x: Array, dx: Array) -> None:
+        if self.t > 500:
+            x -= self.lr * dx
+
+
+class Every(Optimizer):
+    """Moves in every tenth step only, and remembers where it was in every hundredth."""
+
+    state = ("slow",)
+
+    def update(self, x: Array, dx: Array, slow: Array) -> None:
+        if self.t % 10 == 0:
+            x -= self.lr * (dx + 0.1 * slow)
+        if self.t % 100 == 0:
+            slow[...] = x
+
+
+class Unused(Optimizer):
+    """Has a state that these hyper-parameters make no use of."""
+
+    state = ("v", "largest")
+    switches = ("amsgrad",)
+
+    def update(self, x: Array, dx: Array, v: Array, largest: Array) -> None:
+        v += dx * dx
+        if self.amsgrad:
+            np.maximum(largest, v, out=largest)
+        x -= self.lr * dx / (np.sqrt(largest if self.amsgrad else v) + 1e-8)
+
+
+class Threshold(Optimizer):
+    """Moves nothing for gradients below 10."""
+
+    def update(self, x: Array, dx: Array) -> None:
+        x -= self.lr * dx * (abs(dx) > 10)
+
+
+class CannotBeCopied(Optimizer):
+    def __init__(self, params: Any, lr: float) -> None:
+        super().__init__(params, lr=lr)
+        self.draws = iter(range(3))
+        self.file = (n for n in range(3))
+
+    def update(self, x: Array, dx: Array) -> None:
+        if next(self.draws) == 2:
+            x -= self.lr * dx
+
+
+@pytest.mark.parametrize(
+    ("rule", "hyper", "g"),
+    [
+        (Delayed, {}, 1.0),
+        (Every, {}, 1.0),
+        (Unused, {"amsgrad": False}, 1.0),
+        (Unused, {"amsgrad": True}, 1.0),
+        (Threshold, {}, 1.0),
+        (CannotBeCopied, {}, 1.0),
+        (SGD, {}, 1e-20),  # too small to move 1.0 in float32
+        (SGD, {"lr": 1e-30}, 1.0),
+        (Adagrad, {}, 1e-30),  # whose square is 0 in float32
+        (Adam, {}, 1e-30),
+        (RMSProp, {}, 1e-30),
+        (Momentum, {"mu": 0.0}, 1.0),
+        (Adam, {"betas": (0.0, 0.0)}, 1.0),
+        (SGD, {}, math.nan),
+        (SGD, {}, math.inf),
+    ],
+)
+@pytest.mark.parametrize("elementwise", [True, False])
+def test_a_rule_that_rightly_changes_nothing_in_its_first_step_is_not_refused(
+    rule: type[Optimizer], hyper: dict[str, Any], g: float, elementwise: bool
+) -> None:
+    rule = type(rule.__name__, (rule,), {"elementwise": elementwise})
+    p = leaf([1.0, -2.0], np.float32)
+    optimizer = rule([p], **{"lr": 0.1, **hyper})
+    for gradient in ([g, g], [0.0, g]):
+        p.grad = np.array(gradient, np.float32)
+        with np.errstate(invalid="ignore"):
+            optimizer.step()
+    assert optimizer.steps == 2
+
+
+def test_looking_for_updates_that_are_not_in_place_leaves_no_trace() -> None:
+    seen = []
+
+    class Notes(Counts):
+        def update(self, x: Array, dx: Array) -> None:
+            super().update(x, dx)
+            seen.append(self.t)
+
+    p = leaf([1.0], np.float32)
+    optimizer = Notes([p], lr=0.1)
+    moved(optimizer, p, [1.0], [1.0])
+    assert seen == [1, 2]
+    assert optimizer.calls == 2
+    assert "lr" not in vars(optimizer)
+
+
 @pytest.mark.parametrize("weight_decay", [0.0, 0.1])
 def test_an_update_that_writes_into_the_gradient_is_refused(weight_decay: float) -> None:
     p = leaf([1.0])
@@ -1062,6 +1303,8 @@ def test_a_rule_that_is_not_elementwise_sees_whole_tensors_in_their_shape() -> N
 
         def update(self, x: Array, dx: Array, m: Array) -> None:
             seen.append((x.shape, dx.shape, m.shape))
+            m += dx
+            x -= self.lr * m
 
     shapes = [(2, 3), (), (4,), (0, 2)]
     params = [leaf(np.ones(shape)) for shape in shapes]
@@ -1337,6 +1580,29 @@ def test_a_state_dict_that_does_not_fit_is_refused_and_changes_nothing(
     for message in messages:
         assert re.search(message, str(caught.value))
     assert repr(optimizer.state_dict()) == repr(before)
+
+
+def test_a_number_does_not_take_the_place_of_a_schedule_nor_a_schedule_that_of_a_number() -> None:
+    def pair() -> list[Any]:
+        return [{"params": [leaf([1.0])]}, {"params": [leaf([2.0])], "lr": 0.5}]
+
+    constant, schedule = Adam(pair(), lr=0.1), Adam(pair(), lr=schedules.cosine(0.1, 10))
+    kept = schedule.groups[0]["lr"]
+    with pytest.raises(ValueError, match=r"in group 0 lr was 0\.1, and is a schedule here"):
+        schedule.load_state_dict(constant.state_dict())
+    assert schedule.groups[0]["lr"] is kept
+    with pytest.raises(ValueError, match=r"in group 0 lr was a schedule: make .* with one"):
+        constant.load_state_dict(schedule.state_dict())
+    assert constant.groups[0]["lr"] == 0.1
+    # The remedies that the messages give.
+    other = Adam(pair(), lr=0.2)
+    other.load_state_dict(constant.state_dict())
+    assert other.lr == 0.1
+    other.groups[0]["lr"] = kept
+    schedule.load_state_dict(other.state_dict())
+    assert [g["lr"] for g in schedule.groups] == [kept, 0.5]
+    schedule.lr = 0.3
+    assert [g["lr"] for g in schedule.groups] == [0.3, 0.3]
 
 
 def test_a_copied_or_pickled_pair_of_model_and_optimizer_trains_on_alone() -> None:
@@ -1817,6 +2083,137 @@ def test_float32_and_float64_in_one_group_are_each_computed_in_their_own_precisi
         together.step()
     assert [p.dtype for p in params] == dtypes
     assert_same([p.data for p in params], [p.data for p in alone])
+
+
+HALF: list[tuple[type[Optimizer], dict[str, Any]]] = [
+    (SGD, {"lr": 0.01}),
+    (Momentum, {"lr": 0.01}),
+    (Adagrad, {}),
+    (RMSProp, {}),
+    (Adam, {}),
+    (Adam, {"weight_decay": 0.01}),
+    (Nesterov, {"lr": 0.01}),
+    (Normalized, {"lr": 0.01}),
+]
+
+
+def half_gradients(steps: int, n: int, scale: float) -> Array:
+    rng = np.random.default_rng(4)
+    g = scale * (rng.normal(size=(steps, n)) + 0.3)
+    g[:, 0] = 0.0
+    return g.astype(np.float16)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-4, 1e3])
+@pytest.mark.parametrize(("rule", "hyper"), HALF, ids=str)
+def test_float16_parameters_go_the_way_of_float64_ones(
+    rule: type[Optimizer], hyper: dict[str, Any], scale: float
+) -> None:
+    start = np.linspace(1, 3, 8).astype(np.float16)
+    p, reference = leaf(start, np.float16), leaf(start)
+    optimizer, other = rule([p], **hyper), rule([reference], **hyper)
+    for g in half_gradients(300, 8, scale):
+        p.grad, reference.grad = g, g.astype(np.float64)
+        optimizer.step()
+        other.step()
+        assert p.dtype == p.grad.dtype == np.float16
+    # Half a unit in the last place of float16, and what float32 adds in 300 steps.
+    np.testing.assert_allclose(p.data, reference.data, rtol=2**-11 + 1e-4, atol=1e-7)
+    saved = optimizer.state_dict()["groups"][0]["params"]["0"]
+    expected = other.state_dict()["groups"][0]["params"]["0"]
+    for name in rule.state:
+        assert saved[name].dtype == np.float32
+        np.testing.assert_allclose(
+            saved[name], expected[name], rtol=1e-4, atol=1e-5 * abs(expected[name]).max()
+        )
+
+
+@every_rule
+def test_a_float16_gradient_of_zero_moves_nothing(rule: type[Optimizer]) -> None:
+    p = leaf([1.0, -2.0], np.float16)
+    np.testing.assert_array_equal(moved(rule([p], lr=0.1), p, [0.0, 0.0], [0, 0]), [1.0, -2.0])
+
+
+def test_steps_too_small_for_float16_add_up() -> None:
+    p = leaf([1.0], np.float16)
+    optimizer = SGD([p], lr=1e-5)
+    assert moved(optimizer, p, *[[1.0]] * 10) == 1.0
+    moved(optimizer, p, *[[1.0]] * 990)
+    np.testing.assert_allclose(p.data, 0.99, atol=2**-11)
+
+
+@pytest.mark.parametrize(("rule", "hyper"), HALF, ids=str)
+@pytest.mark.parametrize("model_first", [True, False])
+def test_a_float16_run_is_resumed_bit_by_bit(
+    rule: type[Optimizer], hyper: dict[str, Any], model_first: bool
+) -> None:
+    start, gradients = np.linspace(1, 3, 8).astype(np.float16), half_gradients(40, 8, 0.1)
+    p = leaf(start, np.float16)
+    optimizer = rule([p], **hyper)
+    moved(optimizer, p, *gradients[:20])
+    saved, data = optimizer.state_dict(), p.numpy()
+    q = leaf(data if model_first else start, np.float16)
+    other = rule([q], **hyper)
+    other.load_state_dict(saved)
+    q.data[...] = data
+    twins = [pickle.loads(pickle.dumps((p, optimizer))), copy.deepcopy((p, optimizer))]
+    moved(optimizer, p, *gradients[20:])
+    for twin, its_optimizer in [(q, other), *twins]:
+        moved(its_optimizer, twin, *gradients[20:])
+        assert_same([twin.data], [p.data])
+        a, b = its_optimizer.state_dict(), optimizer.state_dict()
+        assert_same(
+            list(a["groups"][0]["params"]["0"].values()),
+            list(b["groups"][0]["params"]["0"].values()),
+        )
+
+
+@every_rule
+def test_float16_data_that_are_written_to_are_what_is_trained_on(rule: type[Optimizer]) -> None:
+    start = leaf([1.0, 2.0, 3.0], np.float16)
+    optimizer = rule([start], lr=0.1)
+    moved(optimizer, start, [1.0, 1.0, 1.0])
+    for write in ("in place", "rebind"):
+        if write == "in place":
+            start.data[1] = 5.0
+        else:
+            start.data = np.array([7.0, 5.0, 3.0], np.float16)
+        values = start.numpy()
+        optimizer.lr = 0.0
+        np.testing.assert_array_equal(moved(optimizer, start, [1.0, 1.0, 1.0]), values)
+        optimizer.lr = 0.1
+        assert (moved(optimizer, start, [1.0, 1.0, 1.0]) < values).all()
+    start.grad, kept = None, start.numpy()
+    other = leaf([1.0], np.float16)
+    both = rule([start, other], lr=0.1)
+    moved(both, other, [1.0])
+    np.testing.assert_array_equal(start.data, kept)  # it rests without a gradient
+
+
+def test_a_float16_model_trains_as_a_float32_one_and_its_gradients_arrive_in_place() -> None:
+    losses = {}
+    for dtype in (np.float16, np.float32):
+        model, x = small_model(), X.astype(dtype)
+        for p in model.parameters():
+            p.data = p.data.astype(np.float16).astype(dtype)
+        (model(x) ** 2).mean().backward()  # gradients from before there is an optimizer
+        optimizer = Adam(model.parameters(), lr=0.01)
+        optimizer.step()
+        for _ in range(100):
+            optimizer.zero_grad()
+            loss = ((model(x) - 0.5) ** 2).mean()
+            loss.backward()
+            assert all(p._node.grad is p._node.lent is not None for p in model.parameters())
+            optimizer.step()
+        assert {p.dtype for p in model.parameters()} == {np.dtype(dtype)}
+        losses[dtype] = loss.item()
+    assert losses[np.float32] < 0.1
+    np.testing.assert_allclose(losses[np.float16], losses[np.float32], rtol=0.02)
+
+
+def test_a_state_called_x_is_refused() -> None:
+    with pytest.raises(TypeError, match="'x' means the parameters"):
+        type("Rule", (Optimizer,), {"state": ("x",)})
 
 
 def test_scalars_and_empty_parameters() -> None:

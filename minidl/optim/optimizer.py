@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import copy
 import math
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from typing import Any
@@ -19,6 +20,7 @@ import numpy as np
 
 from minidl.autograd import Leaf, Node
 from minidl.optim.explain import UnknownStepError, formula, found_step, table
+from minidl.optim.inplace import check_in_place, first_block
 from minidl.tensor import Array, Tensor
 
 LearningRate = float | Callable[[int], float]
@@ -101,6 +103,8 @@ class Optimizer:
                 )
         if "steps" in cls.state:
             raise TypeError(f"{cls.__name__}.state: 'steps' is counted already, as self.t")
+        if "x" in cls.state:
+            raise TypeError(f"{cls.__name__}.state: 'x' means the parameters: rename the state")
 
     def __init__(
         self, params: Parameters, lr: LearningRate, weight_decay: float = 0.0, **hyper: Any
@@ -144,7 +148,8 @@ class Optimizer:
         Raises:
             ValueError: if the learning rate that a schedule gives is negative or not finite, or if
                 two parameters have come to share memory. Nothing has moved then.
-            TypeError: if a parameter has changed its dtype. Nothing has moved then.
+            TypeError: if a parameter has changed its dtype; nothing has moved then. In the first
+                step, if ``update`` does not change ``x`` or a state in place (``x = x - ...``).
 
         Warns:
             RuntimeWarning: if no parameter has a gradient.
@@ -157,6 +162,7 @@ class Optimizer:
             own.update(group.hyper, lr=lr)  # within the step an attribute is the group's value
             decay = own["weight_decay"]
             group.since = "the last step failed"
+            first = [] if group.proven or not lr else first_block(runs)
             try:
                 for t, blocks in runs:
                     own["t"] = t
@@ -169,6 +175,10 @@ class Optimizer:
             finally:
                 for key in group.hyper:
                     del own[key]
+            if first:
+                check_in_place(self, group.hyper, *first)
+                group.proven = True
+            group.storage.settle()
             group.since, group.stepped_with = "", lr
         own["steps"] += 1
         if not any(work):
@@ -316,8 +326,17 @@ class Optimizer:
         if groups and name in groups[0].hyper:
             for group in groups:
                 group[name] = value
-        else:
-            super().__setattr__(name, value)
+            return
+        if groups and name not in self.__dict__ and not hasattr(type(self), name):
+            # A rule keeps in its methods what it likes; from elsewhere it is a misspelt name.
+            caller = sys._getframe(1).f_code.co_qualname
+            if not any(caller.startswith(f"{c.__qualname__}.") for c in type(self).__mro__):
+                raise AttributeError(
+                    f"{type(self).__name__} has no attribute {name!r} that could be set; its "
+                    f"hyper-parameters are {', '.join(groups[0].hyper)}, and what else a rule "
+                    f"keeps is set in its own methods or in its class"
+                )
+        super().__setattr__(name, value)
 
     @classmethod
     def checked(cls, name: str, value: Any) -> Any:
@@ -369,8 +388,11 @@ class Optimizer:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over what :meth:`state_dict` returned, copying it; hyper-parameters too.
 
+        What is to be other than it was saved (another rate to go on with) is set afterwards.
+
         Raises:
-            ValueError: if it is of another rule or for other parameters; the message lists all
+            ValueError: if it is of another rule or for other parameters, or if a learning rate was
+                a schedule and is a number here, or the other way round; the message lists all
                 differences, and nothing has been changed.
         """
         faults = []
@@ -404,6 +426,7 @@ class Group(MutableMapping[str, Any]):
         self.rule = rule
         self.hyper = {key: rule.checked(key, value) for key, value in hyper.items()}
         self.storage = _Storage(rule, names, params)
+        self.proven = False  # whether a step has shown that update works in place
         self.stepped_with = math.nan  # the learning rate of the last step
         self.since = "no step has been made"  # why that step cannot be explained any more
 
@@ -457,15 +480,23 @@ class Group(MutableMapping[str, Any]):
                 f"the hyper-parameters are {', '.join(hyper) or 'missing'}, not "
                 f"{', '.join(self.hyper)}"
             )
-        for key in self.hyper.keys() & hyper.keys():
-            if _is_schedule(hyper[key]):
-                if not callable(self.hyper[key]):
-                    faults.append(f"{key} was a schedule: make this optimizer with one, too")
-                continue
-            try:
-                self.rule.checked(key, hyper[key])
-            except ValueError as error:
-                faults.append(str(error))
+        for key, value in self.hyper.items():
+            new = hyper.get(key, value)
+            if callable(value) and new is not value and not _is_schedule(new):
+                faults.append(
+                    f"{key} was {new!r}, and is a schedule here, which would be lost: make this "
+                    f"optimizer with a number, too, and set {key} to the schedule after loading"
+                )
+            elif not callable(value) and _is_schedule(new):
+                faults.append(
+                    f"{key} was a schedule: make this optimizer with one, too; for a number, set "
+                    f"{key} after loading"
+                )
+            elif not callable(value):
+                try:
+                    self.rule.checked(key, new)
+                except ValueError as error:
+                    faults.append(str(error))
         return faults
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
@@ -563,6 +594,11 @@ class _Storage:
     ``views`` has for each parameter its part of the buffers, in its shape: its home (``x``), the
     memory for its gradient (``dx``), and its state. ``homes`` has the first two, beside the
     parameter itself; ``counts`` has the steps that it has taken.
+
+    A rule cannot be computed in float16: there an eps of 1e-8 is 0, a square soon 0 or infinite,
+    and most steps are too small to move anything. The buffers of float16 parameters are therefore
+    float32, and these parameters live in buffers beside them, in ``narrow``: their gradients are
+    copied from there before a step, and they are the rounded ``x`` after it.
     """
 
     def __init__(self, rule: type[Optimizer], names: list[str], params: list[Tensor]) -> None:
@@ -576,16 +612,22 @@ class _Storage:
             start = sizes.get(p.dtype, 0)
             sizes[p.dtype] = start + p.size
             self.places.append((p.dtype, start, start + p.size))
-        arrays = 2 + len(rule.state)
-        self.buffers = {d: [np.zeros(n, d) for _ in range(arrays)] for d, n in sizes.items()}
-        self.views = [
-            [buffer[start:end].reshape(p.shape) for buffer in self.buffers[dtype]]
-            for p, (dtype, start, end) in zip(params, self.places, strict=True)
-        ]
-        self.homes = [(p, v[0], v[1]) for p, v in zip(params, self.views, strict=True)]
+        arrays = range(2 + len(rule.state))
+        self.buffers = {d: [np.zeros(n, _wide(d)) for _ in arrays] for d, n in sizes.items()}
+        self.narrow = {d: [np.zeros(sizes[d], d) for _ in range(2)] for d in sizes if _wide(d) != d}
+        self.views = self._cut_to_parameters(self.buffers)
+        lent = self._cut_to_parameters(self.buffers | self.narrow)
+        self.homes = [(p, v[0], v[1]) for p, v in zip(params, lent, strict=True)]
         self.present: list[bool] = []  # which parameters had a gradient when last cut
         self.moving: list[int] = []  # the parameters that had
         self.runs: list[tuple[int, list[list[Array]]]] = []  # the first parameter, and the blocks
+
+    def _cut_to_parameters(self, buffers: dict[np.dtype[Any], list[Array]]) -> list[list[Array]]:
+        """For each parameter its part of the buffers, in its shape."""
+        return [
+            [buffer[start:end].reshape(p.shape) for buffer in buffers[dtype]]
+            for p, (dtype, start, end) in zip(self.params, self.places, strict=True)
+        ]
 
     def away(self) -> bool:
         """Whether the data of a parameter is somewhere else than in its home."""
@@ -614,12 +656,30 @@ class _Storage:
             if g is not None and g is not dx:
                 dx[...] = g
             present.append(g is not None)
+        if self.narrow:
+            self.widen()
         if present != self.present:
             self.cut(present)
         counts = self.counts
         for i in self.moving:
             counts[i] += 1
         return [(counts[first], blocks) for first, blocks in self.runs]
+
+    def widen(self) -> None:
+        """Copy narrow gradients to where the rule finds them, and data that have been written to.
+
+        Where the data are still what ``x`` was rounded to, ``x`` knows better.
+        """
+        for dtype, (data, gradient) in self.narrow.items():
+            x, dx, *_ = self.buffers[dtype]
+            dx[...] = gradient
+            with np.errstate(over="ignore"):
+                np.copyto(x, data, where=x.astype(dtype) != data)
+
+    def settle(self) -> None:
+        """Round what the rule has moved to the narrow data, after a step."""
+        for dtype, (data, _) in self.narrow.items():
+            data[...] = self.buffers[dtype][0]
 
     def cut(self, present: list[bool]) -> None:
         """Cut what has a gradient into runs of neighbours in the same step, and those into blocks.
@@ -655,28 +715,36 @@ class _Storage:
             for first, start, end in spans[dtype]
         ]
 
+    def kept(self, i: int) -> dict[str, Array]:
+        """What is kept of a parameter by name: its state, and ``x`` if it is not the data."""
+        x, _, *state = self.views[i]
+        kept = dict(zip(self.rule.state, state, strict=True))
+        return {"x": x, **kept} if self.places[i][0] in self.narrow else kept
+
     def state_dict(self) -> dict[str, Any]:
+        if self.narrow:
+            self.widen()
         return {
-            name: {"steps": count}
-            | {key: view.copy() for key, view in zip(self.rule.state, views[2:], strict=True)}
-            for name, count, views in zip(self.names, self.counts, self.views, strict=True)
+            name: {"steps": count} | {key: array.copy() for key, array in self.kept(i).items()}
+            for i, (name, count) in enumerate(zip(self.names, self.counts, strict=True))
         }
 
     def differences(self, saved: Mapping[str, Any]) -> list[str]:
         """In what a state dict does not fit."""
         faults = [f"{name!r} is missing" for name in self.names if name not in saved]
         faults += [f"{name!r} is unexpected" for name in saved if name not in self.names]
-        for name, views in zip(self.names, self.views, strict=True):
+        for i, name in enumerate(self.names):
             entry = saved.get(name)
             if entry is None:
                 continue
-            wanted = ["steps", *self.rule.state]
+            kept = self.kept(i)
+            wanted = ["steps", *kept]
             if sorted(entry) != sorted(wanted):
                 faults.append(f"{name!r} has {', '.join(entry)}, not {', '.join(wanted)}")
                 continue
             if not _is_count(entry["steps"]):
                 faults.append(f"{name!r} has taken {entry['steps']!r} steps")
-            for key, view in zip(self.rule.state, views[2:], strict=True):
+            for key, view in kept.items():
                 array = np.asarray(entry[key])
                 if array.shape != view.shape or array.dtype.kind != "f":
                     faults.append(
@@ -686,11 +754,16 @@ class _Storage:
         return faults
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
-        for i, (name, views) in enumerate(zip(self.names, self.views, strict=True)):
+        for i, name in enumerate(self.names):
             self.counts[i] = int(saved[name]["steps"])
-            for key, view in zip(self.rule.state, views[2:], strict=True):
+            for key, view in self.kept(i).items():
                 view[...] = saved[name][key]
         self.present = []  # neighbours may be in different steps now
+
+
+def _wide(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The dtype in which a rule is computed for parameters of this one."""
+    return dtype if dtype.itemsize >= 4 else np.dtype(np.float32)
 
 
 def _blocks(arrays: list[Array], cuts: list[Any]) -> list[list[Array]]:
