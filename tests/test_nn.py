@@ -1,17 +1,24 @@
 """Modules: what is found in them, what they save, how they look, and PyTorch's networks in them."""
 
 import copy
+import dataclasses
+import functools
 import gc
 import math
 import pickle
-from collections import OrderedDict, namedtuple
+import re
+import weakref
+from collections import OrderedDict, UserDict, UserList, deque, namedtuple
+from collections.abc import Callable
+from types import MappingProxyType, SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 from reference import Network, networks
 
 import minidl
-from minidl import Tensor, functional, nn, no_grad
+from minidl import Tensor, data, functional, nn, no_grad, optim
 from minidl.autograd import Node
 from minidl.nn import Parameter
 
@@ -185,6 +192,246 @@ def test_sets_of_modules_or_parameters_are_refused() -> None:
             with pytest.raises(TypeError, match=r"'layers' is a set .* no order: use a list"):
                 look(Holder(layers=bad))
     assert names(Holder(words={"a", "b"}, weight=Parameter([1.0]))) == ["weight"]
+
+
+@dataclasses.dataclass
+class Record:
+    layer: Any
+    size: int = 3
+
+
+@dataclasses.dataclass(slots=True, frozen=True)
+class SlimRecord:
+    layer: Any
+
+
+CONTAINERS: dict[str, tuple[Callable[[nn.Module], Any], str]] = {
+    "list": (lambda m: [m], "0"),
+    "deque": (lambda m: deque([None, m], maxlen=2), "1"),
+    "UserList": (lambda m: UserList([m]), "0"),
+    "UserDict": (lambda m: UserDict(one=m), "one"),
+    "OrderedDict": (lambda m: OrderedDict(one=m), "one"),
+    "read-only dict": (lambda m: MappingProxyType({"one": m}), "one"),
+    "namespace": (lambda m: SimpleNamespace(one=m, two=2), "one"),
+    "dataclass": (lambda m: Record(m), "layer"),
+    "dataclass with slots": (lambda m: SlimRecord(m), "layer"),
+    "containers in containers": (
+        lambda m: Record(deque([{"a": SimpleNamespace(b=m)}])),
+        "layer.0.a.b",
+    ),
+}
+
+
+@pytest.mark.parametrize(("contain", "place"), CONTAINERS.values(), ids=CONTAINERS)
+def test_modules_in_all_kinds_of_containers_are_trained_saved_and_switched(
+    contain: Callable[[nn.Module], Any], place: str
+) -> None:
+    layer = nn.Sequential(linear(), nn.BatchNorm(3))
+    model = Holder(part=contain(layer), weight=Parameter([1.0]), more=contain(Parameter([2.0])))
+    expected = [f"part.{place}.{name}" for name in names(layer)]
+    assert names(model) == [*expected, "weight", f"more.{place}"]
+    assert model.state_dict().keys() > {f"part.{place}.1.running_mean", f"more.{place}"}
+    model.eval()
+    assert not layer[1].training
+    state = model.state_dict()
+    state[f"part.{place}.0.bias"][:] = 7.0
+    model.load_state_dict(state)
+    np.testing.assert_array_equal(layer[0].bias.data, [7.0] * 3)
+
+
+def test_a_container_may_contain_itself() -> None:
+    record, items = Record(linear()), [linear()]
+    record.size = record
+    items.append(items)
+    assert names(Holder(record=record, items=items)) == [
+        "record.layer.weight",
+        "record.layer.bias",
+        "items.0.weight",
+        "items.0.bias",
+    ]
+
+
+class Block:
+    """Computes like a module, and is none."""
+
+    def __init__(self, layer: Any) -> None:
+        self.layer = layer
+
+    def __call__(self, x: Any) -> Any:
+        return self.layer(x)
+
+
+class SlimBlock:
+    __slots__ = ("layer",)
+
+    def __init__(self, layer: Any) -> None:
+        self.layer = layer
+
+
+class Shared(nn.Module):
+    layer = linear()
+
+
+class SharedList(nn.Module):
+    layers = (nn.ReLU(), linear())
+
+
+class SharedWeight(nn.Module):
+    weight = Parameter([1.0])
+
+
+class SharedTensor(nn.Module):
+    weight = Tensor([1.0], requires_grad=True)
+
+
+class Inherits(Shared):
+    pass
+
+
+class Slots(nn.Module):
+    __slots__ = ("layer",)
+
+    def __init__(self) -> None:
+        self.layer = linear()
+
+
+def objects(*values: Any) -> Any:
+    array = np.empty((1, len(values)), object)
+    for i, value in enumerate(values):
+        array[0, i] = value
+    return array
+
+
+def closure(layer: Any) -> Any:
+    return lambda x: layer(x)
+
+
+HIDDEN: dict[str, tuple[Callable[[], nn.Module], str]] = {
+    "a Tensor": (
+        lambda: Holder(scale=Tensor([1.0], requires_grad=True)),
+        "Holder: scale is a Tensor that is no Parameter, .*make it nn.Parameter",
+    ),
+    "a Tensor in a list": (
+        lambda: Holder(scales=[Parameter([1.0]), Tensor([1.0], requires_grad=True)]),
+        "scales.1 is a Tensor that is no Parameter",
+    ),
+    "a Tensor further in": (
+        lambda: Holder(inner=Holder(scale=Tensor([1.0], requires_grad=True))),
+        "inner.scale is a Tensor that is no Parameter",
+    ),
+    "an object": (
+        lambda: Holder(block=Block(linear())),
+        "block.layer is a Linear in a Block, .*derive Block from nn.Module",
+    ),
+    "an object with a list": (
+        lambda: Holder(block=Block([linear()])),
+        "block.layer.0 is a Linear in a Block",
+    ),
+    "objects in a list": (
+        lambda: Holder(blocks=[Block(nn.ReLU()), Block(Parameter([1.0]))]),
+        "blocks.0.layer is a ReLU in a Block",
+    ),
+    "an object with slots": (
+        lambda: Holder(block=SlimBlock(linear())),
+        "block.layer is a Linear in a SlimBlock",
+    ),
+    "an array of objects": (
+        lambda: Holder(layers=objects(None, linear())),
+        "layers.1 is a Linear in a ndarray",
+    ),
+    "a partial": (
+        lambda: Holder(f=functools.partial(linear())),
+        "f.func is a Linear in a partial",
+    ),
+    "an argument of a partial": (
+        lambda: Holder(f=functools.partial(np.multiply, x2=Parameter([1.0]))),
+        "f.x2 is a Parameter in a partial",
+    ),
+    "a method": (lambda: Holder(f=linear().forward), "f.__self__ is a Linear in a method"),
+    "a closure": (lambda: Holder(f=closure(linear())), "f.layer is a Linear in a function"),
+    "the class": (
+        lambda: nn.Sequential(nn.ReLU(), Shared()),
+        "Sequential: 1.layer is a Linear of the class Shared, .*set self.layer in __init__",
+    ),
+    "a list in the class": (SharedList, "layers.0 is a ReLU of the class SharedList"),
+    "a parameter of the class": (SharedWeight, "weight is a Parameter of the class"),
+    "a Tensor of the class": (SharedTensor, "weight is a Tensor of the class"),
+    "the class it inherits from": (Inherits, "layer is a Linear of the class Shared"),
+    "slots": (Slots, "layer is a Linear of the class Slots"),
+}
+
+
+@pytest.mark.parametrize(("make", "message"), HIDDEN.values(), ids=HIDDEN)
+def test_what_would_be_neither_trained_nor_saved_nor_switched_is_refused(
+    make: Callable[[], nn.Module], message: str
+) -> None:
+    for look in (
+        nn.Module.parameters,
+        nn.Module.state_dict,
+        nn.Module.train,
+        nn.Module.eval,
+        lambda m: list(m.named_parameters()),
+        lambda m: m.load_state_dict({}),
+    ):
+        with pytest.raises(TypeError, match=message):
+            look(make())
+
+
+def test_what_is_found_elsewhere_or_is_not_to_be_trained_is_let_pass() -> None:
+    layer = linear()
+    x = Tensor(random(2, 2).data, requires_grad=True)
+    model = Holder(
+        layer=layer,
+        f=layer.forward,
+        g=functools.partial(layer),
+        h=closure(layer),
+        block=Block(layer),
+        pairs=objects(layer, layer.weight),
+        result=layer(x),  # has a history: it is no leaf that could be trained
+        constant=Tensor([1.0]),
+        detached=x.detach(),
+        weak=weakref.ref(linear()),
+        optimizer=optim.Adam(nn.Linear(2, 2).parameters()),
+        loader=data.DataLoader(np.ones((2, 2)), batch_size=1),
+        record=Record(None),
+        sizes=[1, 2, 3],
+        names=np.array(["a", "b"], object),
+        array=np.ones(3),
+        words={"a", "b"},
+        draws=iter(range(3)),
+        rng=np.random.default_rng(0),
+        numpy=np,
+        kind=nn.Linear,
+        pattern=re.compile("a"),
+        activation=np.tanh,
+        nothing=None,
+    )
+    assert names(model) == ["layer.weight", "layer.bias"]
+    model.layer.trainer = Block(model)  # the module around it
+    assert names(model.eval()) == ["layer.weight", "layer.bias"]
+    assert names(layer) == ["weight", "bias"]
+    assert not layer.train(False).training
+
+
+def test_an_attribute_may_hide_that_of_the_class() -> None:
+    model = Shared()
+    model.layer = nn.Linear(2, 1)
+    assert names(model) == ["layer.weight", "layer.bias"]
+
+    @dataclasses.dataclass(eq=False)
+    class Defaults(nn.Module):
+        layer: nn.Module = dataclasses.field(default=linear())
+        size: int = 3
+
+    assert names(Defaults()) == ["layer.weight", "layer.bias"]
+
+
+def test_zero_grad_reaches_all_parameters_in_containers_too() -> None:
+    model = Holder(parts=deque([Record(linear())]))
+    for p in model.parameters():
+        p.grad = np.ones(p.shape)
+    model.zero_grad()
+    assert all(p.grad is None for p in model.parameters())
 
 
 def test_two_parameters_that_come_to_one_name_are_refused() -> None:

@@ -1,20 +1,32 @@
 """Module: a function with parameters, made of other such functions.
 
 A module is an object with a ``forward`` method. Its parameters are found by looking at its
-attributes, in the order in which they were set: Parameters, modules, and lists, tuples and dicts of
-them at any depth. Nothing needs to be registered, and nothing can be forgotten.
+attributes, in the order in which they were set: Parameters, modules, and lists, tuples, dicts,
+deques, dataclasses and namespaces of them at any depth. Nothing needs to be registered, and nothing
+can be forgotten: what is held where nobody looks is refused.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import reprlib
+from collections import UserDict, UserList, deque
 from collections.abc import Iterable, Iterator, Mapping
+from types import (
+    CellType,
+    FunctionType,
+    MappingProxyType,
+    MethodType,
+    ModuleType,
+    SimpleNamespace,
+)
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from minidl.autograd import current_watcher, no_grad
+from minidl.autograd import Leaf, current_watcher, no_grad
 from minidl.tensor import Array, Tensor
 
 
@@ -60,7 +72,9 @@ class Module:
         buffers: class attribute, the names of ndarray attributes that belong to the state.
 
     Raises:
-        TypeError: if an attribute that is a Parameter is set to another Tensor or an ndarray.
+        TypeError: if an attribute that is a Parameter is set to another Tensor or an ndarray; by
+            ``parameters``, ``state_dict``, ``train`` and their like, if a part of the module is
+            held where it is not found, such as in the class or in an object that is no module.
 
     Example:
         >>> import numpy as np
@@ -146,6 +160,7 @@ class Module:
 
     def train(self, mode: bool = True) -> Self:
         """Switch this module and all inside it to training (or, with False, to prediction)."""
+        _check_nothing_is_hidden(self)
         for _, module in self.modules():
             module.training = mode
         return self
@@ -156,8 +171,9 @@ class Module:
 
     def zero_grad(self) -> None:
         """Forget the gradients of all parameters."""
-        for p in self.parameters():
-            p.grad = None
+        for _, value in _leaves(self, "", set()):
+            if isinstance(value, Parameter):
+                value.grad = None
 
     # State ------------------------------------------------------------------------------------
 
@@ -290,15 +306,11 @@ class Module:
         return f"{type(self).__name__}(\n  {inside}\n)"
 
 
-def _members(values: Iterable[tuple[Any, Any]]) -> Iterator[tuple[str, Any]]:
-    """Parameters and modules among attributes, also inside lists, tuples and dicts, with names."""
-    for name, value in values:
+def _members(attributes: Iterable[tuple[Any, Any]]) -> Iterator[tuple[str, Any]]:
+    """Parameters and modules among attributes, also inside containers, with names."""
+    for name, value in _values(attributes):
         if isinstance(value, Module | Parameter):
-            yield str(name), value
-        elif isinstance(value, list | tuple | dict):
-            items = value.items() if isinstance(value, dict) else enumerate(value)
-            for key, member in _members(items):
-                yield f"{name}.{key}", member
+            yield name, value
         elif isinstance(value, set | frozenset) and any(
             isinstance(v, Module | Parameter) for v in value
         ):
@@ -306,6 +318,119 @@ def _members(values: Iterable[tuple[Any, Any]]) -> Iterator[tuple[str, Any]]:
                 f"attribute {name!r} is a set of modules or parameters, which has no order: use a "
                 f"list"
             )
+
+
+def _values(
+    attributes: Iterable[tuple[Any, Any]], around: tuple[int, ...] = ()
+) -> Iterator[tuple[str, Any]]:
+    """All values, those in containers one by one; ``around`` are the containers they are in."""
+    for name, value in attributes:
+        items = None if isinstance(value, _SINGLE) else _items(value)
+        if items is None:
+            yield str(name), value
+        elif id(value) not in around:  # a container may contain itself
+            for key, member in _values(items, (*around, id(value))):
+                yield f"{name}.{key}", member
+
+
+_PLAIN = (float, int, str, type(None), complex, bytes, np.generic, type, ModuleType)
+_SINGLE = (Module, Tensor, np.ndarray, *_PLAIN)
+_LISTS = (list, tuple, deque, UserList)
+_DICTS = (dict, UserDict, MappingProxyType)
+_METHODS = (FunctionType, property, staticmethod, classmethod)
+
+
+def _items(value: Any) -> Iterable[tuple[Any, Any]] | None:
+    """Names and values of what a container holds; None of what is not searched."""
+    if isinstance(value, _LISTS):
+        return enumerate(value)
+    if isinstance(value, _DICTS):
+        return value.items()
+    if isinstance(value, SimpleNamespace) or dataclasses.is_dataclass(value):
+        return _attributes(value)
+    return None
+
+
+def _attributes(value: Any) -> list[tuple[str, Any]]:
+    """The attributes of an object, also of one that has slots."""
+    slots = [name for c in type(value).__mro__ for name in getattr(c, "__slots__", ())]
+    return [
+        *getattr(value, "__dict__", {}).items(),
+        *((name, getattr(value, name, None)) for name in slots if name != "__dict__"),
+    ]
+
+
+# --- What is held where it is not found -----------------------------------------------------------
+
+
+def _check_nothing_is_hidden(root: Module) -> None:
+    """Raise if a module holds what could be trained where it would never be trained.
+
+    What is found in another place as well is not hidden, and neither is a module around this one.
+    """
+    found: set[int] = set()
+    for name, value, where, remedy in list(_hidden(root, "", found)):
+        if id(value) in found:
+            continue
+        if isinstance(value, Module) and any(m is root for _, m in value.modules()):
+            continue
+        raise TypeError(
+            f"{type(root).__name__}: {name} is a {type(value).__name__} {where}, and would be "
+            f"neither trained nor saved nor switched to eval mode: {remedy}; if it is no part of "
+            f"the module, give it to forward() as an argument"
+        )
+
+
+def _hidden(module: Module, path: str, found: set[int]) -> Iterator[tuple[str, Any, str, str]]:
+    """What is held where it is not found: name, value, place and remedy; and put into ``found``
+    the identity of all modules and parameters that are."""
+    if id(module) in found:
+        return
+    found.add(id(module))
+    for name, value in _values(module.__dict__.items()):
+        if isinstance(value, Module):
+            yield from _hidden(value, f"{path}{name}.", found)
+        elif isinstance(value, Parameter):
+            found.add(id(value))
+        elif _is_trainable(value):
+            remedy = "make it nn.Parameter(...), or detach() it"
+            yield path + name, value, "that is no Parameter", remedy
+        else:
+            kind = type(value).__name__
+            for key, member in _values(_held(value)):
+                if _is_trainable(member):
+                    remedy = f"derive {kind} from nn.Module, or hold what is in it in an attribute"
+                    yield f"{path}{name}.{key}", member, f"in a {kind}", remedy
+    classes = type(module).__mro__
+    for c in classes[: classes.index(Module)]:
+        own = {n: v for n, v in vars(c).items() if not isinstance(v, _METHODS + _PLAIN)}
+        slots = {n: getattr(module, n, None) for n in own if n in vars(c).get("__slots__", ())}
+        for name, value in _values((own | slots).items()):
+            if _is_trainable(value) and name not in module.__dict__:
+                remedy = f"set self.{name} in __init__"
+                yield path + name, value, f"of the class {c.__name__}", remedy
+
+
+def _held(value: Any) -> Iterable[tuple[Any, Any]]:
+    """What something that is no container holds directly."""
+    if isinstance(value, _PLAIN):
+        return ()
+    if isinstance(value, np.ndarray):
+        return enumerate(value.flat) if value.dtype == object else ()
+    if isinstance(value, functools.partial):
+        return [("func", value.func), *enumerate(value.args), *value.keywords.items()]
+    if isinstance(value, MethodType):
+        return [("__self__", value.__self__)]
+    if isinstance(value, FunctionType):
+        cells = zip(value.__code__.co_freevars, value.__closure__ or (), strict=True)
+        return [(name, cell.cell_contents) for name, cell in cells if cell != CellType()]
+    return _attributes(value)
+
+
+def _is_trainable(value: Any) -> bool:
+    if isinstance(value, Module | Parameter):
+        return True
+    return isinstance(value, Tensor) and value.requires_grad and isinstance(value._node, Leaf)
 
 
 def _walk(module: Module, prefix: str, seen: set[int]) -> Iterator[tuple[str, Module]]:
@@ -319,6 +444,7 @@ def _walk(module: Module, prefix: str, seen: set[int]) -> Iterator[tuple[str, Mo
 
 def _state(module: Module) -> dict[str, Any]:
     """All parameters and buffers by their dotted names, which must differ."""
+    _check_nothing_is_hidden(module)
     state: dict[str, Any] = {}
     for name, value in _leaves(module, "", set()):
         if name in state:
