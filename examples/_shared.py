@@ -15,6 +15,8 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+import minidl
+
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """For the lines and areas of figures; people who are color-blind can tell them apart."""
 
@@ -37,7 +39,13 @@ class Parser(argparse.ArgumentParser):
         except (ValueError, OSError, FloatingPointError) as error:
             self.error(str(error))
         except KeyboardInterrupt:
-            self.exit(130, "\nstopped by Ctrl-C\n")
+            self.exit(130, "\nstopped by Ctrl-C\n")  # the status that shells give it
+
+
+def end_if_interrupted(history: minidl.training.History) -> None:
+    """End the program if Ctrl-C ended the training, now that it has shown what was learned."""
+    if history.interrupted:
+        raise KeyboardInterrupt
 
 
 def positive(text: str) -> int:

@@ -22,7 +22,15 @@ from typing import Literal
 
 import _one_thread  # noqa: F401  (before NumPy)
 import numpy as np
-from _shared import Parser, confusion_table, counts, percent, positive, table
+from _shared import (
+    Parser,
+    confusion_table,
+    counts,
+    end_if_interrupted,
+    percent,
+    positive,
+    table,
+)
 
 import minidl
 from minidl import data, nn, optim
@@ -60,8 +68,8 @@ def learn(
     outputs: int,
     loss: nn.Module,
     args: argparse.Namespace,
-) -> nn.Module:
-    """Train a network of two hidden layers."""
+) -> tuple[nn.Module, minidl.training.History]:
+    """Train a network of two hidden layers; after Ctrl-C, it has learned for that long."""
     model = nn.Sequential(
         nn.Linear(x_train.shape[1], 64),
         nn.ReLU(),
@@ -73,8 +81,8 @@ def learn(
     # Large steps first, small ones to settle; without decay, few rows are learned by heart.
     schedule = optim.schedules.cosine(args.lr, steps=args.epochs * len(loader))
     optimizer = optim.Adam(model.parameters(), lr=schedule, weight_decay=args.weight_decay)
-    minidl.fit(model, loss, optimizer, loader, epochs=args.epochs)
-    return model
+    history = minidl.fit(model, loss, optimizer, loader, epochs=args.epochs, on_interrupt="return")
+    return model, history
 
 
 def classify(read: data.Table, args: argparse.Namespace) -> None:
@@ -84,7 +92,9 @@ def classify(read: data.Table, args: argparse.Namespace) -> None:
         read.x, read.y, test_size=args.test_size, stratify=np.array(names)[read.y]
     )
     scale = data.Standardize().fit(x_train)  # the test rows must not say how to scale
-    model = learn(scale.transform(x_train), y_train, len(names), nn.CrossEntropyLoss(), args)
+    model, history = learn(
+        scale.transform(x_train), y_train, len(names), nn.CrossEntropyLoss(), args
+    )
 
     predicted = minidl.predict(model, scale.transform(x_test)).argmax(axis=1)
     confusion = counts(y_test, predicted, len(names))
@@ -98,6 +108,7 @@ def classify(read: data.Table, args: argparse.Namespace) -> None:
     print(table(["class", "learned from", "tested", "found", "recall", "precision"], rows))
     if len(names) <= 12:  # a wider table would not fit into the window
         print("\n" + confusion_table(confusion, names))
+    end_if_interrupted(history)
 
 
 def regress(read: data.Table, args: argparse.Namespace) -> None:
@@ -110,7 +121,9 @@ def regress(read: data.Table, args: argparse.Namespace) -> None:
         raise ValueError(
             f"all targets to learn from are {y_train[0, 0]}: there is nothing to learn"
         )
-    model = learn(scale.transform(x_train), scale_y.transform(y_train), 1, nn.MSELoss(), args)
+    model, history = learn(
+        scale.transform(x_train), scale_y.transform(y_train), 1, nn.MSELoss(), args
+    )
 
     predicted = scale_y.inverse(minidl.predict(model, scale.transform(x_test)))  # in its own unit
     rows = []
@@ -120,6 +133,7 @@ def regress(read: data.Table, args: argparse.Namespace) -> None:
         rows.append([name, f"{root_mean_square:.4g}", f"{mean_size:.4g}"])
     print(f"how far off the predictions of {len(y_test)} test rows are\n")
     print(table(["prediction", "root mean square error", "mean absolute error"], rows))
+    end_if_interrupted(history)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

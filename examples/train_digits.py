@@ -28,6 +28,7 @@ from _shared import (
     check_plot,
     confusion_table,
     counts,
+    end_if_interrupted,
     new_figure,
     percent,
     positive,
@@ -92,7 +93,10 @@ def train(
     seed: int = 0,
     checkpoint: str | None = None,
 ) -> Run:
-    """Train a new network; nothing is chosen by the test set, which is only watched."""
+    """Train a new network; nothing is chosen by the test set, which is only watched.
+
+    Ctrl-C ends the training early, and ``history.interrupted`` tells of it.
+    """
     minidl.seed(seed)  # so that every rule starts from the same weights and sees the same batches
     model = network()
     optimizer = rule(model.parameters(), lr=lr)
@@ -109,6 +113,7 @@ def train(
         validation=test_set,
         epochs=epochs,
         checkpoint=checkpoint,
+        on_interrupt="return",
     )
     return Run(model, history, time.perf_counter() - start)
 
@@ -139,8 +144,12 @@ def check_same_run(path: str, loader: data.DataLoader, optimizer: optim.Optimize
 def compare(
     rules: Mapping[str, tuple[Rule, float]], train_set: Arrays, test_set: Arrays, **options: Any
 ) -> dict[str, Run]:
-    """Train a network with each rule and print how they did, side by side."""
+    """Train a network with each rule and print how they did, side by side.
+
+    Ctrl-C ends it after a table of those that are done.
+    """
     runs, rows = {}, []
+    interrupted = False
     for name, (rule, lr) in rules.items():
         print(f"{name} ...", flush=True)
         try:
@@ -148,12 +157,16 @@ def compare(
         except FloatingPointError:
             rows.append([name, lr, "diverged", "-", "-"])
             continue
-        if run.history.interrupted:
+        interrupted = run.history.interrupted
+        if interrupted:
             break
         runs[name] = run
         loss, right = run.history["loss"][-1], run.history["validation_accuracy"][-1]
         rows.append([name, lr, f"{loss:.4f}", percent(right), f"{run.seconds:.2f}"])
-    print("\n" + table(["rule", "lr", "train loss", "test accuracy", "seconds"], rows))
+    if rows:
+        print("\n" + table(["rule", "lr", "train loss", "test accuracy", "seconds"], rows))
+    if interrupted:
+        raise KeyboardInterrupt
     return runs
 
 
@@ -256,9 +269,10 @@ def main(argv: Sequence[str] | None = None) -> None:
                 f"in {run.seconds:.1f} s"
             )
             report(run.model, test_set)
-        runs = {name: run for name, run in runs.items() if run.history["loss"]}
-        if args.plot and runs:
+        if args.plot and all(run.history["loss"] for run in runs.values()):
             plot(runs, args.plot)
+        for run in runs.values():
+            end_if_interrupted(run.history)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,16 @@ from collections.abc import Sequence
 
 import _one_thread  # noqa: F401  (before NumPy)
 import numpy as np
-from _shared import COLORS, Parser, check_plot, new_figure, percent, positive, save_figure
+from _shared import (
+    COLORS,
+    Parser,
+    check_plot,
+    end_if_interrupted,
+    new_figure,
+    percent,
+    positive,
+    save_figure,
+)
 
 import minidl
 from minidl import data, nn, optim
@@ -84,7 +93,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         loss = nn.CrossEntropyLoss()
         optimizer = optim.Adam(model.parameters(), lr=args.lr)
         test_set = (x_test, y_test)
-        minidl.fit(model, loss, optimizer, (x_train, y_train), test_set, epochs=args.epochs)
+        history = minidl.fit(
+            model,
+            loss,
+            optimizer,
+            (x_train, y_train),
+            test_set,
+            epochs=args.epochs,
+            on_interrupt="return",  # after Ctrl-C, too, show what was learned
+        )
         result = minidl.evaluate(model, loss, test_set)
 
         print(draw(model, x_test, y_test))
@@ -92,6 +109,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"test accuracy {percent(result['accuracy'])}, test loss {result['loss']:.3f}")
         if args.plot:
             plot(model, x_test, y_test, args.arms, args.plot)
+        end_if_interrupted(history)
 
 
 if __name__ == "__main__":

@@ -44,11 +44,12 @@ class CheckpointError(ValueError):
 def save(path: str | os.PathLike[str], state: object) -> None:
     """Write ``state`` to the file ``path``; on any fault the file keeps what it held before.
 
-    ``state`` is any nesting of dicts with string keys, lists and tuples (at most 100 levels) of
-    NumPy arrays and scalars, Python ints of any size, floats, complex numbers, strings, booleans
-    and None. :func:`load` gives all of it back, with the same types and the same bits. Arrays may
-    have any shape, memory layout and byte order, and a dtype of bool, integer, float16/32/64,
-    complex64/128, fixed-width string or date. An array that stands in two places is saved twice.
+    ``state`` is any nesting of dicts with string keys, lists and tuples (at most 100 levels, and
+    some hundreds of thousands in all) of NumPy arrays and scalars, Python ints of any size, floats,
+    complex numbers, strings, booleans and None. :func:`load` gives all of it back, with the same
+    types and the same bits. Arrays may have any shape, memory layout and byte order, and a dtype of
+    bool, integer, float16/32/64, complex64/128, fixed-width string or date. An array that stands in
+    two places is saved twice.
 
     The file is written under a temporary name beside ``path``, synced and renamed, so that a
     crash, a full disk or Ctrl-C at any moment leaves the old file or the new one. What a killed
@@ -58,7 +59,8 @@ def save(path: str | os.PathLike[str], state: object) -> None:
     Raises:
         TypeError: for a value of another type (object and structured arrays, subclasses such as
             ``OrderedDict``, keys that are not strings), named by its place in the tree.
-        ValueError: for a state that contains itself or has more than 100 levels.
+        ValueError: for a state that contains itself, has more than 100 levels, or too many dicts,
+            lists and tuples.
         OSError: if the file cannot be written.
 
     Example:
@@ -95,7 +97,8 @@ def load(path: str | os.PathLike[str]) -> Any:
     """Return the state that :func:`save` wrote to the file ``path``.
 
     Every array is new, writable and owns its memory. Whatever the file claims, no more memory is
-    taken for arrays than it has bytes, and nothing in it is ever run. Only files that ``save``
+    taken for arrays than it has bytes, no more containers are made than ``save`` writes, and
+    nothing in it is ever run. Only files that ``save``
     wrote are read; ``numpy.load`` is for any other ``.npz``.
 
     Raises:
@@ -126,6 +129,7 @@ def load(path: str | os.PathLike[str]) -> Any:
 
 _FORMAT, _VERSION = "minidl checkpoint", 1
 _DEEPEST = 100  # levels of containers
+_MOST = 1_000_000  # brackets in the description; "[]," is three bytes, and a list a hundred
 _DTYPES = re.compile(  # the dtypes whose bytes mean the same on every machine, as dtype.str
     r"\|[biu]1|\|S[1-9]\d*|[<>]([iu][248]|f[248]|c8|c16|U[1-9]\d*|[mM]8(\[\d*[a-zA-Z]+\])?)"
 )
@@ -144,6 +148,11 @@ def _pack(state: object) -> tuple[list[_Member], list[np.ndarray]]:
     # Not escaped to ASCII, where two lone surrogates in a string would come back as one character.
     text = json.dumps(description, ensure_ascii=False, allow_nan=False)
     data = np.frombuffer(text.encode("utf-8", "surrogatepass"), np.uint8)
+    if _brackets(data) > _MOST:
+        raise ValueError(
+            f"the state has too many dicts, lists, tuples and arrays, some {_brackets(data):,}"
+            f" against {_MOST:,}: put numbers that belong together into one array"
+        )
     return [_DESCRIPTION._replace(shape=data.shape), *members], [data, *arrays]
 
 
@@ -193,6 +202,16 @@ def _encode(value: Any, where: str, arrays: list[np.ndarray], above: tuple[int, 
         return {"dict": items}
     nodes = [_encode(item, f"{where}[{i}]", arrays, above) for i, item in enumerate(value)]
     return nodes if kind is list else {"tuple": nodes}
+
+
+def _brackets(text: np.ndarray) -> int:
+    """How many containers a description opens; brackets in strings count for nothing."""
+    data = text.tobytes()
+    if data.count(b"[") + data.count(b"{") > _MOST:  # else there is no need to look closer
+        bare = np.frombuffer(data.replace(rb"\\", b"").replace(rb"\"", b""), np.uint8)
+        in_string = np.logical_xor.accumulate(bare == ord('"'))
+        data = bare[~in_string].tobytes()
+    return data.count(b"[") + data.count(b"{")
 
 
 def _decode(node: Any, arrays: dict[int, np.ndarray], level: int = 0) -> Any:
@@ -414,6 +433,8 @@ def _read_description(file: io.BufferedReader, size: int) -> tuple[np.ndarray, i
 
 
 def _parse(text: np.ndarray) -> dict[str, Any]:
+    if _brackets(text) > _MOST:
+        raise CheckpointError("its description has more lists and dicts than minidl.save writes")
     try:
         description = json.loads(text.tobytes().decode("utf-8", "surrogatepass"))
     except (ValueError, RecursionError) as error:

@@ -777,12 +777,7 @@ def binary_cross_entropy_with_logits(
         Tensor(0.3465736)
     """
     x, t = _pair("binary_cross_entropy_with_logits", input, target)
-    values = plain(t)
-    if values.size and not (values.min() >= 0 and values.max() <= 1):
-        raise ValueError(
-            f"binary_cross_entropy_with_logits: targets are from 0 to 1, got {values.min()} to "
-            f"{values.max()}"
-        )
+    _check_shares(plain(t))
     losses = _bce(x, t)
     if pos_weight is not None:
         extra = (_taken_in(x.dtype, pos_weight) - 1) * t
@@ -926,6 +921,15 @@ def _is_half(x: Any) -> bool:
 def _check_reduction(name: str, reduction: str) -> None:
     if reduction not in ("mean", "sum", "none"):
         raise ValueError(f"{name}: reduction is 'mean', 'sum' or 'none', not {reduction!r}")
+
+
+def _check_shares(target: Array) -> None:
+    """Raise unless targets of the binary cross entropy are from 0 to 1."""
+    if target.size and not (target.min() >= 0 and target.max() <= 1):
+        raise ValueError(
+            f"binary_cross_entropy_with_logits: targets are from 0 to 1, got {target.min()} to "
+            f"{target.max()}"
+        )
 
 
 def _check_classes(shape: tuple[int, ...], target: Array, ignore_index: int) -> bool:

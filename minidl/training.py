@@ -26,7 +26,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from types import FrameType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -35,26 +35,28 @@ from minidl.autograd import no_grad
 from minidl.checkpoint import load, save
 from minidl.data import DataLoader
 from minidl.data.checks import same_keys, whole_number
-from minidl.functional import SOFTMAX_TWICE, are_probabilities, cross_entropy
+from minidl.functional import SOFTMAX_TWICE, are_probabilities
+from minidl.measures import Function, Means, accuracy, as_metric, known, number
 from minidl.nn import CrossEntropyLoss, Module
 from minidl.optim import Optimizer
+from minidl.provenance import generators, parts
 from minidl.rng import generator
 from minidl.tensor import Array, Tensor, plain
 
 Data = DataLoader | tuple[ArrayLike, ArrayLike]
-Function = Callable[[Any, Any], Any]  # of predictions and targets: a loss or a metric
 Metrics = Mapping[str, Function] | Sequence[str] | str | None
 
 
 class History(dict[str, list[float]]):
     """What ``fit`` returns: under each name a list with one number per epoch.
 
-    ``"loss"`` and the metrics, such as ``"accuracy"``, are means over the samples of the epoch,
-    each batch measured before the model learned from it. ``"validation_loss"`` and the like were
-    measured after the epoch, in eval mode.
+    ``"loss"`` and the metrics, such as ``"accuracy"``, are means over the epoch (see
+    :func:`evaluate`), each batch measured before the model learned from it. ``"validation_loss"``
+    and the like were measured after the epoch, in eval mode.
 
     Attributes:
-        interrupted: whether Ctrl-C ended the run; the lists hold the epochs that were complete.
+        interrupted: whether Ctrl-C ended the run (with ``on_interrupt="return"``); the lists hold
+            the epochs that were complete.
     """
 
     interrupted: bool = False
@@ -71,42 +73,56 @@ def fit(
     metrics: Metrics = None,
     progress: bool = True,
     checkpoint: str | os.PathLike[str] | None = None,
+    on_interrupt: Literal["raise", "return"] = "raise",
 ) -> History:
     """Train ``model`` so that ``loss(model(x), y)`` falls, and return how it went.
 
     A step is whole or did not happen: what goes wrong before the optimizer moves the weights leaves
-    weights and running statistics as they were. All modules are in train mode for training, in eval
-    mode for the validation, and in the mode they came in afterwards.
+    weights and running statistics as they were. A batch of which no target counts (all ignored, as
+    by ``ignore_index``) is no step. All modules are in train mode for training, in eval mode for
+    the validation, and in the mode they came in afterwards; one that was put into eval mode by
+    itself, while the model was in train mode, is frozen and stays in it.
 
-    Ctrl-C waits for the end of the step (or of the validation); then ``fit`` returns the history so
-    far. A second Ctrl-C stops at once, perhaps within a step.
+    Ctrl-C waits for the end of the step (or of the validation). Then the run is saved, if there is
+    a ``checkpoint``, and KeyboardInterrupt ends the program, unless it is caught. A second Ctrl-C
+    stops at once, perhaps within a step. With ``on_interrupt="return"`` both return the history so
+    far, and the program goes on.
 
-    With ``checkpoint`` the run is saved to that file at the start, after each epoch and on Ctrl-C.
-    If the file is there already, ``fit`` goes on from it, and weights and history become bitwise
-    what they would have been without the stop. Everything then comes from the file,
-    hyper-parameters too; delete it to begin anew. It holds the state of model, optimizer, loaders,
-    minidl's generator and those that are attributes of modules, loss, optimizer and loaders; not
-    the data and the schedules, which must be given as they were.
+    With ``checkpoint`` the run is saved to that file at the start, after each epoch, on Ctrl-C, and
+    where the validation fails. If the file is there already, ``fit`` goes on from it, and weights
+    and history become bitwise what they would have been without the stop. Everything then comes
+    from the file, hyper-parameters too; delete it to begin anew. It holds the state of model,
+    optimizer, loaders, minidl's generator and those among the attributes of modules, loss,
+    optimizer and loaders. Data, loss, layers and schedules must be given as they were; other data,
+    another loss or other layers are refused (a function is known by its name and the names it
+    uses).
 
     Args:
         model: any Module.
         loss: a function of predictions and targets that returns a Tensor of one number.
         optimizer: over the parameters of the model; those it lacks are not trained.
-        train: a DataLoader of pairs (x, y), or a tuple of arrays, for shuffled batches of 32.
+        train: a DataLoader of pairs (x, y), or a tuple of arrays, for shuffled batches of 32 (of 33
+            or the next size where a last batch of one sample, of which BatchNorm cannot learn,
+            would be left).
         validation: data of the same kind, measured after each epoch; arrays in batches of 1024.
         epochs: how often to go through ``train``, those in the checkpoint included.
         metrics: a dict of functions of predictions and targets (ndarrays) that return a number; or
-            ``"accuracy"``; None means accuracy where predictions are (N, C) and targets integers
-            (N,); ``{}`` means none.
-        progress: whether to show a bar, if there is a terminal or a notebook.
+            ``"accuracy"`` (see :func:`minidl.measures.accuracy`); None means accuracy where
+            predictions are (N, C) and targets integers (N,), or with BCEWithLogitsLoss one logit
+            each and integers; ``{}`` means none.
+        progress: whether to show a bar, if there is a terminal or a notebook; elsewhere, to say in
+            a line where a run goes on and where Ctrl-C stopped it.
         checkpoint: the file to save the run to and to go on from.
+        on_interrupt: whether Ctrl-C is raised at the end of the step, or ends this run only.
 
     Raises:
         FloatingPointError: if the loss or a weight becomes NaN or infinite; the message says in
             which step, why as far as can be told, and what to try.
         TypeError, ValueError: for arguments that do not fit together, among them an optimizer with
             none of the model's parameters, a loss that is not one number or depends on no
-            parameter, and the checkpoint of another run (then nothing has been changed).
+            parameter, targets that the loss does not take (those of the validation included), and
+            the checkpoint of another run (then nothing has been changed).
+        KeyboardInterrupt: on Ctrl-C; the message says where the run stopped.
 
     Warns:
         RuntimeWarning: if the optimizer lacks parameters of the model that require a gradient, or
@@ -124,41 +140,46 @@ def fit(
         (50, True)
     """
     epochs = whole_number(epochs, "fit: epochs", at_least=0)
+    if on_interrupt not in ("raise", "return"):
+        raise ValueError(f"fit: on_interrupt is 'raise' or 'return', not {on_interrupt!r}")
     _check("fit", model, loss)
     _check_parameters(model, optimizer, saving=checkpoint is not None)
     loaders = {"train": _as_loader("fit: train", train, model, batch_size=32, shuffle=True)}
     if validation is not None:
         loaders["validation"] = _as_loader("fit: validation", validation, model)
-    run = _Run(model, loss, optimizer, loaders, _by_name(metrics))
+    run = _Run(model, loss, optimizer, loaders, _by_name(metrics, loss), checkpoint)
     going_on = checkpoint is not None and os.path.exists(checkpoint)
-    if checkpoint is not None and going_on:
-        run.load_state_dict(load(checkpoint), os.fsdecode(checkpoint))
-    elif checkpoint is not None:
-        save(checkpoint, run.state_dict())  # now, while a fault costs nothing yet
+    if going_on:
+        run.go_on()
+    if run.epochs < epochs:
+        run.try_odd_batches()
+    if not going_on:
+        run.save()  # now, while a fault costs nothing yet
     if run.epochs >= epochs:
         return run.history
 
     bar = _Bar(run, epochs, progress)
-    with _ctrl_c_held_back() as check_ctrl_c, _modes_restored(model), closing(bar):
+    with _ctrl_c_held_back() as check_ctrl_c, _modes_restored(model) as to_train_mode, closing(bar):
         if going_on:
             bar.say(f"fit: going on after {run.place}")
         try:
             while run.epochs < epochs:
-                model.train()
+                to_train_mode()
                 for x, y in run.train:
                     run.step(x, y)
                     bar.show()
                     check_ctrl_c()
                 run.end_epoch()
-                if checkpoint is not None:
-                    save(checkpoint, run.state_dict())
+                run.save()
                 bar.show()
                 check_ctrl_c()
         except KeyboardInterrupt as stop:
-            if checkpoint is not None and isinstance(stop, _BetweenSteps):
-                save(checkpoint, run.state_dict())
+            if isinstance(stop, _BetweenSteps):
+                run.save()
             run.history.interrupted = True
             bar.say(f"fit: stopped by Ctrl-C after {run.place}")
+            if on_interrupt == "raise":
+                raise KeyboardInterrupt(f"fit stopped after {run.place}") from None
     return run.history
 
 
@@ -174,8 +195,11 @@ def evaluate(
         metrics: as for :func:`fit`.
 
     Returns:
-        ``"loss"`` and each metric by its name: means over the batches, weighted by their length,
-        which for a loss or metric that is itself a mean gives the mean over all samples.
+        ``"loss"`` and each metric by its name, as one batch of all the data would give them. For
+        that, each batch counts by its samples; with the losses of ``nn`` (or their functions) by
+        what they divided by, such as the weights of the classes, and their sums add up. A loss or
+        metric of your own that is not the mean over the samples says so by a method
+        ``divisor(predictions, targets)``: what it divided by, None if it is a sum.
 
     Raises:
         TypeError, ValueError: for arguments that do not fit together, and for empty data.
@@ -191,7 +215,7 @@ def evaluate(
     _check("evaluate", model, loss)
     loader = _as_loader("evaluate: data", data, model)
     with _modes_restored(model):
-        return _measured(model, loss, loader, _by_name(metrics))
+        return _measured(model, loader, Means(loss, _by_name(metrics, loss)))
 
 
 def predict(model: Module, x: ArrayLike, batch_size: int = 1024) -> Array:
@@ -228,29 +252,6 @@ def predict(model: Module, x: ArrayLike, batch_size: int = 1024) -> Array:
     return np.concatenate(outputs)
 
 
-def accuracy(predictions: Array, targets: Array) -> float:
-    """The share of samples whose class has the largest prediction.
-
-    Args:
-        predictions: logits or probabilities, shape (N, C) or (N, C, ...).
-        targets: class numbers, shape (N,) or (N, ...).
-
-    Raises:
-        ValueError: if the shapes are others.
-
-    Example:
-        >>> accuracy(np.array([[0.2, 0.8], [0.9, 0.1]]), np.array([1, 1]))
-        0.5
-    """
-    if predictions.ndim < 2 or predictions.shape[:1] + predictions.shape[2:] != targets.shape:
-        raise ValueError(
-            f"accuracy compares predictions (N, C) with class numbers (N,), got shapes "
-            f"{predictions.shape} and {targets.shape}: pass a function of your own, as in "
-            f"metrics={{'accuracy': lambda z, y: np.mean((z > 0) == y)}}"
-        )
-    return int(np.count_nonzero(predictions.argmax(axis=1) == targets)) / targets.size
-
-
 # --- The run --------------------------------------------------------------------------------------
 
 
@@ -264,11 +265,14 @@ class _Run:
         optimizer: Optimizer,
         loaders: dict[str, DataLoader],
         metrics: dict[str, Function] | None,
+        path: str | os.PathLike[str] | None,
     ) -> None:
         self.model, self.loss, self.optimizer = model, loss, optimizer
         self.loaders, self.train, self.metrics = loaders, loaders["train"], metrics
+        self.path = path  # of the checkpoint, if there is one
+        self.parts = {} if path is None else parts(model, loss, loaders)
         self.history = History(loss=[])
-        self.means = _Means(metrics)  # of the epoch under way
+        self.means = Means(loss, metrics)  # of the epoch under way
         self.previous: float | None = None  # the loss in the step before
         self.proven = False  # whether the first step was looked at
         self.buffers = [(module, name) for _, module in model.modules() for name in module.buffers]
@@ -276,32 +280,48 @@ class _Run:
     def step(self, x: Array, y: Array) -> None:
         """Learn from one batch."""
         predictions: Any = None
-        buffers = [
-            (m, n, b, plain(b).copy()) for m, n in self.buffers if (b := getattr(m, n)) is not None
-        ]
+        buffers = self.copied_buffers()
         try:
             # The loss is checked, so that NumPy need not warn of what made it overflow.
             with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
                 self.optimizer.zero_grad()
                 predictions = self.model(x)
+                share = self.means.share(plain(predictions), y)
+                if share == 0:  # all targets are ignored: there is nothing to learn
+                    self.put_back(buffers)
+                    self.means.add(predictions, y, share, math.nan)
+                    return
                 loss = self.loss(predictions, y)
                 value = self.checked(loss, predictions, x, y)
                 loss.backward()
-                self.proven = self.proven or self.is_sound(predictions)
+                self.proven = self.proven or self.is_sound(predictions, y)
         except BaseException as error:
-            for module, name, buffer, content in buffers:
-                plain(buffer)[...] = content
-                setattr(module, name, buffer)
+            self.put_back(buffers)
             if isinstance(error, ValueError) and _spoiled(_outputs(predictions)):
                 raise self.diverged("undefined", predictions, x, y) from error
             raise
         self.optimizer.step()
-        self.means.add(value, plain(predictions), y)
+        self.means.add(predictions, y, share, value)
         self.previous = value
+
+    def copied_buffers(self) -> list[tuple[Module, str, Any, Any]]:
+        """The buffers of all modules, each with its content."""
+        return [
+            (m, n, b, None if b is None else plain(b).copy())
+            for m, n in self.buffers
+            for b in [getattr(m, n)]
+        ]
+
+    def put_back(self, buffers: list[tuple[Module, str, Any, Any]]) -> None:
+        for module, name, buffer, content in buffers:
+            if buffer is not None:
+                plain(buffer)[...] = content
+            if getattr(module, name) is not buffer:
+                setattr(module, name, buffer)
 
     def checked(self, loss: Any, predictions: Any, x: Array, y: Array) -> float:
         """The loss as a number, if one can learn from it."""
-        value = _number(loss, "the loss")
+        value = number(loss, "the loss")
         if not math.isfinite(value):
             raise self.diverged(f"{value}", predictions, x, y)
         if not isinstance(loss, Tensor) or not loss.requires_grad:
@@ -338,17 +358,70 @@ class _Run:
             f"before this step. {cause} {_REMEDIES}"
         )
 
-    def is_sound(self, predictions: Any) -> bool:
-        """Look, once, for what would be wrong in every step."""
+    def is_sound(self, predictions: Any, y: Array) -> bool:
+        """Look, once, for what would be wrong in every step, or in one to come."""
         if all(p.grad is None for group in self.optimizer.groups for p in group["params"]):
             raise ValueError(
                 "the loss depends on no parameter that the optimizer holds, so that none got a "
                 "gradient: see that forward() uses them and that they are not frozen"
             )
-        logits_due = isinstance(self.loss, CrossEntropyLoss) or self.loss is cross_entropy
-        if logits_due and are_probabilities(plain(predictions)):
+        loss, outputs = known(self.loss), plain(predictions)
+        if isinstance(loss, CrossEntropyLoss) and are_probabilities(outputs):
             warnings.warn(SOFTMAX_TWICE, RuntimeWarning, stacklevel=4)
+        check = getattr(loss, "check_targets", None)
+        for name, loader in self.loaders.items():
+            targets = loader.arrays[1]
+            as_they_come = type(loader).__iter__ is DataLoader.__iter__
+            if check is not None and as_they_come and targets.shape[1:] == y.shape[1:]:
+                try:
+                    check((len(targets), *outputs.shape[1:]), targets)
+                except (TypeError, ValueError) as error:
+                    error.add_note(f"in the {name} data of fit, looked at before the first step")
+                    raise
         return True
+
+    def try_odd_batches(self) -> None:
+        """Raise now for a batch that would come only later and that the model does not take."""
+        x, y = self.train.arrays
+        full, rest = divmod(len(x), self.train.batch_size)
+        if self.buffers and full and rest == 1 and not self.train.drop_last:
+            with self.left_as_it_was() as to_train_mode:
+                to_train_mode()
+                try:
+                    self.model(x[-1:])
+                except ValueError as error:
+                    raise ValueError(
+                        f"fit: the last batch of each epoch will be one sample, since {len(x)} = "
+                        f"{full} * {self.train.batch_size} + 1, and the model does not take it: "
+                        f"make the DataLoader with drop_last=True, or another batch_size. {error}"
+                    ) from error
+        if "validation" in self.loaders:
+            own_x, own_y = self.loaders["validation"].arrays
+            if own_x.shape[1:] != x.shape[1:] or own_y.shape[1:] != y.shape[1:]:
+                with self.left_as_it_was():
+                    self.model.eval()
+                    try:
+                        self.loss(self.model(own_x[:1]), own_y[:1])
+                    except (TypeError, ValueError) as error:
+                        error.add_note(
+                            f"in the validation data of fit, tried before the first step since "
+                            f"their shapes {own_x.shape} and {own_y.shape} are not those of the "
+                            f"training data, {x.shape} and {y.shape}"
+                        )
+                        raise
+
+    @contextmanager
+    def left_as_it_was(self) -> Iterator[Callable[[], None]]:
+        """A trial, without a graph, that moves neither modes nor buffers nor random numbers."""
+        buffers = self.copied_buffers()
+        states = [(g, g.bit_generator.state) for g in self.generators().values()]
+        try:
+            with _modes_restored(self.model) as to_train_mode, no_grad():
+                yield to_train_mode
+        finally:
+            self.put_back(buffers)
+            for g, state in states:
+                g.bit_generator.state = state
 
     def end_epoch(self) -> None:
         """Put the means of the epoch, and those of the validation, into the history."""
@@ -358,14 +431,24 @@ class _Run:
                 f"after {self.place}, with {_rule(self.optimizer)}, the model is spoiled: "
                 f"{spoiled}. {_REMEDIES}"
             )
-        results = self.means.now()
+        results = self.means.final()
         if "validation" in self.loaders:
-            data = self.loaders["validation"]
-            measured = _measured(self.model, self.loss, data, self.metrics)
+            before = self.places()
+            try:
+                means = Means(self.loss, self.metrics)
+                measured = _measured(self.model, self.loaders["validation"], means)
+            except Exception as error:
+                # The place of the training is after its last batch, not in an epoch to come.
+                here = before["train"]
+                before["train"] = here | {"epoch": here["begun"] - 1, "batch": len(self.train)}
+                self.save(before)
+                kept = "" if self.path is None else f", and {os.fsdecode(self.path)} the run"
+                error.add_note(f"in the validation after {self.place}; the model holds it{kept}")
+                raise
             results |= {f"validation_{name}": value for name, value in measured.items()}
         for name, value in results.items():
             self.history.setdefault(name, []).append(value)
-        self.means = _Means(self.metrics)
+        self.means = Means(self.loss, self.metrics)
 
     @property
     def epochs(self) -> int:
@@ -382,29 +465,39 @@ class _Run:
 
     def generators(self) -> dict[str, np.random.Generator]:
         """All generators of random numbers, each once, by where they are."""
-        owners: dict[str, Any] = {f"model.{name}": module for name, module in self.model.modules()}
-        owners |= {"loss": self.loss, "optimizer": self.optimizer, **self.loaders}
+        owners = {"model": self.model, "loss": self.loss, "optimizer": self.optimizer}
         found = {generator(): "minidl"}
-        for owner, thing in owners.items():
-            for name, value in getattr(thing, "__dict__", {}).items():
-                if isinstance(value, np.random.Generator):
-                    found.setdefault(value, f"{owner}.{name}")
+        for name, g in generators(owners | self.loaders):
+            found.setdefault(g, name)
         return {name: g for g, name in found.items()}
+
+    def places(self) -> dict[str, Any]:
+        """Where loaders and generators are."""
+        return {
+            **{name: loader.state_dict() for name, loader in self.loaders.items()},
+            "generators": {name: g.bit_generator.state for name, g in self.generators().items()},
+        }
 
     def state_dict(self) -> dict[str, Any]:
         return {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            **{name: loader.state_dict() for name, loader in self.loaders.items()},
-            "generators": {name: g.bit_generator.state for name, g in self.generators().items()},
+            **self.places(),
             "metrics": None if self.metrics is None else list(self.metrics),
+            "parts": self.parts,
             "history": dict(self.history),
             "epoch": self.means.state_dict(),
         }
 
-    def load_state_dict(self, state: Any, path: str) -> None:
+    def save(self, other: Mapping[str, Any] | None = None) -> None:
+        """Save the run, if it has a checkpoint, with other values for some keys of its state."""
+        if self.path is not None:
+            save(self.path, self.state_dict() | dict(other or {}))
+
+    def go_on(self) -> None:
         """Become the run that was saved; if that was another one, change nothing and raise."""
-        own = self.state_dict()
+        assert self.path is not None
+        state, own, buffers = load(self.path), self.state_dict(), self.copied_buffers()
         try:
             same_keys(state if isinstance(state, dict) else {}, own, "run of fit with these data")
             same_keys(state["generators"], own["generators"], "run with these generators")
@@ -415,10 +508,15 @@ class _Run:
                 copy.copy(loader).load_state_dict(state[name])
             try:
                 self.take(state)
+                for name, part in self.parts.items():
+                    if state["parts"].get(name) != part:
+                        raise ValueError(f"its {name} is {state['parts'].get(name)}, not {part}")
             except BaseException:
+                self.put_back(buffers)
                 self.take(own)
                 raise
         except ValueError as error:
+            path = os.fsdecode(self.path)
             raise ValueError(
                 f"fit cannot go on from {path}: {error}. Nothing was changed; delete the file to "
                 f"begin anew, or name another one"
@@ -426,7 +524,7 @@ class _Run:
         for name, loader in self.loaders.items():
             loader.load_state_dict(state[name])
         self.history = History(state["history"])
-        self.means.__dict__.update(state["epoch"])
+        self.means.load_state_dict(state["epoch"])
 
     def take(self, state: dict[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
@@ -435,46 +533,15 @@ class _Run:
             g.bit_generator.state = state["generators"][name]
 
 
-class _Means:
-    """The means of loss and metrics over the samples so far."""
-
-    def __init__(self, metrics: dict[str, Function] | None) -> None:
-        self.metrics = metrics
-        self.sums = {"loss": 0.0}
-        self.samples = self.batches = 0
-
-    def add(self, loss: float, predictions: Array, targets: Array) -> None:
-        if self.metrics is None:
-            classes = targets.ndim == 1 and targets.dtype.kind in "iu"
-            classes = classes and getattr(predictions, "ndim", None) == 2
-            self.metrics = {"accuracy": accuracy} if classes else {}
-        n = len(targets)
-        self.samples += n
-        self.batches += 1
-        self.sums["loss"] += n * loss
-        for name, metric in self.metrics.items():
-            value = _number(metric(predictions, targets), f"the metric {name!r}")
-            self.sums[name] = self.sums.get(name, 0.0) + n * value
-
-    def now(self) -> dict[str, float]:
-        if not self.samples:
-            raise ValueError("the loader gave no batch, so that there is no mean of the loss")
-        return {name: total / self.samples for name, total in self.sums.items()}
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"sums": dict(self.sums), "samples": self.samples, "batches": self.batches}
-
-
-def _measured(
-    model: Module, loss: Function, loader: DataLoader, metrics: dict[str, Function] | None
-) -> dict[str, float]:
-    means = _Means(metrics)
+def _measured(model: Module, loader: DataLoader, means: Means) -> dict[str, float]:
     model.eval()
     with no_grad():
         for x, y in loader:
             predictions = model(x)
-            means.add(_number(loss(predictions, y), "the loss"), plain(predictions), y)
-    return means.now()
+            share = means.share(plain(predictions), y)
+            loss = math.nan if share == 0 else number(means.loss(predictions, y), "the loss")
+            means.add(predictions, y, share, loss)
+    return means.final()
 
 
 # --- Around the run -------------------------------------------------------------------------------
@@ -491,14 +558,19 @@ def _ctrl_c_held_back() -> Iterator[Callable[[], None]]:
     Outside the main thread, and where others handle the signal, nothing is held back.
     """
     pressed: list[int] = []
+    told = False  # whether fit knows of it
 
     def receive(number: int, frame: FrameType | None) -> None:
+        nonlocal told
         if pressed:
+            told = True
             raise KeyboardInterrupt
         pressed.append(number)
 
     def check() -> None:
+        nonlocal told
         if pressed:
+            told = True
             raise _BetweenSteps
 
     ours = threading.current_thread() is threading.main_thread()
@@ -510,6 +582,8 @@ def _ctrl_c_held_back() -> Iterator[Callable[[], None]]:
     finally:
         if ours:
             signal.signal(signal.SIGINT, signal.default_int_handler)
+        if pressed and not told:  # it came with an error, or after the last step
+            raise KeyboardInterrupt
 
 
 class _Bar:
@@ -521,10 +595,11 @@ class _Bar:
             # Here, and not above, because it would be a quarter of the time of ``import minidl``.
             from tqdm.autonotebook import tqdm  # a widget in a notebook, a line in a terminal
         self.run, self.epochs, self.due = run, epochs, 0.0
+        self.wanted = wanted and sys.stderr is not None  # as it is where there is no console
         self.tqdm = tqdm(
             total=epochs * len(run.train),
             initial=run.epochs * len(run.train) + run.means.batches,
-            disable=None if wanted else True,  # None: unless there is a terminal
+            disable=None if self.wanted else True,  # None: unless there is a terminal
             dynamic_ncols=True,
             bar_format="{desc} |{bar}| {elapsed}<{remaining}",
         )
@@ -536,7 +611,7 @@ class _Bar:
         self.due = time.monotonic() + 0.1
         run = self.run
         last = {name: values[-1] for name, values in run.history.items() if values}
-        if not last and run.means.batches:
+        if not last:
             last = run.means.now()
         text = f"epoch {max(run.epochs, 1)}/{self.epochs}"
         for name, value in last.items():
@@ -553,7 +628,9 @@ class _Bar:
         self.tqdm.close()
 
     def say(self, text: str) -> None:
-        if not self.tqdm.disable:
+        if self.wanted and self.tqdm.disable:
+            print(text, file=sys.stderr, flush=True)
+        elif self.wanted:
             self.tqdm.write(text, file=sys.stderr)
 
 
@@ -562,10 +639,21 @@ def _short(value: float) -> str:
 
 
 @contextmanager
-def _modes_restored(model: Module) -> Iterator[None]:
+def _modes_restored(model: Module) -> Iterator[Callable[[], None]]:
+    """Restore the modes afterwards; what is yielded switches to training, but for frozen modules.
+
+    Frozen are those in eval mode within a model in train mode.
+    """
     modes = [(module, module.training) for _, module in model.modules()]
+    frozen = [module for module, mode in modes if model.training and not mode]
+
+    def to_train_mode() -> None:
+        model.train()
+        for module in frozen:
+            module.training = False
+
     try:
-        yield
+        yield to_train_mode
     finally:
         for module, mode in modes:
             module.training = mode
@@ -628,6 +716,9 @@ def _as_loader(
 ) -> DataLoader:
     """The data in batches."""
     if isinstance(data, tuple):
+        n = np.size(data[0], 0) if data and np.ndim(data[0]) else 0
+        while shuffle and n > 1 and n % batch_size == 1:
+            batch_size += 1  # for a last batch of more than one sample
         data = DataLoader(*data, batch_size=batch_size, shuffle=shuffle, dtype=_dtype_of(model))
     if not isinstance(data, DataLoader):
         raise TypeError(
@@ -645,13 +736,14 @@ def _dtype_of(model: Module) -> np.dtype[Any]:
     return next((p.dtype for p in model.parameters()), np.dtype(np.float32))
 
 
-def _by_name(metrics: Metrics) -> dict[str, Function] | None:
+def _by_name(metrics: Metrics, loss: Function) -> dict[str, Function] | None:
     """The metrics in a dict; None if they depend on the data."""
     if metrics is None:
         return None
     if not isinstance(metrics, Mapping):
         names = [metrics] if isinstance(metrics, str) else list(metrics)
         metrics = {name: accuracy if name == "accuracy" else name for name in names}  # type: ignore
+    metrics = {name: as_metric(metric, loss) for name, metric in metrics.items()}
     for name, metric in metrics.items():
         if not callable(metric) or not isinstance(name, str):
             raise TypeError(
@@ -660,18 +752,7 @@ def _by_name(metrics: Metrics) -> dict[str, Function] | None:
             )
         if name == "loss" or name.startswith("validation_"):
             raise ValueError(f"the name {name!r} is the history's own: call the metric otherwise")
-    return dict(metrics)
-
-
-def _number(value: Any, name: str) -> float:
-    """What a loss or a metric returned."""
-    array = np.asarray(plain(value))
-    if array.size != 1 or array.dtype.kind not in "fiub":
-        raise ValueError(
-            f"{name} is one number for each batch, such as a mean (reduction='mean'), got a "
-            f"{type(value).__name__} of shape {array.shape} and dtype {array.dtype}"
-        )
-    return float(array.item())
+    return metrics
 
 
 def _outputs(predictions: Any) -> dict[str, Array]:

@@ -1,6 +1,7 @@
-"""What holds for every test: one thread, and a derivative table that is as it was afterwards."""
+"""What holds for every test: one thread, Ctrl-C is heard, the derivative table stays as it was."""
 
 import os
+import signal
 
 import pytest
 
@@ -8,6 +9,11 @@ import pytest
 # use as well, threads that share one wait for each other many times longer than it takes.
 for library in ("OPENBLAS", "OMP", "MKL"):
     os.environ.setdefault(f"{library}_NUM_THREADS", "1")
+
+# In the background of a script, a shell has Ctrl-C ignored, and programs hand that on to those that
+# they start. The tests press it, and so they hear it wherever they run.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser):

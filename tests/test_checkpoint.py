@@ -440,6 +440,18 @@ def test_a_state_with_too_many_levels_is_refused(levels: int, path: pathlib.Path
         save(path, state)
 
 
+def test_a_state_of_more_containers_than_load_makes_is_refused(
+    path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoint, "_MOST", 100)
+    for state in ([[]] * 97, [()] * 48, [{}] * 48, ["[{" * 100, '"[{', "\\"] * 9):
+        assert same(round_trip(state, path), state)
+    for state in ([[]] * 101, [()] * 51, [{}] * 51, [np.zeros(1)] * 34):
+        with pytest.raises(ValueError, match=r"against 100: put numbers .* into one array"):
+            save(path, state)
+    assert load(path) == ["[{" * 100, '"[{', "\\"] * 9  # what was there before
+
+
 # ---- The file
 
 
@@ -902,7 +914,7 @@ FOREIGN = {
     "empty zip": (zip_of({}), "not a checkpoint"),
     "zip": (zip_of({"hello.txt": b"hello" * 100}), "minidl.save did not write"),
     "repacked": (zip_of({"description.npy": NPY}), "cut short or damaged"),
-    "repacked npz": (saved_by(np.savez, description=np.zeros(99, np.uint8)), "not JSON"),
+    "repacked npz": (saved_by(np.savez, description=np.zeros(99, np.uint8)), "not JSON|damaged"),
 }
 
 
@@ -1045,6 +1057,21 @@ def test_a_state_deeper_than_any_that_was_saved_is_refused(levels: int, path: pa
     forge(path, text.replace('"HERE"', "[" * (levels + 1) + "]" * (levels + 1)).encode())
     with pytest.raises(CheckpointError, match=r"more than 100 levels|recursion"):
         load(path)
+
+
+@pytest.mark.parametrize("item", ["[]", "{}", '{"dict":{}}', '{"tuple":[]}', '["]\\"[",[]]'])
+def test_a_bomb_of_empty_containers_is_refused_before_any_is_made(
+    item: str, path: pathlib.Path
+) -> None:
+    text = json.dumps(description_of("HERE"))
+    forge(path, text.replace('"HERE"', "[" + ",".join([item] * 1_000_000) + "]").encode())
+    tracemalloc.start()
+    try:
+        with pytest.raises(CheckpointError, match="more lists and dicts than"):
+            load(path)
+        assert tracemalloc.get_traced_memory()[1] < 7 * path.stat().st_size
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_file_that_shrinks_while_it_is_read_is_refused(small: bytes) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -59,7 +60,9 @@ def run(example: Callable[[str], ModuleType], capsys: pytest.CaptureFixture[str]
     return call
 
 
-def run_as_program(folder: Path, script: str, *argv: str, **environment: str) -> str:
+def run_as_program(
+    folder: Path, script: str, *argv: str, says: str = "", **environment: str
+) -> str:
     """Run an example as a user does, in another folder, and return what it printed."""
     done = subprocess.run(
         [sys.executable, EXAMPLES / f"{script}.py", *argv],
@@ -71,7 +74,7 @@ def run_as_program(folder: Path, script: str, *argv: str, **environment: str) ->
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
+    assert done.stderr == says
     return done.stdout
 
 
@@ -142,7 +145,9 @@ def test_every_rule_can_be_chosen_and_takes_the_rate_given(run: Run, rule: str) 
 
 def test_digits_go_on_from_a_checkpoint_as_if_never_stopped(tmp_path: Path) -> None:
     run_as_program(tmp_path, "train_digits", "--epochs=2", "--checkpoint=run.npz")
-    resumed = run_as_program(tmp_path, "train_digits", "--epochs=4", "--checkpoint=run.npz")
+    says = "fit: going on after epoch 2\n"
+    again = ("train_digits", "--epochs=4", "--checkpoint=run.npz")
+    resumed = run_as_program(tmp_path, *again, says=says)
     straight = run_as_program(tmp_path, "train_digits", "--epochs=4")
     assert without_seconds(resumed) == without_seconds(straight)
     assert "after 4 epochs" in resumed
@@ -425,16 +430,53 @@ def test_ctrl_c_within_an_epoch_still_shows_what_was_learned(
         def step(self) -> None:
             super().step()
             if self.steps == 5:
-                raise KeyboardInterrupt
+                signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setitem(digits.RULES, "momentum", (Stopping, 0.002))
     output = run("train_digits", "--rule", "momentum")
-    assert output.status == 0
+    assert output.status == 130
     assert "after 0 epochs" in output.out
     assert "were read wrong" in output.out
     compared = run("train_digits", "--compare", "--epochs", 1)
-    assert compared.status == 0
+    assert compared.status == 130
     assert list(rows(compared.out, "rule")) == ["sgd"]
+    monkeypatch.setitem(digits.RULES, "sgd", (Stopping, 0.002))
+    compared = run("train_digits", "--compare", "--epochs", 1)
+    assert compared.status == 130
+    assert "rule" not in compared.out
+
+
+@pytest.mark.parametrize(
+    ("script", "options", "shown"),
+    [
+        ("train_digits", [], "were read wrong"),
+        ("train_digits", ["--compare"], "sgd ..."),
+        ("train_spirals", [], "test accuracy"),
+        ("train_csv", [], "test accuracy"),
+        ("train_csv", ["--task", "regression"], "the network"),
+        ("own_rule", [], "lion ..."),
+        ("from_scratch", [], ""),
+        ("optimizer_race", [], ""),
+    ],
+)
+def test_ctrl_c_ends_every_script_with_status_130_and_what_it_knows(
+    run: Run, monkeypatch: pytest.MonkeyPatch, script: str, options: list[str], shown: str
+) -> None:
+    step, steps = minidl.optim.Optimizer.step, 0
+
+    def pressing(self: minidl.optim.Optimizer) -> None:
+        nonlocal steps
+        step(self)
+        steps += 1
+        if steps == 5:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(minidl.optim.Optimizer, "step", pressing)
+    output = run(script, *options)
+    assert output.status == 130
+    assert steps == 5
+    assert shown in output.out
+    assert output.err.endswith("stopped by Ctrl-C\n")
 
 
 # --- Help and figures -----------------------------------------------------------------------------

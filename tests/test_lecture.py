@@ -278,6 +278,23 @@ def run_main(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
     experiment.main([lambda: found("C8"), lambda: found("C16")], "description")
 
 
+def test_ctrl_c_ends_the_experiments_with_the_verdicts_so_far(monkeypatch, capsys):
+    def pressed() -> experiment.Finding:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "argv", ["lecture"])
+    for done in (["C8", "C16"], []):
+        experiments = [functools.partial(found, claim) for claim in done]
+        for one in (*experiments, pressed):
+            one.__name__ = "experiment"
+        with pytest.raises(SystemExit) as end:
+            experiment.main([*experiments, pressed, pressed], "description")
+        assert end.value.code == 130
+        output = capsys.readouterr()
+        assert output.out.endswith("2 verdicts, holds: 2\n" if done else "0 verdicts\n")
+        assert output.err.endswith("stopped by Ctrl-C\n")
+
+
 def test_a_script_prints_claim_experiment_numbers_and_verdict():
     done = subprocess.run(
         [sys.executable, str(LECTURE / "adam.py")],

@@ -627,9 +627,67 @@ def test_loading_keeps_the_dtype_of_the_module() -> None:
 def test_values_that_overflow_the_dtype_change_nothing() -> None:
     model = linear()
     before = model.state_dict()
-    with pytest.raises(RuntimeWarning, match="overflow"):
+    with pytest.raises(ValueError, match=r"bias has 1e\+300 at \[0\], which float32 cannot hold"):
         model.load_state_dict({"weight": before["weight"] + 1, "bias": np.full(3, 1e300)})
     np.testing.assert_array_equal(model.weight.data, before["weight"])
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value"),
+    [
+        (np.float32, np.float64(-1e39)),
+        (np.float16, np.float32(70000)),
+        (np.float16, np.int64(70000)),
+        (np.int32, np.int64(2**31)),
+        (np.int64, np.uint64(2**63)),
+        (np.int8, np.int16(-129)),
+    ],
+)
+def test_a_value_beyond_the_dtype_of_a_buffer_is_refused(dtype: type, value: np.generic) -> None:
+    class Counting(nn.Module):
+        buffers = ("count",)
+
+        def __init__(self) -> None:
+            self.count = np.zeros((1, 2), dtype)
+
+    model = Counting()
+    state = {"count": np.array([[1, value]], value.dtype)}
+    with pytest.raises(ValueError, match=r"count has \S+ at \[0, 1\], which \S+ cannot hold"):
+        model.load_state_dict(state)
+    assert (model.count == 0).all()
+    model.load_state_dict({"count": np.array([[1, 2]], value.dtype)})
+    assert model.count.tolist() == [[1, 2]]
+
+
+def test_nan_and_infinity_are_loaded_as_they_were_saved() -> None:
+    model = linear()
+    bias = np.array([np.nan, np.inf, -np.inf])
+    model.load_state_dict(model.state_dict() | {"bias": bias})
+    np.testing.assert_array_equal(model.bias.data, bias)
+
+
+def test_a_buffer_that_is_none_at_first_is_loaded() -> None:
+    class Lazy(nn.Module):
+        buffers = ("mean",)
+
+        def __init__(self) -> None:
+            self.mean = None
+
+        def forward(self, x):
+            self.mean = x.mean(0)
+            return x
+
+    model, other = nn.Sequential(Lazy(), Lazy()), nn.Sequential(Lazy(), Lazy())
+    model[1](np.arange(6.0).reshape(3, 2))
+    state = model.state_dict()
+    assert list(state) == ["1.mean"]
+    other.load_state_dict(state)
+    assert other[0].mean is None
+    np.testing.assert_array_equal(other[1].mean, [2, 3])
+    other[1].mean[:] = 9
+    np.testing.assert_array_equal(model[1].mean, [2, 3])
+    with pytest.raises(ValueError, match=r"0\.mean is unexpected"):
+        model.load_state_dict(state | {"0.mean": np.array(["a"])})
 
 
 def test_views_of_the_own_parameters_can_be_loaded() -> None:

@@ -1543,6 +1543,23 @@ def _spoiled(change: Callable[[Any], Any]) -> Any:
     return optimizer, saved
 
 
+def test_a_state_beyond_the_dtype_of_the_parameter_is_refused_and_nan_is_not() -> None:
+    p = nn.Parameter([1.0, 2.0])
+    optimizer = Adam([("p", p)])
+    before = optimizer.state_dict()
+    state = copy.deepcopy(before)
+    state["groups"][0]["params"]["p"]["v"] = np.array([0.5, 1e300])
+    with pytest.raises(
+        ValueError, match=r"v of 'p' has 1e\+300 at \[1\], which float32 cannot hold"
+    ):
+        optimizer.load_state_dict(state)
+    np.testing.assert_equal(optimizer.state_dict(), before)
+    state["groups"][0]["params"]["p"]["v"] = np.array([np.nan, np.inf])
+    optimizer.load_state_dict(state)
+    loaded = optimizer.state_dict()["groups"][0]["params"]["p"]["v"]
+    np.testing.assert_equal(loaded, np.array([np.nan, np.inf], np.float32))
+
+
 @pytest.mark.parametrize(
     ("change", "messages"),
     [

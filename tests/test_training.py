@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import io
 import os
 import pathlib
@@ -98,7 +99,7 @@ def at_call(number: int, act: Callable[[], object], function: Any = cross_entrop
             act()
         return function(predictions, targets)
 
-    return acting
+    return functools.update_wrapper(acting, function)
 
 
 def raising(error: BaseException) -> Callable[[], object]:
@@ -309,9 +310,200 @@ def test_accuracy_counts_the_largest_prediction() -> None:
     assert accuracy(z, np.array([1, 0, 0])) == 2 / 3
     maps = np.stack([z, 1 - z], axis=1)  # (3, 2, 2): two classes at two places
     assert accuracy(maps, np.argmax(maps, axis=1)) == 1
-    for shapes in [((3,), (3,)), ((3, 1), (3, 1)), ((3, 2), (2,))]:
+    for shapes in [((3, 2), (2,)), ((3, 2), (3, 2)), ((3, 1), (3, 2)), ((), ()), ((3,), (3, 1))]:
         with pytest.raises(ValueError, match="pass a function of your own"):
             accuracy(np.zeros(shapes[0]), np.zeros(shapes[1]))
+
+
+def test_accuracy_of_one_logit_is_by_its_sign() -> None:
+    z, y = np.array([[-3.0], [2.0], [0.5], [-0.1]]), np.array([0, 1, 1, 0])
+    for predictions in (z, z[:, 0]):
+        for targets in (y, y.astype(bool), y.astype(np.float32)):
+            assert accuracy(predictions, targets) == 1.0
+            assert accuracy(-predictions, targets) == 0.0
+            assert accuracy(predictions, targets[[0, 1, 0, 0]]) == 0.75
+    for targets in (y[:, None], y[:, None].astype(np.float32)):
+        assert accuracy(z, targets) == 1.0
+    maps = z.reshape(2, 1, 2)  # one channel, two places
+    assert accuracy(maps, y.reshape(2, 2)) == accuracy(maps, y.reshape(2, 1, 2)) == 1.0
+    assert accuracy(np.zeros(2), np.array([0, 1])) == 0.5  # a logit of 0 is class 0
+
+
+@pytest.mark.parametrize("bad", [2, 0.5, 9])
+def test_accuracy_of_one_logit_refuses_targets_that_are_not_0_and_1(bad: float) -> None:
+    with pytest.raises(ValueError, match=f"targets are 0 and 1, got {bad}"):
+        accuracy(np.zeros((2, 1)), np.array([1, bad]))
+
+
+def test_accuracy_does_not_count_targets_that_are_ignored() -> None:
+    z = np.array([[0.1, 0.9], [0.8, 0.2], [0.3, 0.7], [0.6, 0.4]])
+    assert accuracy(z, np.array([1, -100, -1, 1])) == 0.5
+    assert accuracy(z, np.array([0, 1, 0, 0]), ignore_index=1) == 1 / 3
+    assert accuracy(z[:, :1], np.array([1, -1, 0, -1])) == 0.5
+    with pytest.raises(ValueError, match="of 4 targets none counts"):
+        accuracy(z, np.full(4, -100))
+
+
+def test_accuracy_never_takes_nan_for_right() -> None:
+    z = np.array([[np.nan, 0.9], [0.8, 0.2], [np.nan, np.nan], [0.1, np.nan]])
+    for wanted in (0, 1):
+        expected = [False, wanted == 0, False, False]
+        assert accuracy(z, np.full(4, wanted)) == np.mean(expected)
+    one = np.array([np.nan, -1.0, 1.0, np.nan])
+    assert accuracy(one, np.array([0, 0, 0, 1])) == 0.25
+    assert accuracy(np.array([[np.inf, 0.0]]), np.array([0])) == 1
+    with np.errstate(invalid="ignore"):
+        assert accuracy(np.zeros((2, 2)), np.array([np.nan, 0])) == 0.5
+
+
+def test_fit_and_evaluate_measure_accuracy_of_what_the_loss_counts() -> None:
+    model = classifier()
+    right = model(X).data.argmax(1)
+    targets = right.copy()
+    targets[:10] = 2  # among them some that are 2, and none counts
+    targets[10:15] = (right[10:15] + 1) % 2
+    counted = targets != 2
+    expected = float(np.mean((right == targets)[counted]))
+    for loss in (nn.CrossEntropyLoss(ignore_index=2), with_ignore_index_2):
+        for metrics in (None, "accuracy", {"accuracy": accuracy}):
+            loader = DataLoader(X, targets, batch_size=7)
+            assert evaluate(model, loss, loader, metrics)["accuracy"] == pytest.approx(expected)
+            still = optim.SGD(model.parameters(), lr=0.0)
+            history = fit(model, loss, still, loader, epochs=1, metrics=metrics, progress=False)
+            assert history["accuracy"] == [pytest.approx(expected)]
+
+
+with_ignore_index_2 = functools.partial(minidl.functional.cross_entropy, ignore_index=2)
+
+
+def test_accuracy_is_measured_unasked_of_one_logit_where_the_loss_takes_0_and_1() -> None:
+    model = nn.Linear(4, 1, rng=0)
+    y = (X[:, :1] > 0).astype(np.int64)
+    expected = float(np.mean((model(X).data > 0) == y))
+    loss = nn.BCEWithLogitsLoss()
+    assert evaluate(model, loss, (X, y))["accuracy"] == expected
+    function = minidl.functional.binary_cross_entropy_with_logits
+    assert evaluate(model, function, (X, y))["accuracy"] == expected
+    shares = (X, y.astype(np.float32))
+    assert list(evaluate(model, loss, shares)) == ["loss"]
+    assert evaluate(model, loss, shares, "accuracy")["accuracy"] == expected
+
+    def squared(z: Tensor, y: Array) -> Tensor:
+        return ((z[:, 0] - y) ** 2).mean()  # of numbers that happen to be whole
+
+    assert list(evaluate(model, squared, (X, y[:, 0]))) == ["loss"]
+    assert evaluate(model, squared, (X, y[:, 0]), "accuracy")["accuracy"] == expected
+
+
+# ---- Means over a data set
+
+IGNORING = Y.copy()
+IGNORING[:23] = -100  # three batches of 7 with nothing, one with little
+CLASS_WEIGHTS = np.array([0.1, 5.0, 1.0])
+F = minidl.functional
+
+LOSSES: dict[str, tuple[Callable[[Any, Any], Any], Array]] = {
+    "mean": (nn.CrossEntropyLoss(), Y),
+    "weighted": (nn.CrossEntropyLoss(CLASS_WEIGHTS), Y),
+    "float32 weights": (nn.CrossEntropyLoss(CLASS_WEIGHTS.astype(np.float32)), Y),
+    "ignoring": (nn.CrossEntropyLoss(), IGNORING),
+    "ignoring class 0": (nn.CrossEntropyLoss(ignore_index=0), Y),
+    "ignoring and weighted": (nn.CrossEntropyLoss(CLASS_WEIGHTS), IGNORING),
+    "weight 0": (nn.CrossEntropyLoss(np.array([0.0, 2.0, 0.0])), np.sort(Y)),
+    "smoothed": (nn.CrossEntropyLoss(CLASS_WEIGHTS, label_smoothing=0.1), IGNORING),
+    "sum": (nn.CrossEntropyLoss(CLASS_WEIGHTS, reduction="sum"), IGNORING),
+    "function": (F.cross_entropy, IGNORING),
+    "partial": (functools.partial(F.cross_entropy, weight=CLASS_WEIGHTS), IGNORING),
+    "partial sum": (functools.partial(F.cross_entropy, reduction="sum"), IGNORING),
+    "squares": (nn.MSELoss(), X[:, :3]),
+    "sum of squares": (nn.MSELoss("sum"), X[:, :3]),
+    "absolute": (nn.L1Loss("sum"), X[:, :3]),
+    "huber": (functools.partial(F.huber_loss, reduction="sum", delta=0.3), X[:, :3]),
+    "binary": (nn.BCEWithLogitsLoss(np.array([1.0, 2.0, 3.0])), (X[:, :3] > 0).astype(int)),
+    "sum of binary": (nn.BCEWithLogitsLoss(reduction="sum"), (X[:, :3] > 0).astype(int)),
+}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("batch_size", [1, 7, 49])
+def test_the_means_are_those_of_one_batch_of_all(name: str, batch_size: int) -> None:
+    loss, targets = LOSSES[name]
+    model = classifier()
+    before = bits(model.state_dict())
+    whole = evaluate(model, loss, DataLoader(X, targets, batch_size=50))
+    assert whole["loss"] == pytest.approx(loss(model(X), targets).item())
+    loader = DataLoader(X, targets, batch_size=batch_size)
+    assert evaluate(model, loss, loader) == pytest.approx(whole, rel=1e-6)
+    still = optim.SGD(model.parameters(), lr=0.0)
+    history = fit(model, loss, still, loader, loader, epochs=2, progress=False)
+    for metric, value in whole.items():
+        assert history[metric] == history[f"validation_{metric}"] == 2 * [pytest.approx(value)]
+    assert bits(model.state_dict()) == before
+
+
+def test_batches_of_unequal_shapes_count_by_their_elements() -> None:
+    class Cut(DataLoader):  # the second batch has one column, the first two
+        def __iter__(self) -> Iterator[tuple[Array, ...]]:
+            for i, (x, y) in enumerate(super().__iter__()):
+                yield x[:, : 2 - i], y[:, : 2 - i]
+
+    x, y = np.zeros((4, 2)), np.array([[1.0, 1], [1, 1], [2, 0], [2, 0]])
+    found = evaluate(nn.Flatten(), nn.MSELoss(), Cut(x, y, batch_size=2))
+    assert found == {"loss": (4 * 1 + 2 * 4) / 6}
+
+
+def test_a_loss_and_a_metric_of_ones_own_may_say_how_much_a_batch_counts() -> None:
+    class Masked(Module):
+        def forward(self, z: Any, y: Array) -> Any:
+            return (np.where(y < 9, z - y, 0) ** 2).sum() / self.divisor(z, y)
+
+        def divisor(self, z: Any, y: Array) -> float:
+            return float(np.count_nonzero(y < 9))
+
+    class Largest:
+        def __call__(self, z: Array, y: Array) -> float:
+            return float(y.sum())
+
+        def divisor(self, z: Array, y: Array) -> None:
+            return None
+
+    y = np.array([[1.0], [9], [9], [9], [3], [2], [9], [9]])
+    loader = DataLoader(np.zeros((8, 1)), y, batch_size=3)
+    found = evaluate(nn.Flatten(), Masked(), loader, {"sum": Largest()})
+    assert found == {"loss": pytest.approx((1 + 9 + 4) / 3), "sum": y.sum()}
+
+
+def test_a_batch_in_which_nothing_counts_is_no_step() -> None:
+    model = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm(8), nn.Linear(8, 3))
+    y = Y.copy()
+    y[:8] = -100
+    optimizer = optim.Adam(model.parameters())
+    seen: list[int] = []
+    metrics = {"n": lambda z, y: seen.append(len(y)) or 1}
+    loader = DataLoader(X, y, batch_size=8)
+    fit(model, cross_entropy, optimizer, loader, epochs=1, progress=False, metrics=metrics)
+    assert optimizer.steps == model[1].num_batches_tracked == 6
+    assert seen == [*6 * [8], 2]  # a metric of one's own may count them
+
+
+def test_data_of_which_no_target_counts_have_no_mean() -> None:
+    ignored = (X, np.full(50, -100))
+    message = r"there is no mean of 'loss': in \d batch.* no target counts"
+    with pytest.raises(ValueError, match=message):
+        evaluate(classifier(), cross_entropy, ignored)
+    with pytest.raises(ValueError, match=message):
+        fit(**setting() | {"train": ignored, "progress": True})
+
+
+def test_what_a_function_wraps_is_what_it_is() -> None:
+    @functools.wraps(F.cross_entropy)
+    def timed(*arguments: Any) -> Any:
+        return F.cross_entropy(*arguments)
+
+    model = classifier()
+    right = evaluate(model, cross_entropy, (X, IGNORING))
+    found = evaluate(model, timed, DataLoader(X, IGNORING, batch_size=20))
+    assert found == pytest.approx(right, rel=1e-6)
 
 
 # ---- Modes
@@ -346,11 +538,42 @@ def test_modes_are_restored_one_by_one(how: str) -> None:
     loss = at_call(8, raising(error)) if error else cross_entropy  # in the validation
     try:
         fit(**arguments | {"loss": loss}, validation=(X, Y), epochs=2)
-    except MemoryError:
-        assert how == "error"
+    except (MemoryError, KeyboardInterrupt):
+        assert how != "end"
     assert model.seen[-1] == (False, False, False)
     assert (model.training, model.linear.training, model.sub.training) == (True, True, False)
     assert is_recording()
+
+
+@pytest.mark.parametrize("how", ["arrays", "loader"])
+def test_a_frozen_module_stays_in_eval_mode(how: str) -> None:
+    model = everything()
+    model[1].eval()
+    model[3].eval()
+    fit(**setting(model=model), validation=(X, Y), epochs=2)
+    assert model[1].num_batches_tracked == 0
+    assert (model[1].running_mean == 0).all()
+    modes = [module.training for _, module in model.modules()]
+    assert modes == [True, True, False, True, False, True, True, True]
+
+
+def test_a_model_wholly_in_eval_mode_is_trained_wholly() -> None:
+    model = everything().eval()
+    fit(**setting(model=model), epochs=2)
+    assert model[1].num_batches_tracked == 14
+    assert not any(module.training for _, module in model.modules())
+
+
+def test_a_model_that_freezes_a_part_in_its_own_train_is_asked() -> None:
+    class Frozen(nn.Sequential):
+        def train(self, mode: bool = True) -> Any:
+            super().train(mode)
+            self[1].training = False
+            return self
+
+    model = Frozen(*everything())
+    fit(**setting(model=model), epochs=1)
+    assert model[1].num_batches_tracked == 0
 
 
 # ---- The bar
@@ -363,10 +586,35 @@ def test_the_bar_is_silent_when_told_and_without_a_terminal(
     fit(**setting(), epochs=2)
     assert terminal.getvalue() == ""
     monkeypatch.setattr(sys, "stderr", elsewhere := io.StringIO())
-    arguments = setting() | {"progress": True, "loss": at_call(3, raising(KeyboardInterrupt()))}
-    fit(**arguments, epochs=2)
+    fit(**setting() | {"progress": True}, epochs=2)
     assert elsewhere.getvalue() == ""
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_without_a_terminal_a_line_says_where_a_run_stopped_and_goes_on(
+    wanted: bool, path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stderr", elsewhere := io.StringIO())
+    arguments = setting() | {"progress": wanted, "checkpoint": path}
+    with pytest.raises(KeyboardInterrupt, match="fit stopped after step 3 of 7 in epoch 2"):
+        fit(**arguments | {"loss": at_call(10, press_ctrl_c)}, epochs=3)
+    fit(**arguments, epochs=3)
+    assert elsewhere.getvalue().splitlines() == wanted * [
+        "fit: stopped by Ctrl-C after step 3 of 7 in epoch 2",
+        "fit: going on after step 3 of 7 in epoch 2",
+    ]
+
+
+def test_fit_works_where_there_is_no_console(
+    path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stderr", None)  # as under pythonw
+    monkeypatch.setattr(sys, "stdout", None)
+    arguments = setting() | {"progress": True, "checkpoint": path}
+    with pytest.raises(KeyboardInterrupt):
+        fit(**arguments | {"loss": at_call(10, press_ctrl_c)}, epochs=2)
+    assert len(fit(**arguments, epochs=2)["loss"]) == 2
 
 
 def test_the_bar_shows_epoch_loss_accuracy_and_validation(
@@ -430,7 +678,7 @@ def test_ctrl_c_ends_after_the_step_and_hands_back_the_history(
     terminal = on_terminal(monkeypatch)
     arguments = setting(model=everything()) | {"progress": True}
     arguments["loss"] = at_call(7 + 7 + 3, press_ctrl_c)  # 7 steps in an epoch
-    history = fit(**arguments, epochs=9)
+    history = fit(**arguments, epochs=9, on_interrupt="return")
     assert history.interrupted
     assert len(history["loss"]) == len(history["accuracy"]) == 2
     assert arguments["optimizer"].steps == 17  # the third step of the third epoch is whole
@@ -440,7 +688,8 @@ def test_ctrl_c_ends_after_the_step_and_hands_back_the_history(
 
 def test_ctrl_c_in_the_validation_waits_for_its_end() -> None:
     loss = at_call(8, press_ctrl_c)
-    history = fit(**setting() | {"loss": loss}, validation=(X, Y), epochs=9)
+    arguments = setting() | {"loss": loss, "on_interrupt": "return"}
+    history = fit(**arguments, validation=(X, Y), epochs=9)
     assert history.interrupted
     assert [len(values) for values in history.values()] == [1, 1, 1, 1]
 
@@ -451,7 +700,7 @@ def test_a_second_ctrl_c_stops_at_once() -> None:
         press_ctrl_c()
 
     arguments = setting() | {"loss": at_call(10, twice)}
-    history = fit(**arguments, epochs=9)
+    history = fit(**arguments, epochs=9, on_interrupt="return")
     assert history.interrupted
     assert len(history["loss"]) == 1
     assert arguments["optimizer"].steps == 9
@@ -471,7 +720,8 @@ def test_a_keyboard_interrupt_within_a_step_leaves_the_model_as_before_it() -> N
         states.append(bits(model.state_dict()))
         return 0.0
 
-    history = fit(**setting(model=model) | {"loss": loss}, epochs=9, metrics={"keep": keep})
+    arguments = setting(model=model) | {"loss": loss, "on_interrupt": "return"}
+    history = fit(**arguments, epochs=9, metrics={"keep": keep})
     assert history.interrupted
     assert bits(model.state_dict()) == states[-1]
     assert len(history["loss"]) == 1
@@ -500,6 +750,86 @@ def test_buffers_that_are_rebound_or_missing_are_as_before_a_step_that_fails() -
     assert model.mean is mean
     assert (mean == 0).all()
     assert model.count.item() == 0
+
+
+def test_ctrl_c_is_raised_when_the_step_is_done_and_saved(path: pathlib.Path) -> None:
+    arguments = setting() | {"loss": at_call(10, press_ctrl_c)}
+    with pytest.raises(KeyboardInterrupt, match="fit stopped after step 3 of 7 in epoch 2") as end:
+        fit(**arguments, epochs=9, checkpoint=path)
+    assert end.value.__suppress_context__
+    assert arguments["optimizer"].steps == load(path)["optimizer"]["steps"] == 10
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_ctrl_c_ends_a_loop_over_several_runs() -> None:
+    begun = []
+    with pytest.raises(KeyboardInterrupt):
+        for fold in range(5):
+            begun.append(fold)
+            fit(**setting() | {"loss": at_call(3, press_ctrl_c if fold == 1 else int)}, epochs=1)
+    assert begun == [0, 1]
+
+
+def test_a_second_ctrl_c_is_raised_at_once() -> None:
+    def twice() -> None:
+        press_ctrl_c()
+        press_ctrl_c()
+
+    arguments = setting() | {"loss": at_call(10, twice)}
+    with pytest.raises(KeyboardInterrupt, match="after step 2 of 7 in epoch 2"):
+        fit(**arguments, epochs=9)
+    assert arguments["optimizer"].steps == 9
+
+
+def test_ctrl_c_is_not_lost_when_something_else_ends_the_run() -> None:
+    def fails() -> None:
+        press_ctrl_c()
+        raise FloatingPointError
+
+    for on_interrupt in ("raise", "return"):
+        arguments = setting() | {"loss": at_call(3, fails), "on_interrupt": on_interrupt}
+        with pytest.raises(KeyboardInterrupt) as end:
+            fit(**arguments)
+        assert isinstance(end.value.__context__, FloatingPointError)
+
+
+def test_on_interrupt_is_one_of_two_words() -> None:
+    with pytest.raises(ValueError, match="on_interrupt is 'raise' or 'return', not 'stop'"):
+        fit(**setting() | {"on_interrupt": "stop"})
+
+
+def test_where_ctrl_c_is_ignored_it_stays_so() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        history = fit(**setting() | {"loss": at_call(3, press_ctrl_c)}, epochs=1)
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert len(history["loss"]) == 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a shell says 130 there")
+def test_ctrl_c_ends_the_program() -> None:
+    code = (
+        "import signal, numpy as np\n"
+        "from minidl import fit, nn, optim\n"
+        "model, loss = nn.Linear(1, 1), nn.MSELoss()\n"
+        "def pressed(z, y):\n"
+        "    signal.raise_signal(signal.SIGINT)\n"
+        "    return loss(z, y)\n"
+        "x = np.ones((9, 1))\n"
+        "fit(model, pressed, optim.SGD(model.parameters(), lr=0.1), (x, x))\n"
+        "print('and on')\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (-signal.SIGINT, "")
+    assert done.stderr.splitlines()[0] == "fit: stopped by Ctrl-C after step 1 of 1 in epoch 1"
+    assert done.stderr.splitlines()[-1] == (
+        "KeyboardInterrupt: fit stopped after step 1 of 1 in epoch 1"
+    )
 
 
 def test_a_handler_of_somebody_else_is_left_alone() -> None:
@@ -814,6 +1144,112 @@ def test_an_epoch_without_a_batch_is_refused() -> None:
         fit(**setting() | {"train": Empty(X, Y)})
 
 
+# ---- What would go wrong only later
+
+
+def with_bad_target(bad: Any, dtype: Any = np.int64) -> tuple[Array, Array]:
+    targets = Y.astype(dtype)
+    targets[40] = bad
+    return X, targets
+
+
+@pytest.mark.parametrize("part", ["train", "validation"])
+@pytest.mark.parametrize("loss", [cross_entropy, F.cross_entropy, nn.CrossEntropyLoss([1, 2, 3])])
+@pytest.mark.parametrize(
+    ("data", "error", "message"),
+    [
+        (with_bad_target(3), ValueError, "target 3 is out of range"),
+        (with_bad_target(-1), ValueError, "target -1 is out of range"),
+        (with_bad_target(1, np.float32), TypeError, "must be integers, not float32"),
+    ],
+)
+def test_targets_that_the_loss_does_not_take_are_found_before_the_first_step(
+    part: str, loss: Any, data: Any, error: type[Exception], message: str, path: pathlib.Path
+) -> None:
+    arguments = setting() | {"loss": loss, part: DataLoader(*data, batch_size=8)}
+    before = bits(arguments["model"].state_dict())
+    with pytest.raises(error, match=message) as caught:
+        fit(**arguments, checkpoint=path)
+    assert bits(arguments["model"].state_dict()) == before
+    if not (part == "train" and data[1].dtype == np.float32):  # which the first batch shows
+        note = f"in the {part} data of fit, looked at before the first step"
+        assert caught.value.__notes__ == [note]
+
+
+def test_binary_targets_that_the_loss_does_not_take_are_found_before_the_first_step() -> None:
+    model = nn.Linear(4, 1)
+    good, bad = (X[:, :1] > 0).astype(np.float32), np.full((50, 1), 1.5)
+    optimizer = optim.SGD(model.parameters(), lr=0.1)
+    with pytest.raises(ValueError, match=r"targets are from 0 to 1, got 1\.5 to 1\.5"):
+        fit(model, nn.BCEWithLogitsLoss(), optimizer, (X, good), (X, bad), progress=False)
+    assert optimizer.steps == 0
+
+
+@pytest.mark.parametrize("which", ["features", "targets"])
+def test_validation_data_of_another_shape_are_tried_before_the_first_step(which: str) -> None:
+    model = nn.Sequential(nn.Linear(4, 1), nn.BatchNorm(1), nn.Dropout(0.5))
+    x, y = (X[:, :3], X[:, :1]) if which == "features" else (X, X[:, 0])
+    optimizer = optim.SGD(model.parameters(), lr=0.1)
+    state = minidl.rng.generator().bit_generator.state
+    with pytest.raises(ValueError, match="shape") as caught:
+        fit(model, nn.MSELoss(), optimizer, (X, X[:, :1]), (x, y), progress=False)
+    assert optimizer.steps == 0
+    assert "in the validation data of fit, tried before the first step" in str(
+        caught.value.__notes__
+    )
+    assert minidl.rng.generator().bit_generator.state["bit_generator"] == state["bit_generator"]
+    assert [module.training for _, module in model.modules()] == 4 * [True]
+    assert model[1].num_batches_tracked == 0
+
+
+def test_what_fails_in_the_validation_loses_no_epoch(path: pathlib.Path) -> None:
+    expected = never_stopped("adam", 3)
+    arguments = recipe("adam")
+    arguments["loss"] = at_call(7 + 6 + 7 + 2, raising(ZeroDivisionError()))
+    with pytest.raises(ZeroDivisionError) as caught:
+        fit(**arguments, epochs=3, checkpoint=path)
+    assert caught.value.__notes__ == [
+        f"in the validation after step 7 of 7 in epoch 2; the model holds it, and {path} the run"
+    ]
+    again = recipe("adam", seed=9)
+    assert outcome(again, fit(**again, epochs=3, checkpoint=path)) == expected
+
+
+@pytest.mark.parametrize("n", [33, 65, 1057, 2, 31])
+def test_arrays_never_leave_a_last_batch_of_one(n: int) -> None:
+    rng = np.random.default_rng(n)
+    x, y = rng.normal(size=(n, 2)), rng.normal(size=(n, 1))
+    model = nn.Sequential(nn.Linear(2, 4), nn.BatchNorm(4), nn.Linear(4, 1))
+    lengths: list[int] = []
+    count = {"n": lambda z, y: lengths.append(len(y)) or 0}
+    optimizer = optim.SGD(model.parameters(), lr=0.01)
+    fit(model, nn.MSELoss(), optimizer, (x, y), epochs=1, metrics=count, progress=False)
+    assert sum(lengths) == n
+    assert min(lengths) > 1
+    assert lengths[0] == {33: 33, 65: 33, 1057: 34}.get(n, n)
+
+
+def test_a_loader_whose_last_batch_batch_norm_cannot_take_is_refused_before_the_first_step() -> (
+    None
+):
+    arguments = setting(model=everything())
+    loader = DataLoader(X, Y, batch_size=7)  # 50 = 7 * 7 + 1
+    state = minidl.rng.generator().bit_generator.state
+    with pytest.raises(
+        ValueError, match=r"50 = 7 \* 7 \+ 1.*drop_last=True, or another batch_size"
+    ):
+        fit(**arguments | {"train": loader})
+    assert arguments["optimizer"].steps == 0
+    assert arguments["model"][1].num_batches_tracked == 0
+    assert minidl.rng.generator().bit_generator.state == state
+    fit(**arguments | {"train": DataLoader(X, Y, batch_size=7, drop_last=True)}, epochs=1)
+    arguments["model"][1].eval()
+    fit(**arguments | {"train": loader}, epochs=1)  # frozen, it takes any batch
+    places = nn.Sequential(nn.BatchNorm(4), nn.Flatten(), nn.Linear(8, 3))
+    x = np.stack([X, X], axis=2)  # (50, 4, 2): two values for each channel in a batch of one
+    fit(**setting(model=places) | {"train": DataLoader(x, Y, batch_size=7)}, epochs=1)
+
+
 # ---- Checkpoints
 
 
@@ -849,8 +1285,8 @@ STOPS = [  # how, and in which call of the loss since the start, and how far the
     ("ctrl-c", 4),  # the last step of epoch 1, before the validation
     ("ctrl-c", 3),  # epoch 1, since the validation is finished
     ("within a step", 5),  # as before, since the state within a step is not saved
-    ("crash", 9),  # as before; this is in the validation
-    ("ctrl-c", 13 + 1),  # step 1 of epoch 3
+    ("crash", 9),  # in the validation, before which epoch 2 is done
+    ("ctrl-c", 6 + 1),  # step 1 of epoch 3
     ("crash", 12 + 7),  # epoch 3
 ]
 
@@ -869,10 +1305,11 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not(rule: str, path: pathli
         else:
             interrupt = press_ctrl_c if how == "ctrl-c" else raising(KeyboardInterrupt())
             arguments["loss"] = at_call(call, interrupt)
+            arguments["on_interrupt"] = "return"
             assert fit(**arguments, epochs=4, checkpoint=path).interrupted
         saved = load(path)
         places.append((len(saved["history"]["loss"]), saved["epoch"]["batches"]))
-    assert places == [(0, 3), (0, 3), (0, 7), (1, 0), (1, 0), (1, 0), (2, 1), (3, 0)]
+    assert places == [(0, 3), (0, 3), (0, 7), (1, 0), (1, 0), (1, 7), (2, 1), (3, 0)]
     arguments = recipe(rule, seed=99)
     history = fit(**arguments, epochs=4, checkpoint=path)
     assert outcome(arguments, history) == expected
@@ -941,6 +1378,60 @@ def test_generators_of_model_loss_optimizer_and_loader_go_on(path: pathlib.Path)
     assert bits(parts["model"].state_dict()) == bits(whole["model"].state_dict())
 
 
+def test_a_run_with_a_buffer_that_is_none_at_first_goes_on(path: pathlib.Path) -> None:
+    class Average(Module):
+        buffers = ("mean",)
+
+        def __init__(self) -> None:
+            self.linear = nn.Linear(4, 3, rng=1)
+            self.mean = None
+
+        def forward(self, x: Array) -> Tensor:
+            if self.training:
+                self.mean = x.mean(0) if self.mean is None else 0.9 * self.mean + 0.1 * x.mean(0)
+            return self.linear(x - self.mean)
+
+    whole, first, then = Average(), Average(), Average()
+    expected = fit(**setting(model=whole), epochs=3)
+    fit(**setting(model=first), epochs=1, checkpoint=path)
+    assert fit(**setting(model=then), epochs=3, checkpoint=path) == expected
+    assert bits(then.state_dict()) == bits(whole.state_dict())
+    other = Average()
+    with pytest.raises(ValueError, match=r"it is of Adam, not of SGD"):
+        fit(**setting("sgd", other), checkpoint=path)
+    assert other.mean is None
+    with pytest.raises(ZeroDivisionError):
+        fit(**setting(model=other) | {"loss": at_call(1, raising(ZeroDivisionError()))})
+    assert other.mean is None
+
+
+def test_generators_in_lists_dicts_and_objects_go_on(path: pathlib.Path) -> None:
+    class Noise:
+        def __init__(self, rng: int) -> None:
+            self.rng = np.random.default_rng(rng)
+            self.owner = self  # a circle
+
+    class Noisy(Module):
+        def __init__(self, rng: int) -> None:
+            self.linear = nn.Linear(4, 3, rng=1)
+            self.several = [np.random.default_rng(rng), {"a": (np.random.default_rng(rng + 1),)}]
+            self.noise = Noise(rng + 2)
+
+        def forward(self, x: Array) -> Tensor:
+            drawn = [self.several[0], self.several[1]["a"][0], self.noise.rng]
+            return self.linear(x) * np.float32(sum(g.random() for g in drawn))
+
+    def run(rng: int, **options: Any) -> Any:
+        model = Noisy(rng)
+        return fit(**setting(model=model), **options), bits(model.state_dict())
+
+    expected = run(1, epochs=3)
+    run(1, epochs=1, checkpoint=path)
+    names = ["minidl", "model.several.0", "model.several.1.a.0", "model.noise.rng"]
+    assert list(load(path)["generators"]) == names
+    assert run(50, epochs=3, checkpoint=path) == expected
+
+
 def changed(**changes: Any) -> dict[str, Any]:
     return recipe("adam", seed=5) | changes
 
@@ -967,6 +1458,36 @@ FOREIGN: dict[str, tuple[Callable[[], dict[str, Any]], str]] = {
         "fit with these data: .* unexpected .'validation'",
     ),
     "metrics": (lambda: changed(metrics={}), r"its metrics are None, not \[\]"),
+    "loss": (
+        lambda: changed(loss=nn.CrossEntropyLoss(label_smoothing=0.1)),
+        "its loss is CrossEntropyLoss.*label_smoothing=0.0.*, not .*label_smoothing=0.1",
+    ),
+    "class weights": (
+        lambda: changed(loss=nn.CrossEntropyLoss(np.array([1.0, 2.0, 3.0]))),
+        r"its loss is .*weight=None.*, not .*weight=float64\(3,\) [0-9a-f]{8}",
+    ),
+    "another loss": (
+        lambda: changed(loss=lambda z, y: cross_entropy(z * 2, y)),
+        "its loss is CrossEntropyLoss.*, not <lambda> of cross_entropy",
+    ),
+    "data": (
+        lambda: changed(train=DataLoader(X + 1, Y, batch_size=8, shuffle=True)),
+        r"its train data is \[float32\(50, 4\) \w{8}, int64\(50,\) (\w{8})\], not .*, int.* \1\]",
+    ),
+    "validation data": (
+        lambda: changed(validation=DataLoader(X, Y[::-1].copy(), batch_size=9, shuffle=True)),
+        "its validation data is ",
+    ),
+    "dtype of the data": (
+        lambda: changed(train=DataLoader(X, Y.astype(np.int32), batch_size=8, shuffle=True)),
+        r"its train data is .*int64\(50,\).*, not .*int32\(50,\)",
+    ),
+    "activation": (
+        lambda: with_model(
+            nn.Sequential(*[nn.Tanh() if isinstance(m, nn.ReLU) else m for m in everything()])
+        ),
+        "its model.2 is ReLU, not Tanh",
+    ),
 }
 
 
@@ -1037,7 +1558,7 @@ def test_the_bar_says_where_a_run_goes_on(
     path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     terminal = on_terminal(monkeypatch)
-    arguments = setting() | {"progress": True}
+    arguments = setting() | {"progress": True, "on_interrupt": "return"}
     fit(**arguments | {"loss": at_call(10, press_ctrl_c)}, epochs=3, checkpoint=path)
     fit(**arguments, epochs=3, checkpoint=path)
     assert "fit: going on after step 3 of 7 in epoch 2" in terminal.getvalue()
@@ -1062,7 +1583,9 @@ def run(path):
     optimizer = optim.Adam(model.parameters(), lr=optim.schedules.cosine(0.01, 400))
     loader = DataLoader(x, y, batch_size=8, shuffle=True)
     loss = nn.CrossEntropyLoss()
-    history = fit(model, loss, optimizer, loader, (x, y), epochs=100, checkpoint=path)
+    history = fit(
+        model, loss, optimizer, loader, (x, y), epochs=100, checkpoint=path, progress=False
+    )
     digest = hashlib.sha256(repr(history).encode())
     for array in model.state_dict().values():
         digest.update(array.tobytes())

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import textwrap
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -91,7 +91,10 @@ Experiment = Callable[..., Finding]
 
 
 def main(experiments: Iterable[Experiment], description: str | None) -> None:
-    """Run experiments, print what they found, and save their figures if ``--plots`` asks for it."""
+    """Run experiments, print what they found, and save their figures if ``--plots`` asks for it.
+
+    Ctrl-C ends it with the verdicts so far and the status that shells give it, 130.
+    """
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=description, formatter_class=raw)
     parser.add_argument("--plots", metavar="DIR", help="save the figures there, as PNG")
@@ -102,7 +105,23 @@ def main(experiments: Iterable[Experiment], description: str | None) -> None:
             os.makedirs(folder, exist_ok=True)
         except (ImportError, OSError) as error:
             parser.error(str(error))
-    verdicts = []
+    verdicts: list[str] = []
+    try:
+        run_all(experiments, folder, verdicts)
+    except KeyboardInterrupt:
+        print(summary(verdicts))
+        parser.exit(130, "stopped by Ctrl-C\n")
+    print(summary(verdicts))
+
+
+def summary(verdicts: Sequence[str]) -> str:
+    """Say how many verdicts there are of each kind."""
+    counts = [f"{v}: {verdicts.count(v)}" for v in (HOLDS, CONDITION, FAILS) if v in verdicts]
+    return ", ".join([f"{len(verdicts)} verdicts", *counts])
+
+
+def run_all(experiments: Iterable[Experiment], folder: str | None, verdicts: list[str]) -> None:
+    """Run experiments and print what they found, each verdict once it is there."""
     with tqdm(list(experiments), unit="claim", leave=False) as bar:
         for experiment in bar:
             bar.set_description(experiment.__name__)
@@ -115,8 +134,6 @@ def main(experiments: Iterable[Experiment], description: str | None) -> None:
                 finding.draw(page)
                 name = f"lecture_c{int(finding.claim[1:]):02d}.png"
                 page.savefig(os.path.join(folder, name), dpi=100, pil_kwargs={"optimize": True})
-    counts = [f"{v}: {verdicts.count(v)}" for v in (HOLDS, CONDITION, FAILS) if v in verdicts]
-    print(f"{len(verdicts)} verdicts, {', '.join(counts)}")
 
 
 # --- Descents -------------------------------------------------------------------------------------

@@ -89,6 +89,17 @@ def whole_number(value: object, name: str, at_least: int) -> int:
     return int(value)
 
 
+def unfit(array: np.ndarray, dtype: np.dtype[Any]) -> str:
+    """What in an array a dtype cannot hold: finite and too large, or another integer; else ""."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        there = array.astype(dtype)
+    lost = np.isfinite(array) & ~np.isfinite(there) if dtype.kind == "f" else there != array
+    if not lost.any():
+        return ""
+    place = tuple(np.argwhere(lost)[0].tolist())
+    return f"has {array[place]} at {list(place)}, which {dtype} cannot hold"
+
+
 def same_keys(state: Mapping[str, Any], expected: Iterable[str], owner: str) -> None:
     """Raise one error that lists every missing and every unexpected key of a state."""
     names = set(expected)

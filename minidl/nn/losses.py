@@ -1,4 +1,9 @@
-"""The losses as modules: the functions of ``functional`` with their settings kept."""
+"""The losses as modules: the functions of ``functional`` with their settings kept.
+
+Two methods tell ``fit`` and ``evaluate`` what they cannot see from outside: ``divisor``, what the
+mean over a batch was divided by (None for a sum), and ``check_targets``, which raises for targets
+that the loss would not take. A loss of one's own may have them too.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +13,7 @@ from numpy.typing import ArrayLike
 from minidl import functional as F
 from minidl.functional import Reduction
 from minidl.nn.module import Module
-from minidl.tensor import Array, Tensor
+from minidl.tensor import Array, Tensor, plain
 
 
 class CrossEntropyLoss(Module):
@@ -43,6 +48,19 @@ class CrossEntropyLoss(Module):
             input, target, self.weight, self.ignore_index, self.reduction, self.label_smoothing
         )
 
+    def divisor(self, input: Tensor | Array, target: Array) -> float | None:
+        if self.reduction != "mean":
+            return None
+        target = np.asarray(plain(target))
+        counts = target != self.ignore_index
+        if self.weight is None or target.dtype.kind not in "iu":  # which the loss refuses
+            return int(np.count_nonzero(counts))
+        weights = self.weight.take(target[counts], mode="clip")
+        return float(weights.sum(dtype=np.float64))
+
+    def check_targets(self, shape: tuple[int, ...], target: Array) -> None:
+        F._check_classes(shape, target, self.ignore_index)
+
 
 class BCEWithLogitsLoss(Module):
     """Binary cross entropy of logits and targets from 0 to 1, of one shape.
@@ -58,6 +76,12 @@ class BCEWithLogitsLoss(Module):
     def forward(self, input: Tensor | Array, target: Array | Tensor) -> Tensor:
         return F.binary_cross_entropy_with_logits(input, target, self.pos_weight, self.reduction)
 
+    def divisor(self, input: Tensor | Array, target: Array | Tensor) -> float | None:
+        return target.size if self.reduction == "mean" else None
+
+    def check_targets(self, shape: tuple[int, ...], target: Array) -> None:
+        F._check_shares(target)
+
 
 class _Elementwise(Module):
     """A loss of predictions and targets of one shape, with a reduction."""
@@ -65,6 +89,9 @@ class _Elementwise(Module):
     def __init__(self, reduction: Reduction = "mean") -> None:
         F._check_reduction(type(self).__name__, reduction)
         self.reduction: Reduction = reduction
+
+    def divisor(self, input: Tensor | Array, target: Array | Tensor) -> float | None:
+        return target.size if self.reduction == "mean" else None
 
 
 class MSELoss(_Elementwise):

@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from minidl.autograd import Leaf, current_watcher, no_grad
+from minidl.data.checks import unfit
 from minidl.tensor import Array, Tensor
 
 
@@ -187,8 +188,9 @@ class Module:
         Raises:
             TypeError: if ``state`` is not a dict.
             ValueError: if a name is missing or unexpected, if a shape or a kind of dtype differs,
-                or if the state has two values for one shared array. The message lists everything
-                that does not fit, and nothing has been changed.
+                if a value is too large for the dtype here, or if the state has two values for one
+                shared array. The message lists everything that does not fit, and nothing has been
+                changed. NaN and infinity are taken over as they are.
         """
         if not isinstance(state, Mapping):
             raise TypeError(
@@ -198,7 +200,15 @@ class Module:
         own = {name: _array(value) for name, value in _state(self).items()}
         arrays = {name: np.asarray(_array(value)) for name, value in state.items()}
         faults = [f"{name} is missing" for name in own if name not in arrays]
-        faults += [f"{name} is unexpected" for name in arrays if name not in own]
+        empty = {  # buffers that are None as yet, and become what they are in the state
+            f"{path}.{name}".lstrip("."): (module, name)
+            for path, module in self.modules()
+            for name in module.buffers
+            if getattr(module, name) is None
+        }
+        for name, array in arrays.items():
+            if name not in own and (name not in empty or array.dtype.kind not in "biuf"):
+                faults.append(f"{name} is unexpected")
         copies: dict[str, Array] = {}  # made before anything is written: they may be views of it
         for name, value in own.items():
             array = arrays.get(name, value)
@@ -206,6 +216,8 @@ class Module:
                 faults.append(f"{name} has shape {array.shape}, expected {value.shape}")
             elif not np.can_cast(array.dtype, value.dtype, "same_kind"):
                 faults.append(f"{name} has dtype {array.dtype}, expected {value.dtype}")
+            elif name in arrays and (fault := unfit(array, value.dtype)):
+                faults.append(f"{name} {fault}")
             elif name in arrays:
                 copies[name] = np.array(array, value.dtype)
                 first = next(n for n in own if own[n] is value)  # another name if it is shared
@@ -215,6 +227,8 @@ class Module:
             raise ValueError(f"{type(self).__name__} cannot take the state: " + "; ".join(faults))
         for name, array in copies.items():
             own[name][...] = array
+        for name in arrays.keys() & empty.keys():
+            setattr(*empty[name], arrays[name].copy())
 
     # Looks ------------------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from minidl.autograd import Leaf, Node
+from minidl.data.checks import unfit
 from minidl.optim.explain import UnknownStepError, formula, found_step, table
 from minidl.optim.inplace import check_in_place, first_block
 from minidl.tensor import Array, Tensor
@@ -751,6 +752,8 @@ class _Storage:
                         f"{key} of {name!r} has shape {array.shape} and dtype {array.dtype}, not "
                         f"{view.shape} and {view.dtype}"
                     )
+                elif fault := unfit(array, view.dtype):
+                    faults.append(f"{key} of {name!r} {fault}")
         return faults
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:

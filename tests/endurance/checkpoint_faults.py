@@ -302,6 +302,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="of moments and damages (0)")
     parser.add_argument("--save-forever", metavar="PATH", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have it ignored
     if arguments.save_forever:
         save_forever(arguments.save_forever)
     rng = random.Random(arguments.seed)

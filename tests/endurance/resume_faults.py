@@ -64,7 +64,7 @@ def run(rule: str, seed: int, path: str | None) -> str:
     validation = data.DataLoader(x[70:], y[70:], batch_size=8)
     history = minidl.fit(
         model, nn.CrossEntropyLoss(), optimizer, train, validation,
-        epochs=EPOCHS, progress=False, checkpoint=path,
+        epochs=EPOCHS, progress=False, checkpoint=path, on_interrupt="return",
     )  # fmt: skip
     if history.interrupted:
         return ""
@@ -126,6 +126,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="of moments and runs (0)")
     parser.add_argument("--one", nargs=3, metavar=("RULE", "SEED", "PATH"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have it ignored
     if arguments.one:
         rule, seed, path = arguments.one
         print(run(rule, int(seed), path))

@@ -1,0 +1,238 @@
+"""Measures: accuracy, and means over a data set that do not depend on how it is cut into batches.
+
+A mean over all samples is the sum of all terms by the number of them. Batches give it only if each
+one's mean counts by what it was divided by: the samples, as a rule, but the weights of their
+classes in a weighted cross entropy, and nothing for targets that are ignored. A measure that knows
+has a method ``divisor`` that tells::
+
+    def divisor(self, predictions, targets):
+        return what the mean over this batch was divided by, or None if it is a sum
+
+:mod:`minidl.nn`'s losses have it; of any other function each sample counts alike.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from minidl import functional as F
+from minidl.nn import BCEWithLogitsLoss, CrossEntropyLoss, HuberLoss, L1Loss, MSELoss
+from minidl.tensor import Array, plain
+
+Function = Callable[[Any, Any], Any]  # of predictions and targets: a loss or a metric
+
+
+# --- Accuracy -------------------------------------------------------------------------------------
+
+
+def accuracy(predictions: Array, targets: Array, ignore_index: int | None = None) -> float:
+    """The share of targets that were predicted right.
+
+    Of several classes the one with the largest prediction is meant. Of a single prediction, a
+    logit, class 1 is meant where it is above 0 (a probability above 0.5), class 0 elsewhere; where
+    a model ends in a sigmoid, compare with 0.5 in a function of your own. NaN is never right.
+    Targets below 0 and those equal to ``ignore_index`` do not count.
+
+    Args:
+        predictions: logits or probabilities of C classes, shape (N, C) or (N, C, ...); or one logit
+            each, shape (N,), (N, 1) or (N, 1, ...).
+        targets: class numbers, shape (N,) or (N, ...); for one logit 0 and 1, also in its shape.
+        ignore_index: a class number that does not count.
+
+    Raises:
+        ValueError: if the shapes are others, if targets for one logit are not 0 and 1, or if none
+            counts.
+
+    Example:
+        >>> accuracy(np.array([[0.2, 0.8], [0.9, 0.1]]), np.array([1, 1]))
+        0.5
+        >>> accuracy(np.array([[-0.3], [0.4]]), np.array([0, 1]))
+        1.0
+    """
+    return Accuracy(ignore_index)(predictions, targets)
+
+
+class Accuracy:
+    """:func:`accuracy` as a metric, which counts each batch by its targets that count."""
+
+    def __init__(self, ignore_index: int | None = None) -> None:
+        self.ignore_index = ignore_index
+
+    def __call__(self, predictions: Array, targets: Array) -> float:
+        counted = self.divisor(predictions, targets)
+        if not counted:
+            raise ValueError(
+                f"accuracy: of {targets.size} targets none counts (those below 0 and "
+                f"ignore_index={self.ignore_index} do not), so that there is no share of them"
+            )
+        z, y = _as_pairs(predictions, targets)
+        right = _classes(z, y) == y
+        if counted < y.size:
+            right &= self._counts(y)
+        nan = np.isnan(z) if z.dtype.kind == "f" and np.isnan(z.max()) else None
+        if nan is not None:
+            right &= ~(nan if z.ndim == y.ndim else nan.any(axis=1))
+        return int(np.count_nonzero(right)) / counted
+
+    def divisor(self, predictions: Array, targets: Array) -> int:
+        return int(np.count_nonzero(self._counts(targets)))
+
+    def _counts(self, targets: Array) -> Array:
+        counts = np.logical_not(targets < 0)  # so that a target of NaN counts, and is never right
+        return counts if self.ignore_index is None else counts & (targets != self.ignore_index)
+
+
+def _as_pairs(predictions: Array, targets: Array) -> tuple[Array, Array]:
+    """Predictions (N, C, ...) with targets (N, ...), or one prediction for each target."""
+    single = predictions.ndim == 1 or predictions.shape[1:2] == (1,)
+    if single and predictions.ndim > 1:
+        targets = targets[:, 0] if targets.shape == predictions.shape else targets
+        predictions = predictions[:, 0]
+    shape = predictions.shape if single else predictions.shape[:1] + predictions.shape[2:]
+    if shape != targets.shape or not predictions.ndim:
+        raise ValueError(
+            f"accuracy compares predictions (N, C) with class numbers (N,), or one logit each with "
+            f"0 and 1, got shapes {predictions.shape} and {targets.shape}: pass a function of your "
+            f"own, as in metrics={{'accuracy': lambda z, y: np.mean((z > 0) == y)}}"
+        )
+    return predictions, targets
+
+
+def _classes(predictions: Array, targets: Array) -> Array:
+    """The class that is meant by each prediction."""
+    if predictions.ndim > targets.ndim:
+        return predictions.argmax(axis=1)
+    beyond = targets[(targets > 1) | ((targets > 0) & (targets < 1))]
+    if beyond.size:
+        raise ValueError(
+            f"accuracy: for one logit each, targets are 0 and 1, got {beyond.flat[0]}: pass a "
+            f"function of your own, as in metrics={{'error': lambda z, y: np.mean(abs(z - y))}}"
+        )
+    return predictions > 0
+
+
+def can_be_classes(loss: Function, predictions: Any, targets: Array) -> bool:
+    """Whether accuracy is measured unasked: of class numbers, not of integers that are a count."""
+    if not isinstance(predictions, np.ndarray) or targets.dtype.kind not in "biu":
+        return False
+    if isinstance(known(loss), BCEWithLogitsLoss):
+        return predictions.ndim == 1 or predictions.shape[1:] == (1,)
+    return predictions.ndim == 2 and predictions.shape[1] > 1 and targets.ndim == 1
+
+
+# --- Means ----------------------------------------------------------------------------------------
+
+
+class Means:
+    """The means of loss and metrics over the batches so far."""
+
+    def __init__(self, loss: Function, metrics: dict[str, Function] | None) -> None:
+        self.loss, self.metrics = loss, metrics
+        self.share = divisor_of(loss)  # how much a batch counts in the mean of the loss
+        self.shares = {name: divisor_of(metric) for name, metric in (metrics or {}).items()}
+        self.sums: dict[str, float] = {}
+        self.counts: dict[str, float] = {}  # what each sum is to be divided by, unless it is a sum
+        self.batches = 0
+
+    def add(self, predictions: Any, targets: Array, share: float | None, loss: float) -> None:
+        """Add a batch, whose share and loss are known already; metrics see arrays."""
+        outputs = plain(predictions)
+        if self.metrics is None:
+            classes = can_be_classes(self.loss, outputs, targets)
+            self.metrics = {"accuracy": as_metric("accuracy", self.loss)} if classes else {}
+            self.shares = {name: divisor_of(metric) for name, metric in self.metrics.items()}
+        self.batches += 1
+        self._add("loss", share, loss)
+        for name, metric in self.metrics.items():
+            share = self.shares[name](outputs, targets)
+            if share != 0:
+                value = number(metric(outputs, targets), f"the metric {name!r}")
+                self._add(name, share, value)
+
+    def _add(self, name: str, share: float | None, value: float) -> None:
+        if share is None:
+            self.sums[name] = self.sums.get(name, 0.0) + value
+        elif share != 0:
+            self.sums[name] = self.sums.get(name, 0.0) + share * value
+            self.counts[name] = self.counts.get(name, 0) + share
+
+    def now(self) -> dict[str, float]:
+        """The means so far, of what there is a mean of."""
+        return {name: total / self.counts.get(name, 1) for name, total in self.sums.items()}
+
+    def final(self) -> dict[str, float]:
+        """The means over a whole data set."""
+        if not self.batches:
+            raise ValueError("the loader gave no batch, so that there is no mean of the loss")
+        for name in ("loss", *(self.metrics or ())):
+            if name not in self.sums:
+                raise ValueError(
+                    f"there is no mean of {name!r}: in {self.batches} batches no target counts "
+                    f"(they are ignored, or their classes have weight 0)"
+                )
+        return self.now()
+
+    def state_dict(self) -> dict[str, Any]:
+        sums, counts = dict(self.sums), dict(self.counts)
+        return {"sums": sums, "counts": counts, "batches": self.batches}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.sums, self.counts = dict(state["sums"]), dict(state["counts"])
+        self.batches = int(state["batches"])
+
+
+_KNOWN: list[tuple[Function, Callable[..., Function]]] = [
+    (F.cross_entropy, CrossEntropyLoss),
+    (F.binary_cross_entropy_with_logits, BCEWithLogitsLoss),
+    (F.mse_loss, MSELoss),
+    (F.l1_loss, L1Loss),
+    (F.huber_loss, HuberLoss),
+    (accuracy, Accuracy),
+]
+
+
+def known(measure: Function) -> Function:
+    """The object that stands for a function of minidl, also for a partial of it; else ``measure``.
+
+    What a function wraps, by ``functools.wraps``, is what it is.
+    """
+    measure = function = inspect.unwrap(measure)
+    options: dict[str, Any] = {}
+    if isinstance(measure, functools.partial) and not measure.args:
+        function, options = measure.func, measure.keywords
+    for one, kind in _KNOWN:
+        if one is function:
+            return kind(**options)
+    return measure
+
+
+def divisor_of(measure: Function) -> Callable[[Any, Any], float | None]:
+    """What tells how much each batch counts in the mean of a measure."""
+    return getattr(known(measure), "divisor", _samples)
+
+
+def _samples(predictions: Any, targets: Array) -> int:
+    return len(targets)
+
+
+def as_metric(metric: Any, loss: Function) -> Any:
+    """A metric as it was given; accuracy with what the loss ignores."""
+    if metric is accuracy or (isinstance(metric, str) and metric == "accuracy"):
+        return Accuracy(getattr(known(loss), "ignore_index", None))
+    return metric
+
+
+def number(value: Any, name: str) -> float:
+    """What a loss or a metric returned."""
+    array = np.asarray(plain(value))
+    if array.size != 1 or array.dtype.kind not in "fiub":
+        raise ValueError(
+            f"{name} is one number for each batch, such as a mean (reduction='mean'), got a "
+            f"{type(value).__name__} of shape {array.shape} and dtype {array.dtype}"
+        )
+    return float(array.item())
