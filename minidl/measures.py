@@ -204,9 +204,9 @@ def known(measure: Function) -> Function:
     measure = function = inspect.unwrap(measure)
     options: dict[str, Any] = {}
     if isinstance(measure, functools.partial) and not measure.args:
-        function, options = measure.func, measure.keywords
+        function, options = inspect.unwrap(measure.func), measure.keywords
     for one, kind in _KNOWN:
-        if one is function:
+        if inspect.unwrap(one) is function:
             return kind(**options)
     return measure
 
