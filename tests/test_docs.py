@@ -99,3 +99,13 @@ def test_the_folder_that_holds_the_clone_finds_the_package_too(tmp_path):
     found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert (found.returncode, found.stderr) == (0, "")
     assert Path(found.stdout.strip()).samefile(minidl.__file__)
+
+
+def test_the_tests_pass_where_pytest_may_not_write(tmp_path):
+    (tmp_path / "file").touch()
+    one = "tests/test_docs.py::test_every_public_name_has_a_docstring"
+    cache = tmp_path / "file" / "cache"  # cannot be made, as in a checkout that may only be read
+    command = [sys.executable, "-m", "pytest", "-q", one, "-o", f"cache_dir={cache}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "PytestCacheWarning" in done.stdout
