@@ -187,15 +187,24 @@ vjp(
 
 
 def _matmul_a(g: Any, b: Any, a_ndim: int) -> Any:
+    if a_ndim > b.ndim == 2:
+        return (_rows(g) @ b.T).reshape(*g.shape[:-1], len(b))
     g = _as_matrix(g, a_ndim, b.ndim)
     d = g @ (b[:, None] if b.ndim == 1 else b).mT
     return d[..., 0, :] if a_ndim == 1 else d
 
 
 def _matmul_b(g: Any, a: Any, b_ndim: int) -> Any:
+    if a.ndim > b_ndim == 2:  # one product, not a matrix for each of the first axes
+        return _rows(a).T @ _rows(g)
     g = _as_matrix(g, a.ndim, b_ndim)
     d = (a[None, :] if a.ndim == 1 else a).mT @ g
     return d[..., 0] if b_ndim == 1 else d
+
+
+def _rows(x: Any) -> Any:
+    """All but the last axis as one: (..., K) to (N, K)."""
+    return x if x.ndim == 2 else x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
 
 
 def _as_matrix(g: Any, a_ndim: int, b_ndim: int) -> Any:
@@ -338,7 +347,7 @@ def _count(shape: tuple[int, ...], axis: Any) -> int:
     return math.prod(shape[i] for i in _axes(axis, len(shape)))
 
 
-def _reduction(function: Callable[..., Any], takes_none: bool) -> None:
+def _reduction(operation: Any, function: Callable[..., Any], takes_none: bool = False) -> None:
     """Let a sum add float16 in float32, and a mean or variance of too few elements raise, where
     NumPy warns and returns NaN."""
 
@@ -353,13 +362,14 @@ def _reduction(function: Callable[..., Any], takes_none: bool) -> None:
             return function(a, axis, np.float32, out, *ddof_keepdims).astype(a.dtype)
         return function(a, axis, dtype, out, *ddof_keepdims)
 
-    TABLE[function].forward = forward
+    TABLE[operation].forward = forward
 
 
-for _sum in (np.sum, np.cumsum):
-    _reduction(_sum, takes_none=True)
-for _mean in (np.mean, np.var, np.std):
-    _reduction(_mean, takes_none=False)
+_reduction(np.sum, np.add.reduce, takes_none=True)
+_reduction(np.cumsum, np.cumsum, takes_none=True)
+_reduction(np.mean, np.mean)
+_reduction(np.var, np.var)
+_reduction(np.std, np.std)
 
 
 def _to_ties(g: Any, a: Any, y: Any, shape: tuple[int, ...], axis: Any, keepdims: bool) -> Any:
