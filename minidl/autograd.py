@@ -217,8 +217,7 @@ _age = itertools.count().__next__  # a node is younger than all that it was comp
 class Node:
     """What a differentiable call leaves behind: how to go back from its result to its inputs.
 
-    ``dtype`` is that of its gradient, float32 at least: a gradient is a sum, and sums of float16
-    stop to grow at 2048 times what is added.
+    ``dtype`` is that of its gradient: see :func:`_dtype_of_gradient`.
     """
 
     __slots__ = ("__weakref__", "age", "dtype", "parents", "plan", "shape", "values")
@@ -232,11 +231,8 @@ class Node:
         self.parents: Sequence[Node | Leaf] = parents  # FREED once the walk has passed
         self.values = values
         self.shape = y.shape
-        self.dtype = y.dtype if y.dtype.itemsize > 2 else _FLOAT32
+        self.dtype = _dtype_of_gradient(y)
         self.age = _age()
-
-
-_FLOAT32 = np.dtype(np.float32)
 
 
 class Leaf:
@@ -253,7 +249,7 @@ class Leaf:
 
     def __init__(self, y: np.ndarray) -> None:
         self.shape = y.shape
-        self.dtype = y.dtype
+        self.dtype = _dtype_of_gradient(y)
         self.grad: np.ndarray | None = None
         self.lent: np.ndarray | None = None
         self.age = _age()
@@ -268,11 +264,20 @@ class Leaf:
             self.grad += d
         elif is_new:
             self.grad = np.asarray(d)
-        elif self.lent is not None:
+        elif self.lent is not None and self.lent.dtype == self.dtype:
             np.copyto(self.lent, d)
             self.grad = self.lent
         else:
             self.grad = np.array(d)
+
+
+def _dtype_of_gradient(y: np.ndarray) -> np.dtype[Any]:
+    """The dtype of ``y``, float32 at least: a gradient is a sum, and a sum of equal float16 stops
+    to grow at 2048 of them. What is handed out, and read from a Tensor, has the Tensor's dtype."""
+    return y.dtype if y.dtype.itemsize > 2 else _FLOAT32
+
+
+_FLOAT32 = np.dtype(np.float32)
 
 
 # --- The walk -------------------------------------------------------------------------------------
@@ -333,8 +338,8 @@ def walk(
                 continue
             to_leaf = to_leaves and parent.plan is None
             out = None
-            if to_leaf and is_new and parent.grad is None and g.dtype == parent.dtype:
-                out = parent.lent
+            if to_leaf and is_new and parent.grad is None and parent.lent is not None:
+                out = parent.lent if g.dtype == parent.lent.dtype else None
             if watcher is not None:
                 rule = watcher.watched(node, plan.name_of_step(rule), rule)
             d = rule(g, values, out)

@@ -92,7 +92,7 @@ class Tensor:
                 f"data of shape {data.shape} cannot take the place of data of shape {self.shape}: "
                 f"make a new Tensor for another shape"
             )
-        if isinstance(node, Leaf) and data.dtype != node.dtype:
+        if isinstance(node, Leaf) and data.dtype != self.dtype:
             _check_differentiable(data)
             node.retire()
             node = Leaf(data)
@@ -106,6 +106,9 @@ class Tensor:
             return None
         if leaf.grad is leaf.lent:  # lent memory is overwritten in the next step: never show it
             leaf.grad = leaf.grad.copy()
+        if leaf.grad.dtype != self.dtype:  # that of a float16 is a float32 until here
+            with np.errstate(all="ignore"):
+                leaf.grad = leaf.grad.astype(self.dtype)
         return leaf.grad
 
     @grad.setter
@@ -122,7 +125,7 @@ class Tensor:
             raise ValueError(
                 f"a gradient has the shape of its Tensor, {leaf.shape}, not {np.shape(value)}"
             )
-        leaf.grad = np.array(value, dtype=leaf.dtype)
+        leaf.grad = np.array(value, dtype=self.dtype)
 
     @property
     def requires_grad(self) -> bool:
@@ -768,12 +771,12 @@ def grad(
             if create_graph:
                 start = g if isinstance(g, Tensor) else _tensor(g, None)
                 found = walk(y._node, start, nodes, retain=retain, tensor=_tensor)
-                for x in inputs:  # float16 has float32 on the way
-                    if x._node in found and found[x._node].dtype != x.dtype:
-                        found[x._node] = found[x._node].astype(x.dtype)
             else:
                 array = g._data if isinstance(g, Tensor) else g
                 found = walk(y._node, array, nodes, retain=retain)
+            for x in inputs:  # that of a float16 is a float32 until here
+                if x._node in found and found[x._node].dtype != x.dtype:
+                    found[x._node] = found[x._node].astype(x.dtype)
     elif not allow_unused:
         raise RuntimeError("grad(y, xs): y does not require a gradient; was it under no_grad()?")
     results = []
@@ -788,8 +791,8 @@ def grad(
             results.append(_tensor(zeros, None) if create_graph else zeros)
         elif create_graph:
             results.append(found[x._node])
-        else:  # an array of its own, even if two are the same
-            results.append(np.array(found[x._node], x.dtype))
+        else:
+            results.append(np.array(found[x._node]))  # its own, even if two are the same
     return results[0] if single else tuple(results)
 
 

@@ -164,6 +164,123 @@ def test_every_definition_is_tested_above() -> None:
     assert {"linear", "batch_norm", "log_softmax", "nll"} <= defined
 
 
+# --- Every function in every precision ------------------------------------------------------------
+
+
+def some(function, **options):
+    """The function of logits with targets that are class numbers, of which the first is 0."""
+    return lambda x: function(x, np.arange(len(x)) * 2 % x.shape[1], **options)
+
+
+def ones_and_zeros(function, **options):
+    return lambda x: function(x, (np.arange(x.size) % 3 == 0).reshape(x.shape), **options)
+
+
+def near(function, **options):
+    """The function of predictions and targets, both of which are differentiated."""
+    return lambda x, t: function(x, t, **options)
+
+
+N = None  # the number of samples, in the shapes below
+WEIGHTS = [1.0, 0.5, 2.0, 0.25]
+IN_EVERY_PRECISION = {  # the function, the shapes of its inputs
+    "relu": (relu, (N, 4)),
+    "leaky_relu": (lambda x: leaky_relu(x, 0.1), (N, 4)),
+    "sigmoid": (sigmoid, (N, 4)),
+    "tanh": (tanh, (N, 4)),
+    "softplus": (lambda x: softplus(x, 2.0), (N, 4)),
+    "gelu": (gelu, (N, 4)),
+    "gelu, tanh": (lambda x: gelu(x, "tanh"), (N, 4)),
+    "softmax": (softmax, (N, 4)),
+    "softmax, axis 0": (lambda x: softmax(x, 0), (N, 4)),
+    "log_softmax": (log_softmax, (N, 4)),
+    "log_softmax, axis 0": (lambda x: log_softmax(x, 0), (N, 4)),
+    "logsumexp": (logsumexp, (N, 4)),
+    "logsumexp, all": (lambda x: logsumexp(x, None), (N, 4)),
+    "linear": (linear, (N, 3), (2, 3), (2,)),
+    "linear, no bias": (linear, (N, 3), (2, 3)),
+    "linear, three axes": (linear, (N, 5, 3), (2, 3), (2,)),
+    "batch_norm": (
+        lambda x, w, b: batch_norm(x, None, None, w, b, training=True),
+        (N, 2, 3), (2,), (2,),
+    ),
+    "batch_norm, eval": (
+        lambda x, w, b: batch_norm(
+            x, np.array([0.5, -1.0], x.dtype), np.array([0.25, 4.0], x.dtype), w, b
+        ),
+        (N, 2), (2,), (2,),
+    ),
+    "cross_entropy": (some(cross_entropy), (N, 4)),
+    "cross_entropy, sum": (some(cross_entropy, reduction="sum"), (N, 4)),
+    "cross_entropy, none": (some(cross_entropy, reduction="none"), (N, 4)),
+    "cross_entropy, weights": (some(cross_entropy, weight=WEIGHTS), (N, 4)),
+    "cross_entropy, smoothed": (some(cross_entropy, label_smoothing=0.25), (N, 4)),
+    "cross_entropy, ignoring 0": (
+        some(cross_entropy, ignore_index=0, reduction="sum"), (N, 4),
+    ),
+    "cross_entropy, all": (
+        some(cross_entropy, weight=WEIGHTS, ignore_index=0, label_smoothing=0.25, reduction="sum"),
+        (N, 4),
+    ),
+    "binary_cross_entropy_with_logits": (ones_and_zeros(binary_cross_entropy_with_logits), (N, 4)),
+    "binary_cross_entropy_with_logits, weight": (
+        ones_and_zeros(binary_cross_entropy_with_logits, pos_weight=3.0, reduction="none"), (N, 4),
+    ),
+    "mse_loss": (near(mse_loss), (N, 4), (N, 4)),
+    "mse_loss, sum": (near(mse_loss, reduction="sum"), (N, 4), (N, 4)),
+    "l1_loss": (near(l1_loss), (N, 4), (N, 4)),
+    "huber_loss": (near(huber_loss, delta=0.5), (N, 4), (N, 4)),
+    "huber_loss, none": (near(huber_loss, reduction="none"), (N, 4), (N, 4)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("samples", [1, 2, 7])
+@pytest.mark.parametrize("name", IN_EVERY_PRECISION)
+def test_values_and_gradients_in_every_precision_are_those_in_double(name, samples) -> None:
+    function, *shapes = IN_EVERY_PRECISION[name]
+    given = [
+        random(*(samples if n is N else n for n in shape), seed=10 * samples + i, dtype="float16")
+        for i, shape in enumerate(shapes)
+    ]
+
+    def results(dtype):
+        leaves = [leaf(x, dtype) for x in given]  # the same numbers in each: float16 has them all
+        y = function(*leaves)
+        g = random(*y.shape, seed=99, dtype="float16").astype(dtype)
+        gradients = grad(y, leaves, g, create_graph=True)
+        kept = grad(function(*leaves), leaves, g)
+        seconds = grad(sum((d * d).sum() for d in gradients), leaves, allow_unused=True)
+        assert {a.dtype for a in (y, *gradients, *kept, *seconds)} == {np.dtype(dtype)}
+        return [y.data, *(d.data for d in gradients), *kept, *seconds], len(leaves)
+
+    exact, n = results("float64")
+    for dtype in ("float32", "float16"):
+        eps = np.finfo(dtype).eps
+        got, _ = results(dtype)
+        for i, (a, b) in enumerate(zip(got, exact, strict=True)):
+            allowed = (4 if i <= 2 * n else 40) * eps  # values and gradients, second gradients
+            scale = max(1.0, np.abs(b).max(initial=0))
+            np.testing.assert_allclose(
+                a.astype("float64"), b, rtol=allowed, atol=allowed * scale, err_msg=f"{dtype} {i}"
+            )
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("samples", [1, 7])
+def test_dropout_in_every_precision_keeps_four_thirds_or_nothing(samples: int, dtype: str) -> None:
+    x = random(samples, 40, dtype=dtype)  # other dice in double, and so a test of its own
+    y, g = value_and_gradient(lambda t: dropout(t, 0.25, rng=0), leaf(x, dtype))
+    assert y.dtype == g.dtype == dtype
+    assert 0 < np.count_nonzero(g) < g.size
+    np.testing.assert_array_equal(g, np.where(y == 0, 0, np.array(4 / 3, dtype)))
+    np.testing.assert_array_equal(y, x * g)
+
+
+def test_every_function_is_held_against_double_above() -> None:
+    tested = {name.split(",")[0] for name in IN_EVERY_PRECISION} | {"dropout"}
+    assert tested == set(functional.__all__)
+
+
 # --- Activations ----------------------------------------------------------------------------------
 
 

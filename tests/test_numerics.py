@@ -15,11 +15,12 @@ import zlib
 import numpy as np
 import pytest
 
+import minidl
 from minidl import Tensor, data, grad, nn
 from minidl import functional as F
 from minidl.gradcheck.samples import SAMPLES
 
-INF = math.inf
+INF, NAN = math.inf, math.nan
 DTYPES = ["<f2", "<f4", "<f8", ">f2", ">f4", ">f8"]
 SHAPES = [(), (0,), (1,), (3,), (2, 3), (0, 3), (3, 0), (2, 1, 4)]
 LAYOUTS = ["C", "Fortran", "negative", "zero", "gaps"]
@@ -476,6 +477,475 @@ def test_losses_of_halves_come_in_halves_and_overflow_only_if_their_mean_does():
     assert y.dtype == g.dtype == np.float16
     assert y == 900
     assert g[0] == -6
+
+
+# --- Sums of many in float16 ----------------------------------------------------------------------
+
+HALF = np.float16
+MANY = 5000  # ones added up in float16 stop at 2048
+
+
+def halves(*shape):
+    return Tensor(np.ones(shape, HALF), requires_grad=True)
+
+
+MANY_ONES = {  # a function of 5000 rows of ones, its value, and the gradient of its sum
+    "sum": (lambda x: x.sum(axis=0), MANY, 1),
+    "mean": (lambda x: x.mean(axis=0), 1, 1 / MANY),
+    "cumsum": (lambda x: np.cumsum(x, 0)[-1], MANY, 1),
+    "norm": (lambda x: np.linalg.norm(x, axis=0), math.sqrt(MANY), 1 / math.sqrt(MANY)),
+    "norm 3": (lambda x: np.linalg.norm(x, 3, axis=0), MANY ** (1 / 3), MANY ** (-2 / 3)),
+    "norm 1": (lambda x: np.linalg.norm(x, 1, axis=0), MANY, 1),
+    "max": (lambda x: x.max(axis=0), 1, 1 / MANY),
+    "min": (lambda x: x.min(axis=0), 1, 1 / MANY),
+    "softmax": (lambda x: F.softmax(x, 0).sum(axis=0), 1, 0),
+    "log_softmax": (lambda x: F.log_softmax(x, 0)[0], -math.log(MANY), None),
+    "logsumexp": (lambda x: F.logsumexp(x, 0), 1 + math.log(MANY), 1 / MANY),
+    "einsum": (lambda x: np.einsum("ij->j", x), MANY, 1),
+    "einsum of two": (lambda x: np.einsum("ij,ij->j", x, x), MANY, 2),
+    "matmul": (lambda x: np.ones(MANY, HALF) @ x, MANY, 1),
+    "dot": (lambda x: np.dot(x.T, np.ones(MANY, HALF)), MANY, 1),
+    "linear": (lambda x: F.linear(x.T, np.ones((1, MANY), HALF))[:, 0], MANY, 1),
+    "logaddexp": (lambda x: np.logaddexp(x, x).sum(axis=0) / 2, MANY * 0.8466, 0.5),
+}
+
+
+@pytest.mark.parametrize("columns", [1, 3])
+@pytest.mark.parametrize("name", MANY_ONES)
+def test_many_halves_are_added_up_in_single_precision(name, columns):
+    function, value, slope = MANY_ONES[name]
+    x = halves(MANY, columns)
+    y = function(x)
+    assert y.dtype == HALF
+    np.testing.assert_allclose(y.data.astype(float), np.full(columns, value), rtol=1e-3)
+    y.sum().backward()
+    assert x.grad.dtype == HALF
+    if slope is not None:
+        right = np.full((MANY, columns), slope)
+        np.testing.assert_allclose(x.grad.astype(float), right, rtol=2e-3, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", ["max", "min", "mean", "var", "std", "softmax", "logsumexp"])
+def test_more_halves_than_float16_can_count(name):
+    function = getattr(F, name, None) or getattr(np, name)
+    n = 70_000
+    values = np.zeros(n, HALF)
+    if name in ("var", "std"):
+        values[::2] = 8
+    x = Tensor(values, requires_grad=True)
+    y = function(x)
+    wide = Tensor(values.astype(np.float64), requires_grad=True)
+    right = function(wide)
+    np.testing.assert_allclose(y.data, right.data, rtol=1e-3, atol=1e-7)
+    weights = np.zeros(y.shape) if y.ndim else np.ones(())
+    weights.flat[0] = 1
+    got, exact = grad(y, x, weights), grad(right, wide, weights)
+    assert np.abs(exact).max() > 0
+    np.testing.assert_allclose(got, exact, rtol=1e-2, atol=1e-7)
+
+
+def test_the_norm_of_halves_whose_squares_do_not_fit():
+    x = Tensor(np.full((70_000, 1), 200, HALF), requires_grad=True)
+    y = np.linalg.norm(x, axis=0)
+    np.testing.assert_allclose(y.data, 200 * math.sqrt(70_000), rtol=1e-3)
+    np.testing.assert_allclose(grad(y, x, [1.0]), 1 / math.sqrt(70_000), rtol=1e-3)
+    assert np.var(Tensor(np.array([0, 400], HALF))).data == 40_000
+
+
+def test_gradients_of_halves_that_many_paths_bring_together():
+    bias = Tensor(np.zeros(3, HALF), requires_grad=True)
+    (halves(MANY, 3) + bias).sum().backward()
+    np.testing.assert_array_equal(bias.grad, MANY)
+    element = halves(4)
+    element[np.zeros(MANY, int)].sum().backward()
+    np.testing.assert_array_equal(element.grad, [MANY, 0, 0, 0])
+    taken = halves(4)
+    np.take(taken, np.full((50, 100), 3)).sum().backward()
+    np.testing.assert_array_equal(taken.grad, [0, 0, 0, MANY])
+    repeated = halves(1, 2)
+    np.broadcast_to(repeated, (MANY, 2)).sum().backward()
+    np.testing.assert_array_equal(repeated.grad, MANY)
+    layer = nn.Linear(2, 3, rng=0, dtype=HALF)
+    layer(np.ones((MANY, 2), HALF)).sum().backward()
+    np.testing.assert_array_equal(layer.bias.grad, MANY)
+    np.testing.assert_array_equal(layer.weight.grad, MANY)
+
+
+def test_gradients_of_halves_that_are_used_or_differentiated_again_and_again():
+    x = halves(2)
+    node, total = x * 1, Tensor(np.zeros(2, HALF))
+    for _ in range(3000):
+        total = total + x + node
+    total.sum().backward()
+    np.testing.assert_array_equal(x.grad, 6000)
+    np.testing.assert_array_equal(grad((x * 3).sum() + (x * 4).sum(), x), 7)
+    y = halves(2)
+    for _ in range(3000):
+        (y * 1).sum().backward()
+    np.testing.assert_array_equal(y.grad, 3000)
+    assert y.grad is y.grad
+    y.grad[:] = 1
+    (y * 1).sum().backward()
+    np.testing.assert_array_equal(y.grad, 2)
+    assert y.grad.dtype == HALF
+
+
+def test_second_gradients_of_halves_come_in_halves():
+    x = halves(MANY, 1)
+    first = grad((x.mean(axis=0) ** 2).sum() * MANY, x, create_graph=True)
+    assert first.dtype == HALF
+    np.testing.assert_allclose(first.data, 2)
+    second = grad(first.sum(), x)  # 2 for all of 5000 rows
+    assert second.dtype == HALF
+    np.testing.assert_allclose(second, 2, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"reduction": "sum"},
+        {"label_smoothing": 0.1},
+        {"weight": np.ones(MANY)},
+        {"ignore_index": 0, "weight": np.ones(MANY), "label_smoothing": 0.1},
+    ],
+)
+def test_cross_entropy_of_many_classes_in_halves(options):
+    labels = np.array([1, 2])
+    x = Tensor(np.zeros((2, MANY), HALF), requires_grad=True)
+    loss = F.cross_entropy(x, labels, **options)
+    wide = Tensor(x.data.astype(np.float64), requires_grad=True)
+    right = F.cross_entropy(wide, labels, **options)
+    assert loss.dtype == HALF
+    assert loss.item() == pytest.approx(right.item(), rel=1e-3)
+    np.testing.assert_allclose(grad(loss, x), grad(right, wide), rtol=2e-3, atol=1e-7)
+
+
+def test_losses_over_many_samples_in_halves():
+    x = halves(70_000, 2)
+    labels = np.arange(70_000) % 2
+    assert F.cross_entropy(x, labels).item() == pytest.approx(math.log(2), rel=1e-3)
+    some = F.cross_entropy(x, labels, weight=[1.0, 3.0], ignore_index=0)
+    assert some.item() == pytest.approx(math.log(2), rel=1e-3)
+    for loss, right in ((F.mse_loss, 1), (F.l1_loss, 1), (F.huber_loss, 0.5)):
+        assert loss(x, np.zeros((70_000, 2))).item() == right
+    y = F.batch_norm(x, None, None, halves(2), halves(2), training=True)
+    np.testing.assert_array_equal(y.data, 1)
+
+
+# --- Second derivatives ---------------------------------------------------------------------------
+
+
+def curvature(function, x):
+    """The second derivative of a function of one number."""
+    t = Tensor(np.array(float(x)), requires_grad=True)
+    slope = grad(function(t), t, create_graph=True)
+    if not slope.requires_grad:  # it depends on nothing
+        return 0.0
+    return float(grad(slope, t, allow_unused=True))
+
+
+ROOT = math.sqrt(2 / math.pi)
+CURVATURES = {  # functions of one number with their second derivatives where they are special
+    "huber": (lambda x: F.huber_loss(x, np.zeros(())), {0: 1, 0.5: 1, -0.9: 1, 1.5: 0, -1e30: 0}),
+    "huber, delta": (lambda x: F.huber_loss(x, np.zeros(()), delta=1e-3), {0: 1, 0.5: 0}),
+    "mse": (lambda x: F.mse_loss(x, np.zeros(())), {0: 2, 3: 2}),
+    "softplus": (F.softplus, {0: 0.25, 1e4: 0, -1e4: 0, INF: 0, -INF: 0}),
+    "softplus, beta": (lambda x: F.softplus(x, 4.0), {0: 1, 1e4: 0}),
+    "sigmoid": (F.sigmoid, {0: 0, 1e4: 0, -1e4: 0, 1: -0.09085774767294841}),
+    "tanh": (F.tanh, {0: 0, 1e4: 0, -1e4: 0}),
+    "gelu": (F.gelu, {0: ROOT, 50: 0, -50: 0, 1e30: 0, -1e30: 0}),
+    "gelu, tanh": (lambda x: F.gelu(x, "tanh"), {0: ROOT, 50: 0, -50: 0, 1e30: 0, -1e30: 0}),
+    "relu": (F.relu, {0: 0, 1: 0}),
+    "logsumexp": (lambda x: F.logsumexp(np.stack([x, 0 * x])), {0: 0.25, 1e4: 0, -1e4: 0}),
+    "logaddexp": (lambda x: np.logaddexp(x, 0.0), {0: 0.25, 1e4: 0, -1e4: 0, INF: 0, -INF: 0}),
+    "logaddexp, right": (lambda x: np.logaddexp(0.0, x), {0: 0.25, -INF: 0}),
+    "cross entropy": (
+        lambda x: F.cross_entropy(np.stack([x, 0 * x])[None], [1]), {0: 0.25, 1e4: 0, -1e4: 0},
+    ),
+    "binary cross entropy": (
+        lambda x: F.binary_cross_entropy_with_logits(x, np.ones(())), {0: 0.25, 1e4: 0, -1e4: 0},
+    ),
+    "x ** 0": (lambda x: x**0, {0: 0, 2: 0}),
+    "x ** 1": (lambda x: x**1, {0: 0, 2: 0}),
+    "x ** 1.0": (lambda x: x**1.0, {0: 0, 2: 0}),
+    "x ** 2": (lambda x: x**2, {0: 2, -2: 2}),
+    "x ** 2.0": (lambda x: x**2.0, {0: 2, -2: 2}),
+    "x ** array(2)": (lambda x: x ** np.array(2.0), {0: 2, -2: 2}),
+    "x ** Tensor(2)": (lambda x: x ** Tensor(np.array(2.0), requires_grad=True), {0: 2, 2: 2}),
+    "x ** 3": (lambda x: x**3, {0: 0, -2: -12}),
+    "x ** 1.5": (lambda x: x**1.5, {0: INF, 4: 0.375}),
+    "0 ** x": (lambda x: 0.0**x, {1: 0, 2: 0}),
+    "product": (lambda x: np.prod(np.stack([x, x, x + 1])), {0: 2}),
+    "clip": (lambda x: np.clip(x, -1, 1) ** 2, {1: 2, -1: 2, 2: 0}),
+    "variance": (lambda x: np.var(np.stack([x, -x])), {0: 2, 1: 2}),
+    "norm, order 3": (lambda x: np.linalg.norm(np.stack([x, 0 * x + 2.0]), 3), {0: 0}),
+    "norm, order 4": (lambda x: np.linalg.norm(np.stack([x, 0 * x + 2.0]), 4), {0: 0}),
+    "norm": (lambda x: np.linalg.norm(np.stack([x, 0 * x + 2.0])), {0: 0.5}),
+    "norm, squared": (lambda x: np.linalg.norm(np.stack([x, 2 * x])) ** 2, {1: 10, 0: NAN}),
+    "norm, order 3, of 0": (lambda x: np.linalg.norm(np.stack([x, x]), 3) ** 2, {0: NAN}),
+    "norm of 0": (lambda x: np.linalg.norm(np.stack([x, 2 * x])), {0: NAN}),
+    "deviation": (lambda x: np.std(np.stack([x, -x])) ** 2, {1: 2, 0: NAN}),
+    "deviation of a constant": (lambda x: np.std(np.stack([x, -x])), {1: 0, 0: NAN}),
+    "abs": (np.abs, {1: 0, -2: 0, 0: NAN}),
+    "abs, squared": (lambda x: np.abs(x) ** 2, {1: 2, 0: NAN}),
+    "softplus by hand": (lambda x: np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))), {0: NAN}),
+    "root of a square": (lambda x: np.sqrt(x * x), {1: 0, 0: NAN}),
+    "l1": (lambda x: F.l1_loss(x, np.zeros(())), {1: 0, 0: NAN}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CURVATURES)
+def test_second_derivatives_are_right_or_not_a_number(name):
+    function, points = CURVATURES[name]
+    for x, right in points.items():
+        np.testing.assert_allclose(curvature(function, x), right, rtol=1e-9, atol=1e-12)
+
+
+def test_the_hessian_of_a_norm_or_deviation_where_it_has_none_is_no_made_up_number():
+    for function, x in [
+        (np.linalg.norm, np.zeros(2)),
+        (lambda t: np.linalg.norm(t) ** 2, np.zeros(2)),
+        (lambda t: np.linalg.norm(t, 1.5) ** 2, np.zeros(2)),
+        (lambda t: np.linalg.norm(t, axis=0).sum(), np.zeros((2, 2))),
+        (np.std, np.ones(3)),
+        (lambda t: t.std() ** 2, np.ones(3)),
+        (lambda t: t.std(axis=0, ddof=1).sum() ** 2, np.ones((3, 1))),
+    ]:
+        assert np.isnan(minidl.hessian(function, x)).all()
+        t = Tensor(x, requires_grad=True)  # and the slope is what is promised
+        np.testing.assert_array_equal(grad(function(t), t), 0)
+    right = 2 / 3 * (np.eye(3) - 1 / 3)
+    np.testing.assert_allclose(minidl.hessian(np.var, np.ones(3)), right)
+    np.testing.assert_allclose(minidl.hessian(lambda t: (t**2).sum(), np.zeros(3)), 2 * np.eye(3))
+    h = minidl.hessian(lambda t: t.std() ** 2, np.array([1.0, 2.0, 4.0]))
+    np.testing.assert_allclose(h, right, rtol=1e-12)
+
+
+def test_the_hessian_of_a_batch_norm_of_a_constant_is_that_of_the_formula():
+    weights = np.array([[1.0], [-2.0], [0.5]])
+    h = minidl.hessian(
+        lambda x: (F.batch_norm(x, None, None, training=True, eps=0.25) ** 2 * weights).sum(),
+        np.ones((3, 1)),
+    )
+    center = np.eye(3) - 1 / 3  # y = center @ x / sqrt(var + eps), and y = 0 here
+    np.testing.assert_allclose(h, 2 * center @ np.diag(weights[:, 0]) @ center / 0.25, rtol=1e-9)
+
+
+def test_second_derivatives_of_a_softmax_with_a_mask_are_those_without_what_is_masked():
+    x, weights = np.array([0.5, -INF, 1.0, -2.0]), np.array([1.0, 0.0, -3.0, 0.5])
+    kept = np.isfinite(x)
+    for function in (
+        lambda t, w: (F.softmax(t) * w).sum(),
+        lambda t, w: F.logsumexp(t),
+        lambda t, w: (np.where(w == 0, 0, F.log_softmax(t)) ** 2 * w).sum(),
+    ):
+        h = minidl.hessian(lambda t, f=function: f(t, weights), x)
+        right = minidl.hessian(lambda t, f=function: f(t, weights[kept]), x[kept])
+        np.testing.assert_allclose(h[np.ix_(kept, kept)], right, rtol=1e-12, atol=1e-14)
+        np.testing.assert_array_equal(h[~kept], 0)
+
+
+# --- Slopes where a formula would say 0 * inf or inf - inf ----------------------------------------
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("order", [None, 1, 1.5, 2, 3, 4, 0.5, 10, INF, -INF])
+def test_norms_of_any_order_have_a_slope_at_zero_and_beside_zeros(dtype, order):
+    y, g = value_and_gradient(lambda t: np.linalg.norm(t, order), np.zeros(3, dtype))
+    assert y == 0
+    np.testing.assert_array_equal(g, 0)
+    numbers = [0.0, 3.0, -4.0, 0.0, 1.0]
+    y, g = value_and_gradient(lambda t: np.linalg.norm(t, order), np.array(numbers, dtype))
+    p = order or 2
+    if abs(p) == INF:
+        size = (max if p > 0 else min)(abs(n) for n in numbers)
+        ties = [abs(n) == size for n in numbers]
+        slopes = [tie * np.sign(n) / sum(ties) for n, tie in zip(numbers, ties, strict=True)]
+    else:
+        size = math.fsum(abs(n) ** p for n in numbers if n) ** (1 / p)
+        slopes = [np.sign(n) * (abs(n) / size) ** (p - 1) if n else 0.0 for n in numbers]
+    close(y, size, factor=16)
+    close(g, slopes, factor=32)
+    rows = np.stack([np.zeros(5), numbers]).astype(dtype)
+    _, g = value_and_gradient(lambda t: np.linalg.norm(t, order, axis=1, keepdims=True), rows)
+    close(g, [[0.0] * 5, slopes], factor=32)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("order", [1.5, 3, 0.75])
+def test_norms_of_any_order_neither_overflow_nor_vanish(dtype, order):
+    limits = np.finfo(dtype)
+    for size in (float(limits.max) / 16, float(limits.tiny) * 16):
+        x = np.array([size, -size, 0], dtype)
+        y, g = value_and_gradient(lambda t: np.linalg.norm(t, order), x)
+        close(y, size * 2 ** (1 / order), factor=16)
+        slope = 2 ** (1 / order - 1)
+        close(g, [slope, -slope, 0.0], factor=32)
+    y, _ = value_and_gradient(lambda t: np.linalg.norm(t, 200), np.full(2, 0.5, dtype))
+    close(y, 0.5 * 2 ** (1 / 200), factor=16)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_logaddexp_of_infinities_is_what_logsumexp_is(dtype):
+    for a, b in itertools.product([-INF, INF, 0.0, 3.0], repeat=2):
+        pair = Tensor(np.array([a, b], dtype), requires_grad=True)
+        x, y = (Tensor(np.array(n, dtype), requires_grad=True) for n in (a, b))
+        one, other = np.logaddexp(x, y), F.logsumexp(pair)
+        np.testing.assert_allclose(one.data, other.data, rtol=1e-3)
+        np.testing.assert_allclose(grad(one, (x, y)), grad(other, pair), rtol=2e-3, atol=1e-7)
+    assert grad(np.logaddexp(x, -INF), x) == 1
+    assert grad(np.logaddexp(-INF, x), x) == 1
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("smoothing", [0.0, 0.25])
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8"])
+def test_a_class_of_weight_zero_counts_for_nothing_whatever_its_logit(reduction, smoothing, dtype):
+    x = np.array([[-INF, 1.0, 2.0], [0.5, 1.0, -1.0], [-INF, 2.0, 0.0]], dtype)
+    labels, weight = np.array([0, 1, 2]), np.array([0.0, 2.0, 1.0])
+    options = {"weight": weight, "reduction": reduction, "label_smoothing": smoothing}
+    y, g = value_and_gradient(lambda t: F.cross_entropy(t, labels, **options), x)
+    rows = []
+    for row, label in zip(x.astype(float), labels, strict=True):
+        logs = [n - log_of_sum(row) for n in row]
+        target = [(1 - smoothing) * (k == label) + smoothing / 3 for k in range(3)]
+        pairs = zip(weight, target, logs, strict=True)
+        rows.append(-math.fsum(w * t * n for w, t, n in pairs if w * t))
+    right = {"none": rows, "sum": math.fsum(rows), "mean": math.fsum(rows) / 3}[reduction]
+    close(y, right, factor=16)
+    assert np.isfinite(g).all()
+    if not smoothing:
+        np.testing.assert_array_equal(g[0], 0)
+
+
+@pytest.mark.parametrize("weight", [[1.0, -1.0], [1.0, math.nan], [1.0, INF], [-0.5, 1.0]])
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_class_weights_below_zero_or_not_finite_are_refused_for_what_they_are(weight, reduction):
+    bad = int(not weight[0] < 0)
+    with pytest.raises(ValueError, match=f"the weight of class {bad} is {weight[bad]}: class weig"):
+        F.cross_entropy(np.zeros((2, 2)), [0, 0], weight=weight, reduction=reduction)
+
+
+# --- An axis without elements ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8"])
+@pytest.mark.parametrize(
+    ("shape", "axis"),
+    [((3, 0), 1), ((3, 0), -1), ((0, 3), 0), ((2, 0, 3), 1), ((2, 3, 0), 2), ((0,), 0)],
+)
+def test_softmax_and_its_relatives_along_an_axis_without_elements(shape, axis, dtype):
+    x = np.zeros(shape, dtype)
+    for function in (F.softmax, F.log_softmax):
+        y, g = value_and_gradient(lambda t, f=function: f(t, axis), x)
+        assert y.shape == g.shape == shape
+        assert function(x, axis).shape == shape
+        first = Tensor(x, requires_grad=True)
+        d = grad(function(first, axis).sum(), first, create_graph=True)
+        assert grad(d.sum(), first, allow_unused=True).shape == shape
+    y, g = value_and_gradient(lambda t: F.logsumexp(t, axis), x)
+    assert y.shape == x.sum(axis=axis).shape
+    np.testing.assert_array_equal(y, -INF)  # the logarithm of a sum of nothing
+    assert g.shape == shape
+    assert F.logsumexp(x, axis, keepdims=True).shape == x.sum(axis=axis, keepdims=True).shape
+
+
+def test_logsumexp_over_all_of_nothing_is_minus_infinity():
+    y, g = value_and_gradient(lambda t: F.logsumexp(t, None), np.zeros((0, 3)))
+    assert y == -INF
+    assert g.shape == (0, 3)
+
+
+# --- Under np.errstate(all="raise") ---------------------------------------------------------------
+
+TINY = [0, 1, -1, 5, -5, 30, -30, 100, -100, 1e3, -1e3, 1e4, -1e4, 1e-4, -1e-4, 1e-20, -1e-20,
+        1e-38, 1e-40, -1e-40]  # fmt: skip
+BINARY = np.arange(20).reshape(5, 4) % 2
+WITHOUT_COMPLAINT = {
+    "relu": F.relu,
+    "leaky_relu": F.leaky_relu,
+    "sigmoid": F.sigmoid,
+    "tanh": F.tanh,
+    "softplus": F.softplus,
+    "softplus, beta": lambda x: F.softplus(x, 3.0),
+    "gelu": F.gelu,
+    "gelu, tanh": lambda x: F.gelu(x, "tanh"),
+    "softmax": F.softmax,
+    "log_softmax": F.log_softmax,
+    "logsumexp": F.logsumexp,
+    "linear": lambda x: F.linear(x, np.eye(4, dtype=x.dtype)),
+    "batch_norm": lambda x: F.batch_norm(x, None, None, training=True),
+    "batch_norm, eval": lambda x: F.batch_norm(x, np.zeros(4, x.dtype), np.ones(4, x.dtype)),
+    "dropout": lambda x: F.dropout(x, 0.5, rng=0),
+    "cross_entropy": lambda x: F.cross_entropy(x, BINARY[:, 0]),
+    "cross_entropy, weights": lambda x: F.cross_entropy(x, [0, 1, 2, 3, 0], [0.3, 1e-30, 1, 1]),
+    "cross_entropy, smoothed": lambda x: F.cross_entropy(x, BINARY[0][[0, 1, 0, 1, 0]], None,
+                                                         label_smoothing=0.1),
+    "cross_entropy, ignoring": lambda x: F.cross_entropy(x, BINARY[:, 1], ignore_index=0),
+    "binary_cross_entropy_with_logits": lambda x: F.binary_cross_entropy_with_logits(x, BINARY),
+    "mse_loss": lambda x: F.mse_loss(np.clip(x, -99, 99), np.zeros((5, 4))),
+    "l1_loss": lambda x: F.l1_loss(x, np.zeros((5, 4))),
+    "huber_loss": lambda x: F.huber_loss(x, np.zeros((5, 4))),
+    "norm": lambda x: np.linalg.norm(x, axis=0),
+    "norm, order 3": lambda x: np.linalg.norm(x, 3, axis=0),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8"])
+@pytest.mark.parametrize("name", WITHOUT_COMPLAINT)
+def test_what_vanishes_raises_nothing_even_if_numpy_is_told_to_raise_for_all(name, dtype):
+    function = WITHOUT_COMPLAINT[name]
+    rng = np.random.default_rng(0)
+    for _ in range(6):
+        x = rng.permutation(TINY).reshape(5, 4).astype(dtype)
+        expected = function(Tensor(x)).data
+        with np.errstate(all="raise"):
+            y, _ = value_and_gradient(function, x)
+            t = Tensor(x, requires_grad=True)
+            grad(function(t), t, np.ones(y.shape), create_graph=True)
+        np.testing.assert_array_equal(y, expected)
+
+
+def test_the_functions_leave_numpys_settings_as_they_were():
+    with np.errstate(all="raise"):
+        before = np.geterr()
+        F.cross_entropy(np.zeros((2, 3)), [0, 1])
+        with pytest.raises(ValueError, match="of infinity"):
+            F.cross_entropy(np.array([[INF, 0.0]]), [0])
+        with pytest.raises(ValueError, match="of infinity"):
+            F.softmax(np.array([[INF, 0.0]]))
+        assert np.geterr() == before
+
+
+# --- Products along the last axis -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(3,), (2, 3), (2, 4, 3), (2, 1, 4, 3), (0, 4, 3), (2, 0, 3)])
+def test_linear_maps_of_any_number_of_axes(shape):
+    rng = np.random.default_rng(0)
+    x, w = rng.normal(size=shape), rng.normal(size=(5, 3))
+    g = rng.normal(size=(*shape[:-1], 5))
+    for function, weight in [(F.linear, w), (np.matmul, w.T)]:
+        a, b = Tensor(x, requires_grad=True), Tensor(weight, requires_grad=True)
+        y = function(a, b)
+        assert y.shape == g.shape
+        np.testing.assert_allclose(y.data, np.einsum("...k,ck->...c", x, w), atol=1e-14)
+        for graph in (False, True):
+            da, db = grad(y, (a, b), g, create_graph=graph, retain_graph=True)
+            da, db = (d.data if graph else d for d in (da, db))
+            np.testing.assert_allclose(da, np.einsum("...c,ck->...k", g, w), atol=1e-14)
+            rows = g.reshape(-1, 5).T @ x.reshape(-1, 3)
+            np.testing.assert_allclose(db, rows if function is F.linear else rows.T, atol=1e-14)
+
+
+def test_linear_maps_without_features():
+    w = Tensor(np.zeros((2, 0)), requires_grad=True)
+    y = F.linear(np.zeros((3, 4, 0)), w)
+    assert y.shape == (3, 4, 2)
+    assert grad(y.sum(), w).shape == (2, 0)
+    none = Tensor(np.zeros((0, 3)), requires_grad=True)
+    assert F.linear(np.ones((2, 4, 3)), none).shape == (2, 4, 0)
 
 
 # --- Layers and data ------------------------------------------------------------------------------
