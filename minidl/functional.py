@@ -613,7 +613,7 @@ def dropout(x: T, p: float = 0.5, training: bool = True, rng: RNG = None) -> T:
     if not training or p == 0:
         return x
     dtype = x.dtype if x.dtype.kind == "f" else np.dtype(np.float32)
-    kept = generator(rng).random(x.shape, np.float32 if dtype.itemsize <= 4 else np.float64) >= p
+    kept = generator(rng).random(x.shape, np.float32) >= p  # the same elements in any dtype
     return x * (kept * dtype.type(0 if p == 1 else 1 / (1 - p)))
 
 

@@ -304,6 +304,251 @@ def test_a_tensor_of_size_zero_or_without_axes():
     assert gradcheck(np.exp, np.array(1.0)).size == 1
 
 
+# --- What one dtype, one call or one pass does not show -------------------------------------------
+
+
+def in_float32(wrong, right=lambda g, x: g * 3 * x**2):
+    """A rule that is another one for float32."""
+    return lambda g, x: wrong(g, x) if x.dtype == np.float32 else right(g, x)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda g, x: g * 3.0003 * x**2,
+        lambda g, x: -g * 3 * x**2,
+        lambda g, x: g * 3 * x**2 + 1e-4,
+        lambda g, x: g * np.nan,
+        lambda g, x: (g * 3 * x**2).astype(np.float16).astype(np.float32),
+        lambda g, x: np.where(np.arange(4) == 3, 0, g * 3 * x**2),
+        lambda g, x: g * 3 * ((x + 3e4) - 3e4) ** 2,
+    ],
+)
+def test_a_rule_that_is_wrong_in_float32_only_fails(wrong):
+    for seed in range(20):
+        bad = planted(in_float32(wrong))
+        with pytest.raises(GradcheckError, match="in float32 the gradient of input 0 at"):
+            gradcheck(bad, random(seed, 4, 4), rng=seed)
+        assert gradcheck(bad, random(seed, 4, 4), rng=seed, also_in=()).ok
+
+
+def test_a_value_that_is_wrong_in_float32_only_fails():
+    f = planted(lambda g, x: g, lambda x: x + (x.dtype == np.float32) * 1e-4)
+    with pytest.raises(GradcheckError, match="in float32 the result at"):
+        gradcheck(f, random(0, 3))
+    two = lambda x: (np.exp(x), f(x))  # noqa: E731
+    with pytest.raises(GradcheckError, match="in float32 the result 1 at"):
+        gradcheck(two, random(0, 3))
+
+
+def test_an_epsilon_that_vanishes_in_float32_and_a_call_that_refuses_it_fail():
+    naive = lambda x: np.log((1 + 1e-9 * x) - 1)  # noqa: E731
+    with pytest.raises(GradcheckError, match="in float32 the result at"):
+        gradcheck(naive, np.array([1.0, 2.0]), tolerance=1e-3)
+
+    def picky(x):
+        if x.dtype != np.float64:
+            raise TypeError("float64, please")
+        return x * 2
+
+    with pytest.raises(GradcheckError, match=r"raises TypeError: float64, please .* also_in=\(\)"):
+        gradcheck(picky, random(0, 3))
+
+
+def test_a_second_derivative_that_is_wrong_in_float32_only_fails():
+    bad = planted(in_float32(lambda g, x: g * minidl.tensor.plain(3 * x**2)))
+    assert gradcheck(bad, random(0, 3)).ok
+    with pytest.raises(GradcheckError, match="in float32 the gradient of input 0, order 2"):
+        gradcheck(bad, random(0, 3), order=2)
+
+
+def test_a_module_that_is_wrong_in_float32_only_fails():
+    bad = planted(in_float32(lambda g, x: 2.9 * g * x**2))
+
+    class Layer(nn.Module):
+        def __init__(self):
+            self.weight = nn.Parameter(random(1, 3))
+
+        def forward(self, x):
+            return bad(x * self.weight)
+
+    with pytest.raises(GradcheckError, match="in float32 the gradient of train: weight"):
+        gradcheck(Layer(), random(0, 2, 3))
+
+
+def test_float16_can_be_asked_for():
+    bad = planted(lambda g, x: g * (2.5 if x.dtype == np.float16 else 3) * x**2)
+    assert gradcheck(bad, random(0, 3)).ok
+    with pytest.raises(GradcheckError, match="in float16"):
+        gradcheck(bad, random(0, 3), also_in=(np.float32, np.float16))
+
+
+def test_numbers_that_float32_cannot_hold_are_no_fault_of_the_function():
+    for f, x in [
+        (lambda x: np.exp(100 * x), 1.0),
+        (lambda x: x, 1e300),
+        (lambda x: x * 1e-60, 1.0),
+        (lambda x: np.sin(1e6 * x), 0.3),
+    ]:
+        assert gradcheck(f, np.array([x]), tolerance=1e-4).ok
+
+
+def test_a_rule_that_keeps_what_it_computed_first_fails():
+    kept = {}
+
+    def rule(g, x):
+        return g * kept.setdefault((x.shape, x.dtype), 3 * x**2)
+
+    with pytest.raises(GradcheckError, match="an earlier call with other inputs"):
+        gradcheck(planted(rule), random(0, 3))
+
+
+def test_a_rule_that_keeps_its_result_between_two_passes_fails():
+    kept = {}
+
+    def rule(g, y, x):
+        return kept.setdefault(id(y), g * 3 * x**2) if np.any(g) else 0 * x
+
+    with pytest.raises(GradcheckError, match="keeps something"):
+        gradcheck(planted(rule), random(0, 3))
+
+
+def test_a_rule_that_writes_into_its_values_fails():
+    def rule(g, y):
+        y *= 1.5
+        return g * y
+
+    with pytest.raises(GradcheckError, match="second backward pass through the same graph"):
+        gradcheck(planted(rule, np.exp), random(0, 3))
+
+
+def test_a_rule_that_is_not_linear_in_g_fails():
+    with pytest.raises(GradcheckError, match="not linear in g"):
+        gradcheck(planted(lambda g, x: np.clip(g * 3 * x**2, -2, 2)), np.array([0.5, 0.6]))
+
+
+def test_a_rule_that_is_wrong_in_memory_that_is_lent_fails():
+    function = minidl.differentiable(lambda x: x * 2)
+    minidl.vjp(function, "x", x=lambda g, out: np.multiply(g, 2 if out is None else 3, out=out))
+    with pytest.raises(GradcheckError, match="in the memory of an optimizer another gradient"):
+        gradcheck(function, random(0, 3))
+
+
+def test_a_gradient_that_overwrites_what_was_there_fails(monkeypatch):
+    from minidl.autograd import Leaf
+
+    receive = Leaf.receive
+
+    def overwrite(self, d, is_new):
+        self.grad = None
+        receive(self, d, is_new)
+
+    monkeypatch.setattr(Leaf, "receive", overwrite)
+    with pytest.raises(GradcheckError, match=r"two backward\(\) .* leaves in .grad another"):
+        gradcheck(np.exp, random(0, 3))
+
+
+# --- Rounding and infinities ----------------------------------------------------------------------
+
+CONSTANT = {
+    "the sum of a softmax": lambda x: functional.softmax(x, 1).sum(axis=1),
+    "its logarithm": lambda x: np.log(functional.softmax(x, 1).sum(axis=1)),
+    "logsumexp of log_softmax": lambda x: functional.logsumexp(functional.log_softmax(x, 1), 1),
+    "x - x + 1": lambda x: x - x + 1,
+    "sin² + cos²": lambda x: np.sin(x) ** 2 + np.cos(x) ** 2,
+    "the norm of a unit vector": lambda x: np.linalg.norm(x / np.linalg.norm(x)),
+    "the mean of what is centred": lambda x: (x - x.mean(axis=0)).mean(axis=0),
+    "and that a million times": lambda x: 1e6 * (x - x.mean(axis=0)).sum(),
+    "the mean of a normalised batch": lambda x: functional.batch_norm(
+        x, None, None, training=True
+    ).mean(axis=0),
+    "what is left of large numbers": lambda x: (x + 1e4) - 1e4 - x,
+}
+
+
+@pytest.mark.parametrize("name", CONSTANT)
+def test_a_function_that_is_constant_up_to_rounding_passes(name):
+    for seed in range(20):
+        x = random(seed, 3, 2) * 10.0 ** (seed % 4 - 2)
+        report = gradcheck(CONSTANT[name], x, rng=seed, order=1 + (seed % 5 == 0))
+        assert report.unjudged == 0
+
+
+@pytest.mark.parametrize("name", CONSTANT)
+def test_a_wrong_gradient_of_a_constant_function_fails(name):
+    for seed in range(20):
+        bad = planted(lambda g, x: x * 1e-7 * np.sum(g), CONSTANT[name])
+        with pytest.raises(GradcheckError, match="differences give"):
+            gradcheck(bad, random(seed, 3, 2), rng=seed)
+
+
+def test_the_bend_of_a_huber_loss_between_two_points_of_a_difference_is_no_fault():
+    for seed in range(50):
+        x = random(seed, 3, 2) * 1e-3  # errors of about 1, where the loss bends
+        assert gradcheck(lambda x: functional.huber_loss(x, np.ones((3, 2))), x, rng=seed).ok
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+def test_an_input_that_is_not_finite_is_refused_with_its_place(value):
+    x = np.array([[1.0, 2.0], [value, 3.0]])
+    with pytest.raises(ValueError, match=rf"scores is {value} at \(1, 0\).* pass finite numbers"):
+        gradcheck(np.exp, x, names=["scores"])
+    model = nn.Linear(2, 2, rng=0)
+    model.weight.data[1, 1] = value
+    with pytest.raises(ValueError, match=rf"train: weight is {value} at \(1, 1\)"):
+        gradcheck(model, np.ones((3, 2)))
+    mask = np.array([True, True, False])
+    masked = lambda x: functional.softmax(np.where(mask, x, -np.inf))  # noqa: E731
+    assert gradcheck(masked, random(0, 3)).unjudged == 0
+
+
+def test_a_result_that_is_not_finite_and_the_edge_of_a_domain_are_named():
+    with pytest.raises(GradcheckError, match="1 of 2 elements of the result are infinite"):
+        gradcheck(planted(lambda g, x: g, lambda x: np.where(x > 1, np.inf, x)), np.array([1.0, 2]))
+    with pytest.raises(GradcheckError, match=r"\(1,\) is at the edge of where the function"):
+        gradcheck(lambda x: x**1.5, np.array([1.0, 0.0]))
+
+
+# --- Axes of length one ---------------------------------------------------------------------------
+
+
+def in_a_batch_of_one(rule):
+    return lambda g, x: g * 3 * x**2 * (1.5 if len(x) == 1 else 1)
+
+
+def test_a_rule_that_is_wrong_for_a_batch_of_one_only_fails():
+    bad = planted(in_a_batch_of_one(None))
+    sample = samples.Sample("cube", bad, [random(0, 4, 2)])
+    assert gradcheck(bad, *sample.inputs).ok
+    shapes = [x.shape for _, (x,) in samples.smaller(sample, 1)]
+    assert shapes == [(4, 1), (1, 2), (1, 1)]
+    reports = [
+        gradcheck(bad, *inputs, raise_on_failure=False)
+        for _, inputs in samples.smaller(sample, 1)
+    ]
+    assert [report.ok for report in reports] == [True, False, False]
+
+
+def test_the_command_checks_axes_of_length_one_too(monkeypatch, capsys):
+    bad = planted(in_a_batch_of_one(None))
+    monkeypatch.setattr(samples, "missing", list)
+    monkeypatch.setattr(
+        samples, "SAMPLES", {bad: [samples.Sample("cube", bad, [random(0, 4, 2)])]}
+    )
+    monkeypatch.setattr(samples, "MODULES", [])
+    assert main([]) == 1
+    assert "1 operations, 4 calls" in capsys.readouterr().out
+
+    class Layer(nn.Module):
+        def forward(self, x):
+            return bad(x)
+
+    monkeypatch.setattr(samples, "SAMPLES", {np.exp: [samples.Sample("exp", np.exp, [np.ones(1)])]})
+    monkeypatch.setattr(samples, "MODULES", [("Layer()", Layer(), [random(0, 4, 2)])])
+    assert main([]) == 1
+    assert "2 operations, 3 calls" in capsys.readouterr().out
+
+
 # --- The command ----------------------------------------------------------------------------------
 
 

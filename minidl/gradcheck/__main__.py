@@ -1,9 +1,10 @@
 """``python -m minidl.gradcheck``: check the whole library, or functions of your own.
 
-Without arguments every operation, function, layer and loss is checked at its samples, to second
-order. A name like ``mypackage.mymodule:my_function`` checks that function instead. It is called
-with the inputs in ``my_function.samples``, a list of tuples of arrays, or with normal random arrays
-of the shapes given by ``--shapes``.
+Without arguments every operation, function, layer and loss is checked at its samples, and with
+axes of length one: to second order, and in float32. A name like
+``mypackage.mymodule:my_function`` checks that function instead. It is called with the inputs in
+``my_function.samples``, a list of tuples of arrays, or with normal random arrays of the shapes
+given by ``--shapes``.
 """
 
 from __future__ import annotations
@@ -82,8 +83,12 @@ def _library(shapes: Any) -> Iterator[tuple[str, Any, Sequence[Any]]]:
     for function, entries in samples.SAMPLES.items():
         for sample in entries:
             yield name_of(function), sample.call, sample.inputs
+            for _, inputs in samples.smaller(sample, 1):
+                yield name_of(function), sample.call, inputs
     for name, module, inputs in samples.MODULES:
         yield f"nn.{name}", module, inputs
+        if len(inputs[0]) > 1 and not samples.needs_a_batch(module):
+            yield f"nn.{name}", module, [x[:1] for x in inputs]
 
 
 def _named(names: Sequence[str], shapes: Any) -> Iterator[tuple[str, Any, Sequence[Any]]]:

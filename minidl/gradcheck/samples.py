@@ -8,8 +8,9 @@ operation of the table without a sample fails.
 from __future__ import annotations
 
 import operator
+import warnings
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +33,7 @@ class Sample:
         inputs: the inputs, float64 arrays.
         order: the highest order of derivatives to check.
         kinks: whether elements at a kink are part of the sample.
+        empty: whether it may be called with empty axes.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Sample:
     inputs: list[Any]
     order: int = 2
     kinks: bool = False
+    empty: bool = True
 
 
 SAMPLES: dict[Any, list[Sample]] = {}
@@ -53,6 +56,7 @@ def sample(
     high: float = 2.0,
     kinks: bool = False,
     order: int = 2,
+    empty: bool = True,
 ) -> None:
     """Enter a sample. A tuple among the inputs is a shape: normal numbers, or uniform from ``low``
     to ``high``; an array is taken as it is."""
@@ -65,7 +69,7 @@ def sample(
         else rng.uniform(low, high, x)
         for x in inputs
     ]  # fmt: skip
-    entries.append(Sample(name, call or function, arrays, order, kinks))
+    entries.append(Sample(name, call or function, arrays, order, kinks, empty))
 
 
 def missing() -> list[str]:
@@ -79,6 +83,29 @@ def missing() -> list[str]:
         and "<locals>" not in getattr(f, "__qualname__", "")
     ]
     return sorted({name_of(f) for f in ours if f not in SAMPLES})
+
+
+def smaller(sample: Sample, length: int) -> Iterator[tuple[str, list[Any]]]:
+    """The same call with axes of length one, or zero, wherever it is defined on them.
+
+    All axes of one length shrink together, so that what belongs together stays so; then all axes
+    there are. Yields what is special, and the inputs.
+    """
+    lengths = sorted({n for x in sample.inputs for n in np.shape(x)} - {0, 1})
+    for shrinking in [{n} for n in lengths] + [set(lengths)] * (len(lengths) > 1):
+        arrays = [
+            x[tuple(slice(length if n in shrinking else n) for n in x.shape)]
+            for x in map(np.asarray, sample.inputs)
+        ]
+        try:
+            with np.errstate(all="ignore"), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                y = sample.call(*arrays)
+        except Exception:  # an index out of range, a maximum of nothing
+            continue
+        parts = y if isinstance(y, tuple | list) else [y]
+        if all(np.all(np.isfinite(p.data if isinstance(p, T.Tensor) else p)) for p in parts):
+            yield f"axes of length {sorted(shrinking)} shrunk to {length}", arrays
 
 
 # --- Elementwise ----------------------------------------------------------------------------------
@@ -214,7 +241,8 @@ sample(np.trace, (3, 3))
 sample(np.trace, (2, 3, 3), call=lambda x: np.trace(x, 1, 1, 2), note="axes")
 sample(np.take, (3, 4), call=lambda x: np.take(x, [[0, 1], [1, 1]], 1), note="repeated")
 sample(np.take, (3, 4), call=lambda x: np.take(x, [0, 11, 11]), note="flat")
-sample(np.take, (3, 4), call=lambda x: np.take(x, [-1, 5], 0, mode="wrap"), note="wrap")
+sample(np.take, (3, 4), note="wrap", empty=False,  # (NumPy never returns)
+       call=lambda x: np.take(x, [-1, 5], 0, mode="wrap"))  # fmt: skip
 sample(np.take, (3, 4), call=lambda x: np.take(x, [-5, 9], 0, mode="clip"), note="clip")
 sample(np.pad, (3, 4), call=lambda x: np.pad(x, 1, constant_values=2.5), note="a constant")
 sample(np.linalg.norm, (4,), call=lambda x: np.linalg.norm(x, -np.inf), note="-inf")
@@ -269,6 +297,7 @@ for reduction_ in ("mean", "sum", "none"):
         "": {},
         "weighted": {"weight": _weights},
         "ignoring": {"ignore_index": 3},
+        "ignoring class 0": {"ignore_index": 0},
         "smoothed": {"label_smoothing": 0.1},
         "all options": {"weight": _weights, "ignore_index": 3, "label_smoothing": 0.2},
     }.items():
@@ -288,8 +317,26 @@ sample(F._huber, (2, 3), call=lambda d: F._huber(d, 0.7))
 sample(F._huber, np.array([0.0, 1.0, -1.0]), call=lambda d: F._huber(d, 2.0), note="at zero")
 sample(F._bce, (4,), np.array([0.0, 1.0, 0.3, 0.6]))
 sample(F._nll, (3, 4), call=lambda x: F.cross_entropy(x, _classes))
+sample(F.cross_entropy, (1, 4), note="one sample",
+       call=lambda x: F.cross_entropy(x, np.array([2]), _weights))  # fmt: skip
+sample(
+    F.cross_entropy, (3, 1), note="one class", call=lambda x: F.cross_entropy(x, np.zeros(3, int))
+)
+sample(F.binary_cross_entropy_with_logits, (1,), note="one sample",
+       call=lambda x: F.binary_cross_entropy_with_logits(x, np.array([1.0])))  # fmt: skip
+sample(F.batch_norm, (1, 3), (3,), (3,), note="prediction of one sample",
+       call=lambda x, w, b: F.batch_norm(
+           x, np.array([0.5, 0, 1]), np.array([0.5, 1, 2]), w, b))  # fmt: skip
+sample(F.batch_norm, (1, 2, 3), (2,), (2,), note="one image",
+       call=lambda x, w, b: F.batch_norm(x, None, None, w, b, True))  # fmt: skip
 sample(F.cross_entropy, (2, 3, 2), note="images",
        call=lambda x: F.cross_entropy(x, np.array([[0, 2], [1, 1]])))  # fmt: skip
+
+
+def needs_a_batch(module: nn.Module) -> bool:
+    """Whether a module normalises over the batch, so that in training one sample is refused."""
+    return any(isinstance(m, nn.BatchNorm) for _, m in module.modules())
+
 
 MODULES: list[tuple[str, nn.Module, list[Array]]] = []
 """Layers, losses and a small network with sample inputs."""
