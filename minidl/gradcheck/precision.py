@@ -55,6 +55,8 @@ def compared(
     units = float(info.eps) / EXACT
     for k, (name, a, b) in enumerate(zip(names, [*values, *gradients], expected, strict=True)):
         judged = np.isfinite(b) & (np.abs(b) < float(info.max) / 16)
+        if k < len(values) and wide.values_are_known:
+            continue
         if k >= len(values):
             if a.dtype != dtype:
                 yield f"in {dtype} {name} is {a.dtype}"
