@@ -14,13 +14,15 @@ from __future__ import annotations
 
 import ast
 import itertools
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Sequence
 from operator import attrgetter, itemgetter
-from typing import Any
+from threading import RLock
+from typing import Any, overload
 
 import numpy as np
+
+from minidl.scopes import Block, F, Setting
+from minidl.signatures import Parameters, as_called, check_row
 
 # --- The table ------------------------------------------------------------------------------------
 
@@ -31,6 +33,7 @@ TABLE: dict[Callable[..., Any], Operation] = {}
 def vjp(
     function: Callable[..., Any],
     spec: str,
+    /,
     *,
     definition: Callable[..., Any] | None = None,
     common: Callable[..., Any] | None = None,
@@ -45,15 +48,19 @@ def vjp(
     needs by naming it: ``g``; ``y``, the result; any parameter of the function; ``shape``, the
     shape of the input the rule is for; ``out``, an array to write into or None (only a rule whose
     result is always new memory may name it); ``common``, which is computed once for all rules of
-    the call by the function of that name. What no rule names is not kept. Broadcasting is not a
-    rule's business: the walk sums a gradient back to the shape of its input.
+    the call by the function of that name. ``g`` comes first and ``out`` last. What no rule names is
+    not kept. Broadcasting is not a rule's business: the walk sums a gradient back to the shape of
+    its input. A parameter of the function that has one of these five names gets an underscore in
+    the spec and in the rules (``"x y_"``); calls keep the function's own name for it.
 
     Rules use only differentiable functions of NumPy, so that they can themselves be differentiated.
     A rule that cannot is accompanied by a ``definition``: the same function written in
     differentiable ones, taking the same parameters. It is what grad of grad goes through.
 
     Raises:
-        ValueError: if a rule is for something, or names something, that ``spec`` does not list.
+        ValueError: if a rule is for something, or names something, that ``spec`` does not list; if
+            ``spec`` does not fit the function, or a name in it could mean two things.
+        TypeError: if a rule is not a function.
 
     Example:
         >>> import numpy as np
@@ -90,35 +97,30 @@ class Operation:
             name, has_default, default = word.partition("=")
             self.names.append(name)
             if has_default:
-                self.defaults[name] = ast.literal_eval(default)
-        unknown = [name for name in rules if name not in self.names]
-        if unknown or not rules:
-            raise ValueError(f"vjp({self.name}, {spec!r}): a rule for {unknown or 'nothing'}")
+                self.defaults[name] = _literal(default, f"vjp({self.name}, {spec!r})")
+        check_row(
+            f"vjp({self.name}, {spec!r})",
+            self.names, self.defaults, function, rules, definition, common,
+        )  # fmt: skip
         self.rules = rules
         self.definition = definition
         self.common = common
         self.inputs = [i for i, name in enumerate(self.names) if name in rules]
         self.plans: dict[int, Plan] = {}
+        own = Parameters(function)
+        self.called = [as_called(name, own) for name in self.names]  # what calls say: y for y_
+        self.defaults = {
+            name: own.defaults[called]
+            for name, called in zip(self.names, self.called, strict=True)
+            if called in own.defaults
+        } | self.defaults
         # Where a rule finds what it names, in the list of a call's values: the parameters in
         # order, the result, and the shapes of the inputs if there is a rule that asks for one.
         self.position = {name: i for i, name in enumerate([*self.names, "y"])}
         functions = [*rules.values()] + ([common] if common else [])
-        # (inspect.signature would take 10 ms of ``import minidl`` for the whole table.)
-        if not all(hasattr(f, "__code__") for f in functions):
-            raise TypeError(
-                f"vjp({self.name}, {spec!r}): a rule is a function or a lambda, whose parameters "
-                f"say what it needs"
-            )
-        self.named = {f: f.__code__.co_varnames[: f.__code__.co_argcount] for f in functions}
+        self.named = {f: Parameters(f).names for f in functions}
         self.keeps_shapes = any("shape" in names for names in self.named.values())
         self.position["common"] = len(self.position) + self.keeps_shapes * len(self.inputs)
-        for function in functions:
-            for name in self.named[function]:
-                if name not in (*self.position, "g", "shape", "out"):
-                    raise ValueError(
-                        f"vjp({self.name}, {spec!r}): a rule names {name!r}, which is neither a "
-                        f"parameter of the function nor one of g, y, shape, out, common"
-                    )
 
     def plan(self, mask: int) -> Plan:
         """What to do in the backward pass when the inputs of ``mask`` (bit i: input i) need it."""
@@ -172,6 +174,16 @@ class Plan:
         """The name of the input that a step is for."""
         names = [self.operation.names[i] for i in self.live]
         return next((n for n, (f, _) in zip(names, self.steps, strict=True) if f is rule), "")
+
+
+def _literal(default: str, call: str) -> Any:
+    try:
+        return ast.literal_eval(default)
+    except (SyntaxError, ValueError):
+        raise ValueError(
+            f"{call}: the default {default!r} is not a number, a string, a tuple, True, False or "
+            f"None, written without spaces"
+        ) from None
 
 
 def _bound(
@@ -240,9 +252,10 @@ class Leaf:
 
     ``lent`` is memory that an optimizer provides for the gradient, so that gradients need not be
     gathered at each step. It is used while ``grad`` is None, and never handed to anybody else.
+    ``lock`` is held by the walk that is bringing it a gradient: threads may meet here.
     """
 
-    __slots__ = ("age", "dtype", "grad", "lent", "shape")
+    __slots__ = ("age", "dtype", "grad", "lent", "lock", "shape")
 
     parents: Sequence[Node | Leaf] = ()
     plan = None
@@ -252,6 +265,7 @@ class Leaf:
         self.dtype = _dtype_of_gradient(y)
         self.grad: np.ndarray | None = None
         self.lent: np.ndarray | None = None
+        self.lock = RLock()
         self.age = _age()
 
     def retire(self) -> None:
@@ -306,7 +320,8 @@ def walk(
     """
     to_leaves = wanted is None
     if to_leaves and isinstance(root, Leaf):
-        root.receive(g, is_new=False)
+        with root.lock:
+            root.receive(g, is_new=False)
         return {}
     if g.dtype != root.dtype:
         g = g.astype(root.dtype)
@@ -315,6 +330,7 @@ def walk(
     watcher = current_watcher()
     if watcher is not None and to_leaves:
         watcher.backward_begins()
+    kind = np.ndarray if tensor is None else type(g)  # of what a rule returns
     gradients = {root: g}
     found: dict[Node | Leaf, Any] = {}
     node: Any
@@ -337,24 +353,33 @@ def walk(
             if relevant is not None and parent not in relevant:
                 continue
             to_leaf = to_leaves and parent.plan is None
-            out = None
-            if to_leaf and is_new and parent.grad is None and parent.lent is not None:
-                out = parent.lent if g.dtype == parent.lent.dtype else None
-            if watcher is not None:
-                rule = watcher.watched(node, plan.name_of_step(rule), rule)
-            d = rule(g, values, out)
-            if d.shape != parent.shape:
-                d = _summed_to(parent.shape, d, plan.operation)
-                is_new = True
-            if d.dtype != parent.dtype:
-                d = d.astype(parent.dtype)
-                is_new = True
-            if to_leaf:
-                parent.receive(d, is_new)
-            elif parent in gradients:
-                gradients[parent] = gradients[parent] + d
-            else:
-                gradients[parent] = d
+            lock = parent.lock if to_leaf else None
+            try:
+                if lock is not None:
+                    lock.acquire()  # another thread may be bringing a gradient as well
+                out = None
+                if to_leaf and is_new and parent.grad is None and parent.lent is not None:
+                    out = parent.lent if g.dtype == parent.lent.dtype else None
+                if watcher is not None:
+                    rule = watcher.watched(node, plan.name_of_step(rule), rule)
+                d = rule(g, values, out)
+                if type(d) is not kind:
+                    d = _as_gradient(d, node, parent, tensor)
+                if d.shape != parent.shape:
+                    d = _summed_to(parent.shape, d, plan.operation)
+                    is_new = True
+                if d.dtype != parent.dtype:
+                    d = d.astype(parent.dtype)
+                    is_new = True
+                if to_leaf:
+                    parent.receive(d, is_new)
+                elif parent in gradients:
+                    gradients[parent] = gradients[parent] + d
+                else:
+                    gradients[parent] = d
+            finally:
+                if lock is not None:
+                    lock.release()
         if not retain:
             if watcher is not None:
                 watcher.freed(node)
@@ -395,6 +420,24 @@ def _leading_to(wanted: set[Node | Leaf], order: Sequence[Node | Leaf]) -> set[N
     return relevant
 
 
+def _as_gradient(d: Any, node: Node, parent: Node | Leaf, tensor: Any) -> Any:
+    """What a rule returned that is not simply an array (or a Tensor, in a walk on Tensors)."""
+    if isinstance(d, np.ndarray | np.generic):  # a scalar of NumPy's; a constant among Tensors
+        return np.asarray(d) if tensor is None else tensor(np.asarray(d), None)
+    operation = node.plan.operation
+    places = zip(node.plan.live, node.parents, strict=True)
+    names = " or ".join(repr(operation.names[i]) for i, of in places if of is parent)
+    raise TypeError(
+        f"the derivative rule of {operation.name} for its input {names} returned {_described(d)}: "
+        f"a rule returns the gradient, an array in the shape of its input (does it lack a return, "
+        f"or write in place?)"
+    )
+
+
+def _described(d: Any) -> str:
+    return "None" if d is None else f"a {type(d).__name__}"
+
+
 def _summed_to(shape: tuple[int, ...], d: Any, operation: Operation) -> Any:
     """Undo broadcasting: sum over the axes along which an input of ``shape`` was repeated."""
     lead = d.ndim - len(shape)
@@ -432,7 +475,7 @@ def _on_tensors(node: Node, g: Any, tensor: Callable[..., Any]) -> tuple[list[An
     for i, parent in zip(node.plan.live, node.parents, strict=True):
         inputs.append(Node(_IDENTITY.plan(1), [parent], None, values[i]))
         values[i] = tensor(values[i], inputs[-1])
-    y = operation.definition(**dict(zip(operation.names, values, strict=False)))
+    y = operation.definition(**dict(zip(operation.called, values, strict=False)))
     found = walk(y._node, g, inputs, retain=True, tensor=tensor)
     ds = [found[x] if x in found else tensor(np.zeros(x.shape, x.dtype), None) for x in inputs]
     return values, [(lambda g, values, out, d=d: d, False) for d in ds]
@@ -443,27 +486,31 @@ _IDENTITY = Operation(np.positive, "x", {"x": lambda g: g})
 
 # --- Whether to record ----------------------------------------------------------------------------
 
-_recording: ContextVar[bool] = ContextVar("recording", default=True)
-is_recording = _recording.get
+_recording = Setting("recording", default=True)
+is_recording = _recording.current.get
 
 
-@contextmanager
-def recording(on: bool) -> Iterator[None]:
+def recording(on: bool) -> Block:
     """Switch recording on or off for a block; afterwards it is what it was before."""
-    before = _recording.get()
-    _recording.set(on)
-    try:
-        yield
-    finally:
-        _recording.set(before)
+    return Block(_recording, on)
 
 
-@contextmanager
-def no_grad() -> Iterator[None]:
-    """A block (or, as ``@no_grad()``, a function) in which no graph is recorded.
+@overload
+def no_grad() -> Block: ...
+
+
+@overload
+def no_grad(function: F, /) -> F: ...
+
+
+def no_grad(function: F | None = None, /) -> Block | F:
+    """A block, or ``@no_grad()`` over a function, in which no graph is recorded.
 
     What is computed inside needs no gradient and costs no memory. Only the current thread is
-    affected, and the previous mode comes back even if the block raises.
+    affected, and the previous mode comes back even if the block raises. A generator, a coroutine or
+    an asynchronous generator under ``@no_grad()`` records nothing in any of its steps, and what
+    happens between the steps is recorded as ever. Write it so, and not with a ``yield`` inside
+    ``with no_grad():``, which would be in force for the consumer too until the block ends.
 
     Example:
         >>> import minidl
@@ -473,22 +520,16 @@ def no_grad() -> Iterator[None]:
         >>> y.requires_grad
         False
     """
-    with recording(False):
-        yield
+    block = recording(False)
+    return block if function is None else block(function)
 
 
 # --- Who is watching ------------------------------------------------------------------------------
 
-_watcher: ContextVar[Any] = ContextVar("watcher", default=None)
-current_watcher = _watcher.get
+_watcher = Setting("who watches", default=None)
+current_watcher = _watcher.current.get
 
 
-@contextmanager
-def watched_by(watcher: Any) -> Iterator[None]:
+def watched_by(watcher: Any) -> Block:
     """A block in which operations report to ``watcher`` (see debugging.py)."""
-    before = _watcher.get()
-    _watcher.set(watcher)
-    try:
-        yield
-    finally:
-        _watcher.set(before)
+    return Block(_watcher, watcher)

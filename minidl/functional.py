@@ -22,7 +22,7 @@ import numpy as np
 from minidl.autograd import vjp
 from minidl.derivatives import _rows, _spread, in_single, wide
 from minidl.rng import RNG, generator
-from minidl.tensor import Array, Tensor, _tensor, apply, differentiable, plain
+from minidl.tensor import Array, Tensor, _tensor, apply, as_real, differentiable, plain
 
 __all__ = [
     "batch_norm",
@@ -362,7 +362,7 @@ def linear(x: Tensor | Array, weight: Tensor, bias: Tensor | None = None) -> Ten
         >>> linear(Tensor([[1.0, 2.0]]), Tensor([[1.0, 1.0], [0.0, 3.0]]), Tensor([0.5, 0.0]))
         Tensor([[3.5, 6. ]])
     """
-    w = weight._data if isinstance(weight, Tensor) else np.asarray(weight)
+    w = weight._data if isinstance(weight, Tensor) else as_real(weight, "linear")
     if w.ndim != 2:
         raise ValueError(f"linear: weight has shape {w.shape}, expected (C, K)")
     if not isinstance(x, Tensor) or x._node is None:
@@ -427,13 +427,7 @@ def _taken_in(dtype: np.dtype[Any], x: Any) -> Any:
         if x._node is not None or x._data.dtype == dtype:
             return x
         x = x._data
-    x = np.asarray(x)
-    if x.dtype.kind not in "fiub":
-        raise TypeError(
-            f"layers and losses take real numbers, not an array of dtype {x.dtype}: convert it "
-            f"with astype(np.float32)"
-        )
-    return x.astype(dtype, copy=False)
+    return as_real(x, "a layer or a loss").astype(dtype, copy=False)
 
 
 # --- Normalisation and noise ----------------------------------------------------------------------
@@ -483,7 +477,7 @@ def batch_norm(
         if p is not None:
             x = _taken_in(p.dtype, x)
             break
-    a = x._data if isinstance(x, Tensor) else np.asarray(x)
+    a = x._data if isinstance(x, Tensor) else as_real(x, "batch_norm")
     shape = a.shape[1:2]
     for p in given:
         if not shape or (p is not None and p.shape != shape):
@@ -669,7 +663,7 @@ def cross_entropy(
         if label_smoothing:  # what is ignored may be anything, even NaN
             logits = np.where(valid[:, None], logits, 0)
     if weight is not None:
-        weight = np.asarray(weight, np.float64)
+        weight = as_real(weight, "cross_entropy").astype(np.float64)
         if weight.shape != logits.shape[1:]:
             raise ValueError(
                 f"cross_entropy: weight has shape {weight.shape}, expected {logits.shape[1:]}: one "
@@ -899,7 +893,7 @@ def _pair(name: str, input: Any, target: Any) -> tuple[Any, Any]:
     """Predictions and targets of one shape and dtype, float32 at least: squares and sums would
     overflow in float16."""
     x = _predictions(input)
-    t = target if isinstance(target, Tensor) else np.asarray(target)
+    t = target if isinstance(target, Tensor) else as_real(target, name)
     if x.shape != t.shape:
         raise ValueError(
             f"{name}: predictions have shape {x.shape} and targets {t.shape}: they must be equal, "

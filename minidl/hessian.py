@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from minidl.tensor import Array, Tensor, grad
+from minidl.autograd import recording
+from minidl.tensor import Array, Tensor, as_real, grad
 
 
 def hessian_vector_product(
@@ -39,7 +40,7 @@ def hessian_vector_product(
         array([ 6., 12.])
     """
     leaf = _leaf(x)
-    direction = np.asarray(v.data if isinstance(v, Tensor) else v, leaf.dtype)
+    direction = as_real(v.data if isinstance(v, Tensor) else v, "v").astype(leaf.dtype)
     if direction.shape != leaf.shape:
         raise ValueError(
             f"hessian_vector_product: v has shape {direction.shape}, and x {leaf.shape}"
@@ -87,7 +88,8 @@ def _leaf(x: Any) -> Tensor:
 
 def _slope(f: Callable[[Tensor], Any], leaf: Tensor) -> Tensor:
     """The gradient of f, as a Tensor that can be differentiated again."""
-    y = f(leaf)
+    with recording(True):  # under no_grad() every function would look constant
+        y = f(leaf)
     if not isinstance(y, Tensor):
         raise TypeError(f"the function must return a Tensor, not a {type(y).__name__}")
     if y.size != 1:

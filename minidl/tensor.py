@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import operator
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NoReturn, TypeVar, cast, overload
 
 import numpy as np
@@ -26,6 +26,7 @@ from minidl.autograd import (
     recording,
     walk,
 )
+from minidl.signatures import Parameters
 
 Array = NDArray[Any]
 
@@ -86,7 +87,9 @@ class Tensor:
                 "cannot rebind the data of a Tensor that was computed from others, since its "
                 "history would no longer be true: use detach() to get one without history"
             )
-        data = np.asarray(value, dtype=None if isinstance(value, np.ndarray) else self.dtype)
+        data = as_real(value, "data")
+        if not isinstance(value, np.ndarray):
+            data = data.astype(self.dtype, copy=False)
         if data.shape != self.shape:
             raise ValueError(
                 f"data of shape {data.shape} cannot take the place of data of shape {self.shape}: "
@@ -121,11 +124,10 @@ class Tensor:
         if value is None or value is leaf.grad:
             leaf.grad = value
             return
-        if np.shape(value) != leaf.shape:
-            raise ValueError(
-                f"a gradient has the shape of its Tensor, {leaf.shape}, not {np.shape(value)}"
-            )
-        leaf.grad = np.array(value, dtype=self.dtype)
+        g = as_real(value, "grad")
+        if g.shape != leaf.shape:
+            raise ValueError(f"a gradient has the shape of its Tensor, {leaf.shape}, not {g.shape}")
+        leaf.grad = np.array(g, dtype=self.dtype)
 
     @property
     def requires_grad(self) -> bool:
@@ -220,7 +222,9 @@ class Tensor:
         if self._node is None:
             raise RuntimeError(
                 "backward() on a Tensor that does not require a gradient: it was computed from "
-                "none that does, or under no_grad(). Set requires_grad=True on a leaf beforehand"
+                "none that does, or under no_grad(). Set requires_grad=True on a leaf beforehand; "
+                "if `w = w - step` under no_grad() made it, the name w is a new Tensor without a "
+                "gradient since: write w.data -= step"
             )
         g = _first_gradient(self, gradient)
         with np.errstate(all="ignore"):
@@ -246,6 +250,12 @@ class Tensor:
             "a Tensor does not turn into an ndarray unasked, since its gradient would be lost: "
             "use .numpy() for a copy of its values, or .data for the array itself"
         )
+
+    @property
+    def _mask(self) -> NoReturn:
+        """What numpy.ma asks of whatever it computes with, beside its ``_data``: the graph would be
+        lost there, since masked arrays do not speak NumPy's protocols."""
+        raise TypeError(f"a masked array meets a Tensor: {_MASKED}")
 
     # Operators --------------------------------------------------------------------------------
 
@@ -304,6 +314,36 @@ class Tensor:
             "a Tensor does not change in place, since its gradient would be wrong: build a new "
             "one with np.where or np.concatenate, or write into .data of a leaf outside the graph"
         )
+
+    # In place there is nothing to do; ``y += x`` makes a new Tensor, as ``y = y + x`` does. Where a
+    # parameter is meant to move, its name would silently stand for a Tensor that is not trained.
+
+    def __iadd__(self, other: Any) -> Tensor:
+        return self._not_a_step("+=") + other
+
+    def __isub__(self, other: Any) -> Tensor:
+        return self._not_a_step("-=") - other
+
+    def __imul__(self, other: Any) -> Tensor:
+        return self._not_a_step("*=") * other
+
+    def __itruediv__(self, other: Any) -> Tensor:
+        return self._not_a_step("/=") / other
+
+    def __imatmul__(self, other: Any) -> Tensor:
+        return self._not_a_step("@=") @ other
+
+    def __ipow__(self, other: Any) -> Tensor:  # type: ignore[misc]
+        return self._not_a_step("**=") ** other
+
+    def _not_a_step(self, sign: str) -> Tensor:
+        if isinstance(self._node, Leaf) and not is_recording():
+            raise TypeError(
+                f"`w {sign} ...` under no_grad() does not change the Tensor w, which requires a "
+                f"gradient, but binds the name to a new one that does not: write "
+                f"`w.data {sign} ...`"
+            )
+        return self
 
     # Comparisons give plain arrays: there is nothing to differentiate.
 
@@ -421,7 +461,7 @@ class Tensor:
     def astype(self, dtype: DTypeLike) -> Tensor:
         """The elements in another dtype; the gradient comes back in the old one."""
         if np.dtype(dtype).kind != "f":
-            return _tensor(self._data.astype(dtype), None)
+            return Tensor(self._data.astype(dtype))
         return apply(astype, self, dtype)
 
     def copy(self) -> Tensor:
@@ -449,11 +489,26 @@ class Tensor:
     def __contains__(self, value: Any) -> bool:
         return bool((self._data == plain(value)).any())
 
+    # NumPy and the math module ask for these when a Tensor is put into an array or a function that
+    # know nothing of graphs: ``a[0] = s``, ``np.float64(s)``, ``math.exp(s)``.
+
     def __float__(self) -> float:
-        return float(self.item())
+        return float(self._unasked("float"))
 
     def __int__(self) -> int:
-        return int(self.item())
+        return int(self._unasked("int"))
+
+    def __complex__(self) -> complex:
+        return complex(self._unasked("complex"))
+
+    def _unasked(self, kind: str) -> Any:
+        if self._node is not None and is_recording():
+            raise TypeError(
+                f"a Tensor that requires a gradient does not turn into a {kind} unasked, since its "
+                f"gradient would be lost: use .item() for the number, or functions of NumPy to "
+                f"keep the gradient (np.exp(x), not math.exp(x); np.stack, not a[0] = x)"
+            )
+        return self.item()
 
     def __bool__(self) -> bool:
         return bool(self._data)
@@ -529,8 +584,11 @@ def apply(function: Callable[..., Any], *values: Any, y: Any = None) -> Tensor:
             if x._node is not None:
                 mask |= 1 << i
                 parents.append(x._node)
-        elif x is not None and type(x) not in _AS_THEY_ARE:
-            pool[i] = _as_operand(x, op)
+        elif type(x) is np.ndarray:
+            if x.dtype.kind not in "fiub":
+                raise _not_real(x, op.name)
+        elif type(x) not in _PYTHON_NUMBERS and not (x is None and op.names[i] in op.defaults):
+            pool[i] = as_real(x, op.name)
     if y is None:
         try:
             y = op.forward(*pool)
@@ -554,15 +612,7 @@ def apply(function: Callable[..., Any], *values: Any, y: Any = None) -> Tensor:
     return t
 
 
-_AS_THEY_ARE = {np.ndarray, float, int, bool}  # Python numbers stay what they are: never upcast
-
-
-def _as_operand(x: Any, op: Operation) -> Any:
-    """Something array-like beside a Tensor: an array, of numbers."""
-    x = np.asarray(x)
-    if x.dtype.kind not in "fiub":
-        raise TypeError(f"{op.name} takes numbers beside a Tensor, not {x!r} of dtype {x.dtype}")
-    return x
+_PYTHON_NUMBERS = {float, int, bool}  # they stay what they are, and never upcast
 
 
 def _explained(error: Exception, op: Operation, pool: Sequence[Any]) -> Exception:
@@ -628,9 +678,9 @@ def _dispatch(function: Callable[..., Any], args: Sequence[Any], kwargs: dict[st
             return apply(function, *args)
         return apply(function, *_in_order(op, args, kwargs))
     if function in COMPOSED:
-        return COMPOSED[function](*args, **kwargs)
+        return _compose(function, args, kwargs)
     if function in PLAIN:
-        return function(*(plain(a) for a in args), **{k: plain(v) for k, v in kwargs.items()})
+        return _without_graph(function, args, kwargs)
     name = name_of(function)
     if not name.startswith("np."):
         raise TypeError(f"{name} has no derivative rule: give it one with minidl.vjp({name}, ...)")
@@ -645,25 +695,79 @@ def _in_order(op: Operation, args: Sequence[Any], kwargs: dict[str, Any]) -> lis
     if len(args) == len(op.names) and not kwargs:
         values = dict(zip(op.names, args, strict=True))
     else:
-        if "shape" in kwargs and "shape_" in op.names:  # a rule's ``shape`` is its input's
-            kwargs = kwargs | {"shape_": kwargs["shape"]}
-            del kwargs["shape"]
-        values = op.defaults | dict(zip(op.names, args, strict=False)) | kwargs
-        unknown = [name for name in kwargs if name not in op.names]
-        if unknown or len(args) > len(op.names):
-            what = f"{unknown[0]}=" if unknown else f"{len(args)} arguments"
-            raise TypeError(
-                f"{op.name} on a Tensor takes ({', '.join(op.names)}), not {what}: leave it out, "
-                f"or pass the Tensor's .data to get a plain array"
-            )
-        missing = [name for name in op.names if name not in values]
+        _check_taken(op.name, op.called, args, kwargs)
+        named = {
+            name: kwargs[c] for name, c in zip(op.names, op.called, strict=True) if c in kwargs
+        }
+        values = op.defaults | dict(zip(op.names, args, strict=False)) | named
+        missing = [c for name, c in zip(op.names, op.called, strict=True) if name not in values]
         if missing:
             raise TypeError(f"{op.name} is missing its argument {missing[0]!r}")
     if values.get("out") is not None:
         raise TypeError(f"{op.name} with out= would write past the graph: use its result instead")
+    if values.get("dtype") is not None:
+        _check_dtype(op, values)
     return [
         values[name] if name in op.rules else _constant(values[name], op, name) for name in op.names
     ]
+
+
+def _check_taken(
+    name: str, names: Sequence[str], args: Sequence[Any], kwargs: dict[str, Any]
+) -> None:
+    """Raise for an argument that is not in the table, which would be left out, or stands twice."""
+    unknown = [f"{k}=" for k in kwargs if k not in names]
+    if unknown or len(args) > len(names):
+        what = unknown[0] if unknown else f"{len(args)} arguments"
+        raise TypeError(
+            f"{name} on a Tensor takes ({', '.join(names)}), not {what}: leave it out, or pass the "
+            f"Tensor's .data to get a plain array"
+        )
+    twice = [k for k in kwargs if k in names[: len(args)]]
+    if twice:
+        raise TypeError(f"{name} got its argument {twice[0]!r} twice, by position and by name")
+
+
+def _check_dtype(op: Operation, values: dict[str, Any]) -> None:
+    """A dtype= to compute in: integers would cut the numbers off, and have no gradient."""
+    dtype = np.dtype(values["dtype"])
+    flows = any(isinstance(values[k], Tensor) and values[k].requires_grad for k in op.rules)
+    if dtype.kind not in ("f" if flows else "fiub"):
+        raise TypeError(
+            f"{op.name} with dtype={dtype} on a Tensor"
+            f"{' that requires a gradient' if flows else ''}: leave dtype= out or make it a "
+            f"floating one, or pass the Tensor's .data to get a plain array"
+        )
+
+
+def _compose(function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+    """Call what NumPy's function is made of on Tensors."""
+    made_of_others = COMPOSED[function]
+    if kwargs.get("out") is not None:
+        raise TypeError(f"{name_of(function)} with out= would write past the graph: use its result")
+    for value in (*args, *kwargs.values()):
+        plain(value)  # refuses what is foreign, before a part of it is computed without a Tensor
+    own = Parameters(made_of_others)
+    if not own.variadic and not own.any_keyword:
+        _check_taken(name_of(function), [*own.names, *own.keyword_only], args, kwargs)
+    return made_of_others(*args, **kwargs)
+
+
+def _without_graph(function: Callable[..., Any], args: Sequence[Any], kwargs: Any) -> Any:
+    """Call a function that returns plain arrays; it cannot write into the data of a Tensor."""
+
+    def read_only(value: Any) -> Any:
+        if isinstance(value, Tensor):
+            value = value._data.view()
+            value.flags.writeable = False
+        return plain(value)
+
+    out = kwargs.get("out")
+    if any(isinstance(x, Tensor) for x in (out if isinstance(out, tuple) else (out,))):
+        raise TypeError(
+            f"{name_of(function)} with out= would change a Tensor in place: use its result instead"
+        )
+    return function(*map(read_only, args), **{k: read_only(v) for k, v in kwargs.items()})
 
 
 def _constant(value: Any, op: Operation, name: str) -> Any:
@@ -684,6 +788,8 @@ def plain(value: Any) -> Any:
         return type(value)(plain(v) for v in value)
     if isinstance(value, slice):
         return slice(plain(value.start), plain(value.stop), plain(value.step))
+    if isinstance(value, np.ndarray) and type(value) is not np.ndarray:
+        _check_means_the_same(value, "a Tensor")
     return value
 
 
@@ -755,7 +861,16 @@ def grad(
         >>> dx.item(), grad(dx, x).item()
         (12.0, 12.0)
     """
+    if not isinstance(y, Tensor):
+        raise TypeError(
+            f"grad(y, xs): y is a {type(y).__name__}, not a Tensor: it is the result, as in "
+            f"y = f(x); grad(y, x), and it loses its graph as an ndarray or a Python number"
+        )
     single = isinstance(xs, Tensor)
+    if not isinstance(xs, Tensor | Iterable):
+        raise TypeError(
+            f"grad(y, xs): xs is a {type(xs).__name__}, not a Tensor or a sequence of Tensors"
+        )
     inputs = [xs] if isinstance(xs, Tensor) else list(xs)
     for i, x in enumerate(inputs):
         if not isinstance(x, Tensor):
@@ -808,7 +923,7 @@ def _first_gradient(y: Tensor, gradient: ArrayLike | Tensor | None) -> Array | T
     if isinstance(gradient, Tensor):
         g: Array | Tensor = gradient if gradient.dtype == y.dtype else gradient.astype(y.dtype)
     else:
-        g = np.array(gradient, dtype=y.dtype)
+        g = np.array(as_real(gradient, "gradient="), dtype=y.dtype)
     if g.shape != y.shape:
         raise ValueError(f"gradient= has shape {g.shape}, but the Tensor has shape {y.shape}")
     return g
@@ -829,19 +944,61 @@ def _as_data(data: Any, dtype: DTypeLike | None) -> Array:
         if data._node is not None:
             raise TypeError("Tensor(t) would lose the history of t: use t.detach(), or t itself")
         data = data._data
-    array = np.asarray(data, dtype=dtype)
-    if array.dtype.kind not in "fiub":
-        raise TypeError(
-            f"a Tensor holds real numbers or booleans, and {type(data).__name__} gives an array of "
-            f"dtype {array.dtype}: convert the data to float32 first"
-        )
-    if (
-        dtype is None
-        and not isinstance(data, np.ndarray | np.generic)
-        and array.dtype.kind in "fiu"
-    ):
+    array = as_real(data, "a Tensor")
+    if dtype is not None:
+        if np.dtype(dtype).kind not in "fiub":
+            raise TypeError(f"a Tensor holds real numbers or booleans, not {np.dtype(dtype)}")
+        return array.astype(dtype, copy=False)
+    if not isinstance(data, np.ndarray | np.generic) and array.dtype.kind in "fiu":
         array = array.astype(np.float32)
     return array
+
+
+def as_real(x: Any, where: str) -> Array:
+    """Something array-like as an ndarray of real numbers or booleans, sharing its memory if it can.
+
+    Everything that is not a Tensor comes into the engine through here, unless it is an ndarray of
+    such numbers anyway. ``where`` says in an error what it was for.
+    """
+    if type(x) is not np.ndarray:
+        _check_means_the_same(x, where)
+    array = np.asarray(x)
+    if array.dtype.kind not in "fiub":
+        raise _not_real(x, where)
+    return array
+
+
+def _not_real(x: Any, where: str) -> TypeError:
+    dtype = np.asarray(x).dtype
+    remedy = {
+        "c": "compute with .real and .imag",
+        "m": "divide by a unit, as in x / np.timedelta64(1, 's')",
+        "M": "subtract a date and divide by a unit, as in (x - x[0]) / np.timedelta64(1, 's')",
+        "V": "take one of its fields, as in x['name']",
+    }.get(dtype.kind, "convert with astype(np.float32)")
+    shown = repr(x) if not isinstance(x, np.ndarray) else f"an array of shape {x.shape}"
+    return TypeError(f"{where} takes real numbers or booleans, not {shown} of {dtype}: {remedy}")
+
+
+_MASKED = (
+    "what is masked would be lost or count as if it were not. Use x.filled(value) for an ndarray, "
+    "and np.where(mask, 0, t) for what is to be left out"
+)
+
+
+def _check_means_the_same(x: Any, where: str) -> None:
+    """Refuse arrays with an arithmetic of their own, as np.matrix and masked arrays are, alone or
+    as rows in a list: a Tensor computes with the bare numbers in them."""
+    if isinstance(x, list | tuple):
+        for row in x:
+            if isinstance(row, list | tuple | np.ndarray):
+                _check_means_the_same(row, where)
+    elif isinstance(x, np.ndarray):
+        kind: Any = type(x)
+        if (kind.__mul__, kind.__array_ufunc__) == (np.ndarray.__mul__, np.ndarray.__array_ufunc__):
+            return
+        remedy = _MASKED if hasattr(x, "filled") else "use np.asarray(x) for the numbers in it"
+        raise TypeError(f"{where} with a {kind.__name__}, whose arithmetic is its own: {remedy}")
 
 
 def _check_differentiable(data: Array) -> None:

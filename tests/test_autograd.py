@@ -1,6 +1,9 @@
 """The graph and the walk: order, ownership, memory, modes, gradients of gradients."""
 
+import asyncio
+import functools
 import gc
+import inspect
 import subprocess
 import sys
 import threading
@@ -12,7 +15,7 @@ import pytest
 
 import minidl
 from minidl import Tensor, grad, nn, no_grad
-from minidl.autograd import Node, is_recording
+from minidl.autograd import Node, is_recording, recording, watched_by
 from minidl.hessian import hessian, hessian_vector_product
 
 
@@ -182,6 +185,211 @@ def test_a_gradient_given_as_a_number_a_list_or_a_tensor():
         assert x.grad == 6
 
 
+# --- What a row of the table may say --------------------------------------------------------------
+
+
+@minidl.differentiable
+def area(x, y):
+    return x * y
+
+
+def test_a_parameter_with_a_reserved_name_is_refused_with_the_remedy():
+    with pytest.raises(ValueError, match=r"'y' is a parameter .* the result: write y_ for the par"):
+        minidl.vjp(area, "x y", x=lambda g, y: g * y, y=lambda g, x: g * x)
+
+
+@pytest.mark.parametrize("name", ["g", "y", "shape", "common", "out"])
+def test_a_reserved_name_works_with_an_underscore_and_calls_keep_the_functions_own(name):
+    made = {}
+    exec(
+        f"def f(x, {name}): return x * {name} ** 2\n"
+        f"rules = dict(x=lambda g, {name}_: g * {name}_ ** 2,"
+        f" {name}_=lambda g, x, {name}_: g * x * 2 * {name}_)\n"
+        f"definition = lambda x, {name}: x * {name} * {name}",
+        made,
+    )
+    f = minidl.differentiable(made["f"])
+    with pytest.raises(ValueError, match=f"write {name}_ for the parameter"):
+        minidl.vjp(f, f"x {name}", **{"x": lambda g: g, name: lambda g: g})
+    for definition in (None, made["definition"]):
+        minidl.vjp(f, f"x {name}_", definition=definition, **made["rules"])
+        for call in (lambda a, b: f(a, b), lambda a, b: f(a, **{name: b}),
+                     lambda a, b: f(**{name: b, "x": a})):  # fmt: skip
+            a, b = leaf(2.0), leaf(5.0)
+            call(a, b).sum().backward()
+            assert (a.grad, b.grad) == (25, 20)
+            assert grad(grad(call(a, b), b, create_graph=True), b) == 4
+    with pytest.raises(TypeError, match=rf"takes \(x, {name}\), not {name}_="):
+        f(leaf(1.0), **{f"{name}_": leaf(1.0)})
+    with pytest.raises(TypeError, match=f"missing its argument '{name}'"):
+        f(leaf(1.0))
+
+
+def test_a_reserved_name_that_no_rule_names_is_an_ordinary_parameter():
+    @minidl.differentiable
+    def scaled(x, out=None):
+        return 3 * x
+
+    minidl.vjp(scaled, "x out=None", x=lambda g: 3 * g)
+    x = leaf(1.0)
+    scaled(x).sum().backward()
+    assert x.grad == 3
+
+
+def product(a, b, scale=1.0):
+    return a * b * scale
+
+
+def keyword_only(a, *, b):
+    return a * b
+
+
+def with_b(b=3.0):
+    return lambda g, b=b: g * b
+
+
+@pytest.mark.parametrize(
+    ("function", "spec", "rules", "message"),
+    [
+        (product, "b a", {"a": lambda g, b: g * b}, r"takes \(a, b, scale\), and a spec lists"),
+        (product, "a c", {"a": lambda g, c: g * c}, r"takes \(a, b, scale\)"),
+        (product, "a", {"a": lambda g: g}, "only parameters with defaults may be left out"),
+        (product, "a b scale more", {"a": lambda g: g}, r"takes \(a, b, scale\)"),
+        (product, "a b scale=2.0", {"a": lambda g: g}, r"scale=2.0 and the function scale=1.0"),
+        (product, "a a", {"a": lambda g: g}, "stands twice"),
+        (product, "a, b", {"b": lambda g: g}, r"'a,' is not a name"),
+        (product, "a b scale = 1.0", {"a": lambda g: g}, "without spaces"),
+        (product, "a b scale=np.inf", {"a": lambda g: g}, "default 'np.inf' is not a number"),
+        (product, "a b", {}, "a rule for nothing"),
+        (product, "a b", {"c": lambda g: g}, r"a rule for \['c'\]"),
+        (product, "a b", {"a": lambda g, z: g}, "a rule names 'z'"),
+        (product, "a b", {"a": lambda b, g: g / b}, "g comes first and out last"),
+        (product, "a b", {"a": lambda g, out, b: g / b}, "g comes first and out last"),
+        (product, "a b", {"a": with_b()}, "without .* defaults"),
+        (product, "a b", {"a": lambda *args: args[0]}, r"without \*"),
+        (product, "a b", {"a": lambda g, **values: g}, r"without \*"),
+        (product, "a b", {"a": lambda g, *, b: g * b}, r"without \*"),
+        (product, "a b", {"a": lambda common: common}, "there is no common="),
+        (keyword_only, "a b", {"a": lambda g, b: g * b}, "b by keyword only"),
+        (keyword_only, "a", {"a": lambda g: g}, "b by keyword only"),
+        (np.logaddexp2, "a b c", {"a": lambda g: g}, "takes 2 arrays, not 3"),
+        (np.nansum, "axis a", {"a": lambda g: g}, r"takes \(a, axis, "),
+    ],
+)  # fmt: skip
+def test_a_row_that_does_not_fit_its_function_is_refused_by_vjp(function, spec, rules, message):
+    if not (function.__module__ or "numpy").startswith("numpy"):
+        function = minidl.differentiable(function)
+    with pytest.raises(ValueError, match=message):
+        minidl.vjp(function, spec, **rules)
+    assert function not in minidl.autograd.TABLE
+
+
+@pytest.mark.parametrize(
+    "common",
+    [lambda g, common: g, lambda g, out: g, lambda g, shape: g, lambda g, *values: g],
+)
+def test_what_common_cannot_name_is_refused(common):
+    with pytest.raises(ValueError, match=r"cannot name common|without"):
+        minidl.vjp(
+            minidl.differentiable(product), "a b",
+            a=lambda common: common, b=lambda common: common, common=common,
+        )  # fmt: skip
+
+
+def test_a_definition_that_takes_other_parameters_is_refused():
+    f = minidl.differentiable(product)
+    rules = {"a": lambda g, b: g * b, "b": lambda g, a: g * a}
+    with pytest.raises(ValueError, match=r"definition= takes \(a, c\)"):
+        minidl.vjp(f, "a b", definition=lambda a, c: a * c, **rules)
+    with pytest.raises(ValueError, match=r"definition= takes \(a, b, c\)"):
+        minidl.vjp(f, "a b", definition=lambda a, b, c: a * b * c, **rules)
+    minidl.vjp(f, "a b", definition=lambda b, a, **rest: a * b, **rules)  # by name, in any order
+    a, b = leaf(2.0), leaf(3.0)
+    assert grad(grad(f(a, b), a, create_graph=True), b) == 1
+
+
+def test_methods_callables_and_wrapped_functions_have_rules_like_any():
+    class Scale:
+        def __init__(self, factor):
+            self.factor = factor
+
+        def method(self, x):
+            return self.factor * x
+
+        def rule(self, g):
+            return self.factor * g
+
+        __call__ = method
+
+    scale = Scale(3.0)
+
+    def logged(function):
+        @functools.wraps(function)
+        def wrapper(*args):
+            return function(*args)
+
+        return wrapper
+
+    for plain in (scale.method, scale, logged(lambda x: 3.0 * x)):
+        for rule in (scale.rule, logged(lambda g: 3.0 * g)):
+            f = minidl.differentiable(plain)
+            minidl.vjp(f, "x", x=rule)
+            x = leaf(1.0)
+            f(x).sum().backward()
+            assert x.grad == 3
+            with pytest.raises(ValueError, match=r"the function takes \(x\)"):
+                minidl.vjp(f, "z", z=rule)
+
+
+def test_a_default_of_the_function_need_not_stand_in_the_spec():
+    f = minidl.differentiable(product)
+    minidl.vjp(f, "a b scale", a=lambda g, b, scale: g * b * scale)
+    a = leaf(2.0)
+    (f(a, 3.0) + f(a, 3.0, scale=10.0)).sum().backward()
+    assert a.grad == 33
+
+
+def test_an_argument_given_twice_is_an_error_as_in_python():
+    with pytest.raises(TypeError, match="argument 'x' twice"):
+        minidl.functional.softmax(leaf(1.0, 2.0), x=leaf(5.0))
+
+
+@pytest.mark.parametrize(
+    ("returned", "message"),
+    [
+        (None, "returned None: a rule returns the gradient"),
+        ([1.0], "returned a list"),
+        (1.0, "returned a float"),
+        ("g", "returned a str"),
+    ],
+)
+def test_a_rule_that_returns_no_array_is_named_with_its_input(returned, message):
+    @minidl.differentiable
+    def careless(a, b):
+        return a * b
+
+    minidl.vjp(careless, "a b", a=lambda g, b: g * b, b=lambda g: returned)
+    for inner in (lambda x: x, lambda x: x * 1):  # at a leaf, and on the way
+        a, b = leaf(1.0), leaf(2.0)
+        with pytest.raises(TypeError, match=f"rule of careless for its input 'b' {message}"):
+            careless(inner(a), inner(b)).sum().backward()
+        with pytest.raises(TypeError, match=f"rule of careless for its input 'b' {message}"):
+            grad(careless(inner(a), inner(b)), [a, b], create_graph=True)
+
+
+def test_a_rule_may_return_a_constant_array_also_in_gradients_of_gradients():
+    @minidl.differentiable
+    def rounded(x):
+        return np.floor(x)
+
+    minidl.vjp(rounded, "x", x=lambda shape: np.zeros(shape))
+    x = leaf(1.5)
+    d = grad(rounded(x) * x, x, create_graph=True)
+    assert isinstance(d, Tensor)
+    assert d.item() == 1
+    assert grad(rounded(x), x, create_graph=True).item() == 0
+
+
 # --- Memory ---------------------------------------------------------------------------------------
 
 
@@ -320,6 +528,343 @@ def test_two_threads_train_two_models_as_if_alone():
             np.testing.assert_array_equal(value, together[seed][name])
 
 
+def consumer_records(steps):
+    """Whether recording was on for the consumer, after each step of a generator."""
+    return [is_recording() for _ in steps]
+
+
+def test_no_grad_on_a_generator_holds_in_each_step_and_not_between():
+    @no_grad()
+    def results(x):
+        """Doubles."""
+        for _ in range(3):
+            yield (x * 2).requires_grad
+        return "end"
+
+    assert inspect.isgeneratorfunction(results)
+    assert results.__doc__ == "Doubles."
+    seen = []
+    for requires_grad in results(leaf(1.0)):
+        seen.append((requires_grad, (leaf(1.0) * 2).requires_grad))
+    assert seen == [(False, True)] * 3
+
+    def outer():
+        return (yield from results(leaf(1.0)))
+
+    steps = outer()
+    with no_grad():
+        next(steps)  # begun in one mode, gone on with in another
+    assert is_recording()
+    assert (next(steps), next(steps)) == (False, False)
+    with pytest.raises(StopIteration, match="end"):
+        next(steps)
+
+
+def test_a_generator_under_no_grad_takes_what_is_sent_thrown_and_closed():
+    log = []
+
+    @no_grad()
+    def echo():
+        received = None
+        try:
+            while True:
+                try:
+                    received = yield received
+                except KeyError as error:
+                    received = error
+                log.append(is_recording())
+        finally:
+            log.append("closed" if not is_recording() else "closed while recording")
+
+    steps = echo()
+    next(steps)
+    assert steps.send(5) == 5
+    assert isinstance(steps.throw(KeyError("k")), KeyError)
+    steps.close()
+    assert log == [False, False, "closed"]
+    steps = echo()
+    next(steps)
+    with pytest.raises(ZeroDivisionError):
+        steps.throw(ZeroDivisionError)
+    assert is_recording()
+
+
+def test_no_grad_on_a_coroutine_holds_in_each_step_and_not_in_other_tasks():
+    seen = {"off": [], "on": []}
+
+    @no_grad()
+    async def off():
+        for _ in range(3):
+            seen["off"].append((leaf(1.0) * 2).requires_grad)
+            await asyncio.sleep(0)
+        return "off"
+
+    async def on():
+        for _ in range(3):
+            seen["on"].append((leaf(1.0) * 2).requires_grad)
+            await asyncio.sleep(0)
+
+    async def main():
+        body = off()
+        results = await asyncio.gather(body, on())
+        assert await off() == "off"
+        assert is_recording()
+        return results[0]
+
+    assert inspect.iscoroutinefunction(off)
+    assert asyncio.run(main()) == "off"
+    assert seen == {"off": [False] * 6, "on": [True] * 3}
+
+
+def test_no_grad_on_an_asynchronous_generator_holds_in_each_step_and_not_between():
+    log = []
+
+    @no_grad()
+    async def results():
+        try:
+            for i in range(3):
+                await asyncio.sleep(0)
+                sent = yield (i, is_recording())
+                log.append((sent, is_recording()))
+        finally:
+            await asyncio.sleep(0)
+            log.append(("end", is_recording()))
+
+    async def main():
+        assert [r async for r in results()] == [(0, False), (1, False), (2, False)]
+        steps = results()
+        await steps.__anext__()
+        assert is_recording()
+        assert await steps.asend("sent") == (1, False)
+        await steps.aclose()
+        assert is_recording()
+        steps = results()
+        await steps.__anext__()
+        with pytest.raises(KeyError):
+            await steps.athrow(KeyError)
+
+    assert inspect.isasyncgenfunction(results)
+    asyncio.run(main())
+    end = ("end", False)
+    assert log == [(None, False)] * 3 + [end, ("sent", False), end, end]
+
+
+@pytest.mark.parametrize("close", ["in order", "out of order", "dropped", "by an error"])
+def test_recording_is_never_left_off_after_generators_that_yield_within_no_grad(close):
+    def steps():
+        with no_grad():
+            yield 1
+            yield 2
+
+    first, second = steps(), steps()
+    next(first)
+    next(second)
+    assert not is_recording()
+    if close == "in order":
+        second.close()
+        first.close()
+    elif close == "out of order":
+        first.close()
+        assert not is_recording()  # the other one is open still
+        second.close()
+    elif close == "dropped":
+        del first
+        del second
+    else:
+        with pytest.raises(KeyError):
+            first.throw(KeyError)
+        with pytest.raises(KeyError):
+            second.throw(KeyError)
+    assert is_recording()
+
+
+def test_blocks_of_generators_and_of_their_consumer_may_overlap_in_any_way():
+    def steps(on):
+        with recording(on):
+            yield
+
+    for on in (False, True):
+        with no_grad():
+            generator = steps(on)
+            next(generator)
+            with recording(not on):
+                generator.close()
+                assert is_recording() is (not on)
+            assert not is_recording()
+        assert is_recording()
+
+    def watched():
+        with watched_by("nobody"):
+            yield
+
+    one, two = watched(), watched()
+    next(one), next(two)
+    one.close()
+    two.close()
+    assert minidl.autograd.current_watcher() is None
+
+
+def test_a_block_that_ends_in_another_thread_than_it_began_in_says_so():
+    def steps():
+        with no_grad():
+            yield
+
+    generator = steps()
+    next(generator)
+    caught = []
+
+    def finish():
+        try:
+            next(generator, None)
+        except RuntimeError as error:
+            caught.append(str(error))
+
+    try:
+        thread = threading.Thread(target=finish)
+        thread.start()
+        thread.join()
+        assert "began in another thread" in caught[0]
+        assert "decorate it with @no_grad()" in caught[0]
+    finally:
+        minidl.autograd._recording.open.set(())
+        minidl.autograd._recording.current.set(True)
+
+
+def test_one_no_grad_may_be_entered_again_and_again():
+    block = no_grad()
+    with block:
+        with block:
+            assert not is_recording()
+        assert not is_recording()
+    assert is_recording()
+    with block:
+        assert not is_recording()
+    assert is_recording()
+
+
+def test_no_grad_decorates_with_and_without_parentheses_also_methods_and_callables():
+    class Model:
+        @no_grad
+        def predict(self, x):
+            return x * 2
+
+        @staticmethod
+        @no_grad
+        def both(x):
+            return x * 2
+
+        def __call__(self, x):
+            yield (x * 2).requires_grad
+
+    assert not Model().predict(leaf(1.0)).requires_grad
+    assert not Model.both(leaf(1.0)).requires_grad
+    assert list(no_grad(Model())(leaf(1.0))) == [False]
+    assert list(no_grad()(functools.partial(Model.__call__, None, leaf(1.0)))()) == [False]
+
+    @no_grad
+    def factorial(n):
+        assert not is_recording()
+        return n * factorial(n - 1) if n else 1
+
+    assert factorial(5) == 120
+    assert is_recording()
+
+
+@pytest.mark.parametrize("what", [Tensor, staticmethod(len), classmethod(len), property(len), 3])
+def test_no_grad_refuses_to_decorate_what_is_no_function(what):
+    with pytest.raises(TypeError, match="decorate the methods of a class"):
+        no_grad()(what)
+    with pytest.raises(TypeError, match="decorate the methods of a class"):
+        no_grad(what)
+
+
+def test_threads_that_bring_one_leaf_its_gradient_lose_none():
+    rules = threading.Barrier(2, timeout=10)
+    reached = []
+
+    @minidl.differentiable
+    def slow(x):
+        return x * 1
+
+    def rule(g):
+        reached.append(1)
+        return g
+
+    minidl.vjp(slow, "x", x=rule)
+    for lent in (None, np.zeros(1000)):
+        w = Tensor(np.ones(1000), requires_grad=True)
+        w._node.lent = lent
+
+        def work(w=w):
+            rules.wait()
+            for _ in range(50):
+                (slow(w) + minidl.functional.linear(np.ones((1, 1000)), w.reshape(1, -1))).sum()
+                slow(w).sum().backward()
+                w.backward(np.ones(1000))
+
+        switch = sys.getswitchinterval()
+        sys.setswitchinterval(1e-6)
+        try:
+            threads = [threading.Thread(target=work) for _ in range(2)]
+            for t in threads:
+                t.start()
+            for t in threads:
+                t.join()
+        finally:
+            sys.setswitchinterval(switch)
+        np.testing.assert_array_equal(w.grad, np.full(1000, 200.0))
+
+
+def test_a_second_thread_waits_at_a_leaf_until_the_first_has_brought_its_gradient():
+    inside, go_on, second_done = threading.Event(), threading.Event(), threading.Event()
+
+    @minidl.differentiable
+    def f(x, name):
+        return x * 1
+
+    def rule(g, name, out):
+        if name == "first":
+            inside.set()
+            assert go_on.wait(10)
+        out = np.empty(g.shape) if out is None else out
+        out[...] = g
+        return out
+
+    minidl.vjp(f, "x name", x=rule)
+    w = leaf(1.0, 2.0)
+    w._node.lent = np.zeros(2)  # as with an optimizer: memory that one gradient is written into
+    first = threading.Thread(target=lambda: f(w, "first").sum().backward())
+    first.start()
+    assert inside.wait(10)
+
+    def work():
+        (f(w, "second") * 10).sum().backward()
+        second_done.set()
+
+    second = threading.Thread(target=work)
+    second.start()
+    assert not second_done.wait(0.05)
+    go_on.set()
+    first.join()
+    second.join()
+    np.testing.assert_array_equal(w.grad, [11, 11])
+
+
+def test_a_leaf_is_free_again_after_a_rule_that_raised():
+    @minidl.differentiable
+    def bad(x):
+        return x * 1
+
+    minidl.vjp(bad, "x", x=lambda g: 1 / 0)
+    w = leaf(1.0)
+    with pytest.raises(ZeroDivisionError):
+        bad(w).sum().backward()
+    thread = threading.Thread(target=lambda: (w * 3).sum().backward())
+    thread.start()
+    thread.join(10)
+    assert w.grad == 3
+
+
 # --- grad and gradients of gradients --------------------------------------------------------------
 
 
@@ -379,6 +924,106 @@ def test_grad_results_do_not_share_memory():
 def test_grad_refuses_what_has_no_gradient(y, xs, error):
     with pytest.raises(error, match=r"grad\(y, xs\)"):
         grad(y, xs)
+
+
+@pytest.mark.parametrize("y", [3.0, "y", None, np.ones(1), lambda x: x])
+def test_grad_of_what_is_no_tensor_says_so(y):
+    with pytest.raises(TypeError, match=rf"y is a {type(y).__name__}, not a Tensor: .* y = f\(x\)"):
+        grad(y, leaf(1.0))
+
+
+@pytest.mark.parametrize("xs", [3.0, None])
+def test_grad_with_respect_to_what_is_no_tensor_says_so(xs):
+    with pytest.raises(TypeError, match=f"xs is a {type(xs).__name__}, not a Tensor or a sequence"):
+        grad(leaf(1.0) * 2, xs)
+
+
+def test_backward_and_grad_refuse_a_gradient_that_is_not_of_real_numbers():
+    for given in (np.array([1j]), np.ma.array([1.0], mask=[True]), np.array(["1"]), [None]):
+        with pytest.raises(TypeError, match="gradient="):
+            (leaf(1.0) * 2).backward(given)
+        with pytest.raises(TypeError, match="gradient="):
+            grad(leaf(1.0) * 2, leaf(1.0), given)
+
+
+def test_the_choice_of_inputs_is_made_anew_for_each_call():
+    """What is kept from one call for the next depends on the inputs that need a gradient."""
+    values = [np.array([2.0]), np.array([3.0])]
+    for needs in [(True, False), (False, True), (True, True), (True, False), (False, True)]:
+        a, b = (Tensor(v, requires_grad=n) for v, n in zip(values, needs, strict=True))
+        for f, da, db in [
+            (lambda a, b: a * b, 3, 2), (lambda a, b: a / b, 1 / 3, -2 / 9),
+            (lambda a, b: a**b, 12, 8 * np.log(2)), (lambda a, b: a - b, 1, -1),
+        ]:  # fmt: skip
+            a.grad = b.grad = None
+            f(a, b).sum().backward()
+            assert (a.grad is not None, b.grad is not None) == needs
+            assert a.grad is None or a.grad == pytest.approx(da)
+            assert b.grad is None or b.grad == pytest.approx(db)
+
+
+def test_each_of_two_backward_calls_uses_the_data_of_its_own_forward():
+    """Nothing computed for one pass is used in the next: data, shapes and scale have changed."""
+    rng = np.random.default_rng(0)
+    model = nn.Sequential(
+        nn.Linear(3, 4, rng=0, dtype=np.float64), nn.BatchNorm(4, dtype=np.float64), nn.Tanh(),
+        nn.Linear(4, 3, rng=1, dtype=np.float64),
+    )  # fmt: skip
+
+    def gradients(model, x, y):
+        for p in model.parameters():
+            p.grad = None
+        nn.CrossEntropyLoss()(model(x), y).backward()
+        return [p.grad.copy() for p in model.parameters()]
+
+    for n in (5, 2, 5, 8):
+        x, y = rng.normal(size=(n, 3)) * n, rng.integers(0, 3, n)
+        used = gradients(model, x, y)
+        fresh = nn.Sequential(
+            nn.Linear(3, 4, dtype=np.float64), nn.BatchNorm(4, dtype=np.float64), nn.Tanh(),
+            nn.Linear(4, 3, dtype=np.float64),
+        )  # fmt: skip
+        fresh.load_state_dict(model.state_dict())
+        for a, b in zip(used, gradients(fresh, x, y), strict=True):
+            np.testing.assert_array_equal(a, b)
+        for p in model.parameters():
+            p.data += 0.1 * rng.normal(size=p.shape)
+
+
+def test_a_kept_graph_gives_the_same_gradient_again_and_again():
+    x = Tensor(np.random.default_rng(0).normal(size=(4, 3)), requires_grad=True)
+    w = Tensor(np.random.default_rng(1).normal(size=(2, 3)), requires_grad=True)
+    y = minidl.functional.cross_entropy(
+        minidl.functional.linear(np.tanh(x), w), np.array([0, 1, 1, 0])
+    )
+    first = grad(y, [x, w], retain_graph=True)
+    for _ in range(2):
+        for a, b in zip(first, grad(y, [x, w], retain_graph=True), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("other", [np.float16, np.float32, np.float64])
+def test_grad_has_the_dtype_of_its_leaf_however_it_came(dtype, other):
+    w, v = Tensor(np.ones((2, 2), dtype), True), Tensor(np.ones((2, 2), other), True)
+
+    @minidl.differentiable
+    def f(x):
+        return x * 1
+
+    minidl.vjp(f, "x", x=lambda g: np.float64(1) * np.asarray(g, np.float64))
+    for y in (w * v, v @ w, f(w) * v, minidl.functional.linear(v, w), w[0] + v, w * 3.0 + v):
+        w.grad = v.grad = None
+        y.sum().backward()
+        assert (w.grad.dtype, v.grad.dtype) == (dtype, other)
+        assert [g.dtype for g in grad((w * v).sum(), [w, v])] == [dtype, other]
+        (w * v).sum().backward()  # added to the first one
+        assert (w.grad.dtype, v.grad.dtype) == (dtype, other)
+    w.grad = None
+    w.backward(np.ones((2, 2), other))
+    assert w.grad.dtype == dtype
+    w.grad = np.ones((2, 2), other)
+    assert w.grad.dtype == dtype
 
 
 def test_third_derivative():
@@ -450,6 +1095,47 @@ def test_hessian_of_a_linear_or_constant_function_is_zero():
     for f in (lambda x: x.sum(), lambda x: Tensor(1.0)):
         np.testing.assert_array_equal(hessian(f, np.ones(2)), np.zeros((2, 2)))
         np.testing.assert_array_equal(hessian_vector_product(f, np.ones(2), np.ones(2)), [0, 0])
+
+
+def test_hessian_leaves_what_the_function_closes_over_alone():
+    w = leaf(2.0, 3.0)
+    at = Tensor(np.array([1.0, 1.0]), requires_grad=True)
+
+    def f(x):
+        return (w * x**3).sum() + (w * w).sum() + (at * x).sum()
+
+    np.testing.assert_array_equal(hessian(f, at), np.diag([12.0, 18.0]))
+    np.testing.assert_array_equal(hessian_vector_product(f, at, [1.0, 1.0]), [12, 18])
+    assert w.grad is None
+    assert at.grad is None
+    np.testing.assert_array_equal(at.data, [1, 1])
+
+
+def test_hessian_takes_the_function_as_it_is_when_it_is_called():
+    power = 2
+
+    def f(x):
+        return (x**power).sum()
+
+    assert hessian(f, np.array([2.0])) == 2
+    power = 3
+    assert hessian(f, np.array([2.0])) == 12
+    assert hessian(f, np.array([3.0])) == 18
+    assert [hessian(lambda x, k=k: (k * x * x).sum(), np.ones(1)).item() for k in (1, 2)] == [2, 4]
+
+
+def test_hessian_under_no_grad_is_the_same():
+    with no_grad():
+        assert hessian(lambda x: (x**3).sum(), np.array([2.0])) == 12
+        assert hessian_vector_product(lambda x: (x**3).sum(), np.array([2.0]), [1.0]) == 12
+        assert not is_recording()
+
+
+def test_hessian_of_a_matrix_has_a_row_for_each_element_in_its_dtype():
+    x = np.arange(4, dtype=np.float32).reshape(2, 2)
+    h = hessian(lambda x: x[0, 0] * x[0, 1] + x[1, 0] ** 2 * x[1, 1], x)
+    assert h.dtype == np.float32
+    np.testing.assert_array_equal(h, [[0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 6, 4], [0, 0, 4, 0]])
 
 
 def test_hessian_refuses_what_is_not_one_number():

@@ -1,13 +1,15 @@
 """The Tensor: what it is made from, its dtype, its operators, and what it refuses."""
 
 import copy
+import math
+import operator
 import pickle
 
 import numpy as np
 import pytest
 
 import minidl
-from minidl import Tensor
+from minidl import Tensor, functional, grad, nn, no_grad
 
 
 @pytest.mark.parametrize(
@@ -197,10 +199,10 @@ def test_methods_do_what_the_methods_of_an_ndarray_do(name, args, kwargs):
 
 def test_python_protocols():
     t = Tensor([1.0, 2.0], requires_grad=True)
-    assert [float(x) for x in t] == [1.0, 2.0]
+    assert [x.item() for x in t] == [1.0, 2.0]
     assert 2.0 in t
     assert 5 not in t
-    assert int(t[1]) == 2
+    assert int(t.detach()[1]) == 2
     assert bool(t[0])
     assert f"{t[1]:.2f}" == "2.00"
     assert f"{t}" == repr(t)
@@ -278,3 +280,332 @@ def test_operators_with_numbers_and_lists_on_the_left():
     assert (8 / t).tolist() == [[8, 4], [2, 1]]
     assert (2**t).tolist() == [[2, 4], [16, 256]]
     assert ([[1.0, 0.0], [1.0, 1.0]] @ t).tolist() == [[1, 2], [5, 10]]
+
+
+# --- Foreign arrays -------------------------------------------------------------------------------
+
+MASKED = np.ma.array([1.0, 1e6], mask=[False, True])
+FOREIGN = {
+    "masked": (MASKED, r"filled\(value\)"),
+    "matrix": (
+        np.ndarray.view(np.array([[1.0, 2.0]]), np.matrix),
+        r"matrix, whose arithmetic is its own: use np\.asarray",
+    ),
+    "complex": (np.array([1j, 2.0]), r"not an array of shape \(2,\) of complex128: .*\.real"),
+    "object": (np.array([1.0, None]), "of object: convert with astype"),
+    "timedelta": (np.array([1, 2], "m8[s]"), r"of timedelta64\[s\]: divide by a unit"),
+    "datetime": (np.array([1, 2], "M8[D]"), r"of datetime64\[D\]: subtract a date"),
+    "text": (np.array(["1", "2"]), "of <U1: convert with astype"),
+    "bytes": (np.array([b"1", b"2"]), r"of \|S1: convert with astype"),
+    "record": (np.zeros(2, [("a", float), ("b", int)]), "take one of its fields"),
+}
+OPERATORS = [
+    operator.add, operator.sub, operator.mul, operator.truediv, operator.matmul, operator.pow,
+]  # fmt: skip
+
+
+def rows(x):
+    """Two rows of its own kind."""
+    return x.reshape(1, 2).repeat(2, axis=0)
+
+
+CALLS = {
+    "ufunc, left": lambda t, x: np.maximum(x, t),
+    "ufunc, right": lambda t, x: np.logaddexp(t, x),
+    "where": lambda t, x: np.where([True, False], t, x),
+    "concatenate": lambda t, x: np.concatenate([t, x]),
+    "stack": lambda t, x: np.stack([x, t]),
+    "clip": lambda t, x: np.clip(t, x, None),
+    "dot": lambda t, x: np.dot(x, t),
+    "outer": lambda t, x: np.outer(t, x),
+    "einsum": lambda t, x: np.einsum("i,i->", t, x),
+    "in place": lambda t, x: operator.iadd(t, x),
+    "in a list": lambda t, x: t * [x, x],
+    "Tensor()": lambda t, x: Tensor(x),
+    "Tensor(dtype=)": lambda t, x: Tensor(x, dtype=np.float32),
+    "Tensor() of a list": lambda t, x: Tensor([x, x]),
+    "data": lambda t, x: setattr(t, "data", x),
+    "data of no leaf": lambda t, x: setattr(t.detach(), "data", x),
+    "grad": lambda t, x: setattr(t, "grad", x),
+    "backward": lambda t, x: (t * 1).backward(x),
+    "linear": lambda t, x: functional.linear(x, Tensor(np.ones((3, 2)))),
+    "linear, weight": lambda t, x: functional.linear(t, rows(x)),
+    "batch_norm": lambda t, x: functional.batch_norm(rows(x), None, None, training=True),
+    "layer": lambda t, x: nn.Linear(2, 1)(x),
+    "mse": lambda t, x: functional.mse_loss(t, x),
+    "mse, input": lambda t, x: functional.mse_loss(x, t),
+    "l1": lambda t, x: functional.l1_loss(t, x),
+    "huber": lambda t, x: functional.huber_loss(t, x),
+    "bce": lambda t, x: functional.binary_cross_entropy_with_logits(t, x),
+    "pos_weight": lambda t, x: functional.binary_cross_entropy_with_logits(t, t.data * 0, x),
+    "class weight": lambda t, x: functional.cross_entropy(t.reshape(1, 2), np.array([0]), x),
+    "class weight, kept": lambda t, x: nn.CrossEntropyLoss(weight=x),
+    "direction": lambda t, x: minidl.hessian_vector_product(lambda t: (t**3).sum(), t, x),
+}
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_foreign_arrays_are_refused_on_both_sides_of_every_operator(kind):
+    x, message = FOREIGN[kind]
+    t = Tensor(np.array([1.0, 2.0]), requires_grad=True)
+    for compute in OPERATORS:
+        with pytest.raises(TypeError, match=message):
+            compute(t, x)
+        if kind == "matrix" and compute is operator.pow:
+            continue  # np.matrix sees to its own power before anybody is asked, and raises
+        with pytest.raises(TypeError, match=message):
+            compute(x, t)
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+@pytest.mark.parametrize("call", CALLS)
+def test_foreign_arrays_are_refused_wherever_numbers_go_in(call, kind):
+    x, _ = FOREIGN[kind]
+    t = Tensor(np.array([1.0, 2.0]), requires_grad=True)
+    with pytest.raises(TypeError):
+        CALLS[call](t, x)
+    assert t.grad is None
+    assert t.tolist() == [1.0, 2.0]
+
+
+def test_a_masked_array_is_refused_in_comparisons_conditions_and_indices():
+    t = Tensor(np.array([1.0, 2.0]), requires_grad=True)
+    at = np.ma.array([0, 1], mask=[False, True])
+    for call in (
+        lambda: t < MASKED, lambda: t == MASKED,
+        lambda: operator.lt(MASKED, t), lambda: operator.eq(MASKED, t),
+        lambda: 1.0 in MASKED * t, lambda: np.where(MASKED > 0, t, 0.0), lambda: t[at],
+        lambda: np.take(t, at), lambda: np.argmax(MASKED * t), lambda: np.less(t, MASKED),
+        lambda: np.ma.add(t, 1.0), lambda: np.ma.exp(t), lambda: t * np.ma.masked,
+        lambda: np.einsum("i,j->j", MASKED, t), lambda: t.take(at), lambda: np.ma.array([t, t]),
+        lambda: functional.cross_entropy(t.reshape(2, 1), at * 0),
+    ):  # fmt: skip
+        with pytest.raises(TypeError, match=r"filled\(value\)|unasked"):
+            call()
+
+
+def test_arrays_that_are_numbers_after_all_are_taken(tmp_path):
+    class Named(np.ndarray):
+        pass
+
+    class Column:
+        def __init__(self, values):
+            self.values = values
+
+        def __array__(self, dtype=None, copy=None):
+            return self.values
+
+    numbers = np.array([3.0, 5.0])
+    mapped = np.memmap(tmp_path / "a", float, "w+", shape=(2,))
+    mapped[:] = numbers
+    for x in (mapped, numbers.view(Named), Column(numbers), [3.0, 5.0], (3, 5), np.array([3, 5])):
+        t = Tensor(np.array([1.0, 2.0]), requires_grad=True)
+        y = t * x
+        assert type(y.data) is np.ndarray
+        y.sum().backward()
+        np.testing.assert_array_equal(t.grad, numbers)
+        np.testing.assert_array_equal(Tensor(x).data, numbers)
+        np.testing.assert_array_equal((x * t if not isinstance(x, Column) else y).data, [3, 10])
+        t.grad = x
+        np.testing.assert_array_equal(t.grad, numbers)
+        t = t.detach()
+        t.data = x
+        np.testing.assert_array_equal(t.data, numbers)
+    with pytest.raises(TypeError, match=r"np\.where takes real numbers .* not None of object"):
+        np.where([True, False], t, None)
+
+
+def test_a_tensor_holds_real_numbers_whatever_dtype_is_asked_for():
+    for dtype in (complex, object, "m8[s]", str):
+        with pytest.raises(TypeError, match="real numbers or booleans"):
+            Tensor([1.0]).astype(dtype)
+        with pytest.raises(TypeError, match="real numbers or booleans"):
+            Tensor([1.0], dtype=dtype)
+    t = Tensor(np.array([1.5, 0.0]))
+    assert t.astype(int).tolist() == [1, 0]
+    assert t.astype(bool).tolist() == [True, False]
+    for data in (["1"], [1j], np.array([1j])):
+        with pytest.raises(TypeError, match="real numbers or booleans"):
+            Tensor(data, dtype=np.float32)
+    assert Tensor([1, 2**40], dtype=np.int64).tolist() == [1, 2**40]
+
+
+# --- Numbers, unasked -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "convert",
+    [
+        float, int, complex, math.exp, math.floor, math.ceil, math.sqrt,
+        np.float64, np.float32, lambda s: np.zeros(2).fill(s), lambda s: np.int64(s),
+        lambda s: operator.setitem(np.zeros(2), 0, s), lambda s: operator.mod("%.3f", s),
+        lambda s: np.full(2, s), lambda s: np.zeros(2).put(0, s), lambda s: s * math.exp(s),
+        lambda s: np.array([1.0, s]),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("computed", [False, True])
+def test_a_tensor_that_requires_a_gradient_does_not_become_a_number_unasked(convert, computed):
+    s = Tensor(np.array(2.0), requires_grad=True)
+    s = s * 1 if computed else s
+    with pytest.raises((TypeError, ValueError)) as caught:
+        convert(s)
+    said = f"{caught.value} {caught.value.__cause__}"  # NumPy may add that s is no number
+    assert "unasked, since its gradient would be lost: use ." in said
+
+
+def test_a_tensor_becomes_a_number_where_no_gradient_is_lost():
+    s = Tensor(np.array(2.0), requires_grad=True)
+    with pytest.raises(TypeError, match=r"np\.exp\(x\), not math\.exp\(x\)"):
+        math.exp(s)
+    for t in (s.detach(), Tensor(2.0)):
+        assert (float(t), int(t), complex(t), math.exp(t)) == (2.0, 2, 2 + 0j, math.exp(2.0))
+    with no_grad():
+        assert (float(s), int(s), math.sqrt(s * 2)) == (2.0, 2, 2.0)
+        a = np.zeros(2)
+        a[0] = s
+        assert a[0] == 2
+    assert (s.item(), f"{s:.3f}", f"{s * 2:.1e}", bool(s > 1)) == (2.0, "2.000", "4.0e+00", True)
+    assert format(s, "") == repr(s)
+    (s * np.exp(s)).backward()
+    assert s.grad == pytest.approx(3 * math.exp(2.0))
+
+
+# --- In place -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("sign", "change"),
+    [
+        ("+=", operator.iadd), ("-=", operator.isub), ("*=", operator.imul),
+        ("/=", operator.itruediv), ("**=", operator.ipow), ("@=", operator.imatmul),
+    ],
+)  # fmt: skip
+def test_a_step_on_the_name_of_a_parameter_is_refused_with_the_remedy(sign, change):
+    w = Tensor(np.eye(2), requires_grad=True)
+    step = np.full((2, 2), 2.0)
+    with no_grad(), pytest.raises(TypeError) as caught:
+        change(w, step)
+    assert f"write `w.data {sign} ...`" in str(caught.value)
+    assert w.requires_grad
+    # A Tensor that is no parameter, and one that the graph goes on from, are made anew.
+    expected = change(np.eye(2), step)
+    with no_grad():
+        np.testing.assert_array_equal(change(w.detach(), step).data, expected)
+    y = change(w, step)
+    np.testing.assert_array_equal(y.data, expected)
+    assert y.requires_grad
+    np.testing.assert_array_equal(w.data, np.eye(2))
+    with no_grad():
+        assert not change(y, step).requires_grad
+
+
+def test_backward_on_a_name_that_was_bound_anew_names_the_cause():
+    w = Tensor(np.array([1.0]), requires_grad=True)
+    (w * w).sum().backward()
+    with no_grad():
+        w = w - 0.1 * w.grad
+    with pytest.raises(RuntimeError, match=r"`w = w - step` under no_grad\(\) .* w\.data -= step"):
+        (w * w).sum().backward()
+
+
+# --- Arguments that would be dropped or written into ----------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [int, np.int8, bool, complex, object])
+@pytest.mark.parametrize("function", [np.sum, np.mean, np.cumsum, np.var, np.std, np.prod])
+def test_a_sum_in_integers_or_complex_numbers_is_refused(function, dtype):
+    with pytest.raises(TypeError, match="dtype="):
+        function(Tensor(np.array([1.7, 2.7]), requires_grad=True), dtype=dtype)
+
+
+def test_a_dtype_to_compute_in_is_right_where_there_is_one():
+    t = Tensor(np.array([1.5, 2.5], np.float32), requires_grad=True)
+    for dtype in (np.float16, np.float32, np.float64):
+        y = np.sum(t * t, dtype=dtype)
+        assert (y.dtype, y.item()) == (dtype, 8.5)
+        t.grad = None
+        y.backward()
+        assert t.grad.dtype == np.float32
+        np.testing.assert_array_equal(t.grad, [3, 5])
+    plain = Tensor(np.array([1.5, 2.5]))
+    assert np.sum(plain, dtype=int).tolist() == 3  # as NumPy has it: there is no gradient to lose
+    with pytest.raises(TypeError, match="dtype=complex128"):
+        np.sum(plain, dtype=complex)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x, t: np.floor(x, out=t), lambda x, t: np.floor(x, t), lambda x, t: np.exp(x, out=t),
+        lambda x, t: np.add(x, x, out=t), lambda x, t: np.add(x, x, t),
+        lambda x, t: np.greater(x, 0, out=t), lambda x, t: np.sum(x, 0, out=t),
+        lambda x, t: np.cumsum(x, 0, out=t), lambda x, t: np.cumsum(x, 0, None, t),
+        lambda x, t: np.round(x, 1, out=t), lambda x, t: np.round(x, 1, t),
+        lambda x, t: np.argmax(x[None], 0, t), lambda x, t: np.all(x[None], 0, t),
+        lambda x, t: np.clip(x, 0, 1, out=t), lambda x, t: np.clip(x, 0, 1, t),
+        lambda x, t: np.take(x, [0, 1], out=t), lambda x, t: np.concatenate([x[:1], x[1:]], out=t),
+        lambda x, t: np.stack([x[0], x[1]], out=t), lambda x, t: np.dot(x, np.eye(2), out=t),
+        lambda x, t: np.dot(x, np.eye(2), t), lambda x, t: np.einsum("i->i", x, out=t),
+        lambda x, t: np.prod(x[None], 0, out=t), lambda x, t: np.matmul(np.eye(2), x, out=t),
+        lambda x, t: np.outer(x[:1], x, out=t), lambda x, t: np.trace(x[None, None], out=t),
+        lambda x, t: np.copyto(t, x), lambda x, t: np.put(t, [0], 5.0),
+        lambda x, t: np.add.at(t, [0], 1.0), lambda x, t: np.fill_diagonal(t, 1.0),
+        lambda x, t: np.modf(x, t, None),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("tensor_in", [False, True])
+def test_nothing_writes_into_a_tensor(call, tensor_in):
+    x = np.array([1.4, 2.6])
+    x = Tensor(x, requires_grad=True) if tensor_in else x
+    for dtype in (float, int, bool):
+        t = Tensor(np.zeros(2, dtype))
+        with pytest.raises((TypeError, ValueError)):
+            call(x, t)
+        assert not t.data.any()
+
+
+def test_out_of_a_function_that_returns_plain_arrays_may_be_a_plain_array():
+    t, out = Tensor(np.array([1.4, 2.6]), requires_grad=True), np.zeros(2)
+    assert np.floor(t, out=out) is out
+    np.testing.assert_array_equal(out, [1, 2])
+    with pytest.raises(TypeError, match=r"np\.floor with out= would change a Tensor in place"):
+        np.floor(t, out=t)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda t: np.exp(t, where=np.array([True, False])), lambda t: np.exp(t, dtype=np.float32),
+        lambda t: np.add(t, t, where=np.array([True, False])), lambda t: np.add(t, t, casting="no"),
+        lambda t: np.add(1.0, 2.0, where=t), lambda t: functional.relu(t, beta=2.0),
+        lambda t: functional.relu(x=t, beta=2.0), lambda t: functional.sigmoid(t, axis=1),
+        lambda t: functional.softplus(t, 1.0, threshold=20), lambda t: functional.relu(t, t),
+        lambda t: np.transpose(t, None, order="C"), lambda t: np.sum(t, where=[True, False]),
+        lambda t: np.sum(t, initial=5.0), lambda t: np.max(t, initial=5.0),
+        lambda t: np.concatenate([t, t], dtype=np.float32), lambda t: np.reshape(t, 2, copy=True),
+        lambda t: np.stack([t, t], casting="no"), lambda t: np.prod(t, initial=2.0),
+    ],
+)  # fmt: skip
+def test_an_argument_that_would_be_dropped_is_refused(call):
+    with pytest.raises(TypeError):
+        call(Tensor(np.array([1.0, 2.0]), requires_grad=True))
+
+
+def test_arguments_by_name_reach_the_function_and_its_rule():
+    x = np.random.default_rng(0).normal(size=(2, 3))
+    t = Tensor(x, requires_grad=True)
+    for by_name, by_position in [
+        (lambda t: functional.softmax(t, axis=0), lambda t: functional.softmax(t, 0)),
+        (lambda t: functional.softmax(x=t, axis=0), lambda t: functional.softmax(t, 0)),
+        (lambda t: functional.relu(x=t), functional.relu),
+        (lambda t: np.sum(t, axis=1, keepdims=True), lambda t: np.sum(t, 1, None, None, True)),
+        (lambda t: np.reshape(t, shape=(3, 2)), lambda t: np.reshape(t, (3, 2))),
+        (lambda t: np.transpose(t, axes=(1, 0)), lambda t: np.transpose(t, (1, 0))),
+        (lambda t: np.clip(t, -0.1, max=0.1), lambda t: np.clip(t, -0.1, 0.1)),
+        (lambda t: functional.leaky_relu(t, negative_slope=0.3),
+         lambda t: functional.leaky_relu(t, 0.3)),
+    ]:  # fmt: skip
+        a, b = by_name(t), by_position(t)
+        np.testing.assert_array_equal(a.data, b.data)
+        g = np.random.default_rng(1).normal(size=a.shape)
+        np.testing.assert_array_equal(grad(a, t, g), grad(b, t, g))

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from minidl import functional as F
 from minidl.functional import Reduction
 from minidl.nn.module import Module
-from minidl.tensor import Array, Tensor, plain
+from minidl.tensor import Array, Tensor, as_real, plain
 
 
 class CrossEntropyLoss(Module):
@@ -38,7 +38,7 @@ class CrossEntropyLoss(Module):
             raise ValueError(
                 f"CrossEntropyLoss: label_smoothing is from 0 to 1, not {label_smoothing!r}"
             )
-        self.weight = None if weight is None else np.asarray(weight)
+        self.weight = None if weight is None else as_real(weight, "weight")
         self.ignore_index = ignore_index
         self.reduction: Reduction = reduction
         self.label_smoothing = label_smoothing
@@ -70,7 +70,7 @@ class BCEWithLogitsLoss(Module):
 
     def __init__(self, pos_weight: ArrayLike | None = None, reduction: Reduction = "mean") -> None:
         F._check_reduction("BCEWithLogitsLoss", reduction)
-        self.pos_weight = None if pos_weight is None else np.asarray(pos_weight)
+        self.pos_weight = None if pos_weight is None else as_real(pos_weight, "pos_weight")
         self.reduction: Reduction = reduction
 
     def forward(self, input: Tensor | Array, target: Array | Tensor) -> Tensor:

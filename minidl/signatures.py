@@ -1,0 +1,171 @@
+"""Whether a row of the derivative table can be understood in one way only.
+
+The engine passes values by position, and a rule gets what its parameters are named after. So a spec
+that does not fit its function, or a name with two meanings, would give wrong gradients and no
+error. All of it is checked here, once, when ``vjp`` is called.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+RESERVED = {
+    "g": "the gradient of the result",
+    "y": "the result",
+    "shape": "the shape of the input that a rule is for",
+    "common": "what common= computes",
+    "out": "memory for the gradient",
+    "definition": "the function in differentiable ones",
+}
+"""What these names mean in a rule or to ``vjp``; a parameter called so gets an underscore."""
+
+Function = Callable[..., Any]
+
+
+class Parameters:
+    """The parameters of a function, as far as they can be known: not those of builtins."""
+
+    def __init__(self, function: Function) -> None:
+        function = inspect.unwrap(getattr(function, "forward", function))
+        if not hasattr(function, "__code__") and hasattr(type(function).__call__, "__code__"):
+            function = type(function).__call__.__get__(function)
+        code = getattr(function, "__code__", None)
+        self.known = code is not None
+        self.names: tuple[str, ...] = ()  # those that can be given by position
+        self.keyword_only: tuple[str, ...] = ()
+        self.defaults: dict[str, Any] = {}
+        self.keyword_defaults: dict[str, Any] = {}
+        self.variadic = self.any_keyword = False
+        if code is None:
+            return
+        n, k = code.co_argcount, code.co_kwonlyargcount
+        is_method = int(inspect.ismethod(function))  # whose first parameter is filled already
+        self.names = code.co_varnames[is_method:n]
+        self.keyword_only = code.co_varnames[n : n + k]
+        self.variadic = bool(code.co_flags & inspect.CO_VARARGS)
+        self.any_keyword = bool(code.co_flags & inspect.CO_VARKEYWORDS)
+        defaults = getattr(function, "__defaults__", None) or ()
+        self.defaults = dict(zip(self.names[len(self.names) - len(defaults) :], defaults))  # noqa: B905
+        self.keyword_defaults = getattr(function, "__kwdefaults__", None) or {}
+
+
+def as_called(name: str, own: Parameters) -> str:
+    """The name that a call uses for what a spec calls ``name``."""
+    called = name[:-1]
+    return called if name[-1:] == "_" and called in RESERVED and name not in own.names else name
+
+
+def check_row(
+    call: str,
+    names: list[str],
+    defaults: dict[str, Any],
+    function: Function,
+    rules: dict[str, Function],
+    definition: Function | None,
+    common: Function | None,
+) -> None:
+    """Raise unless the row means one thing; ``call`` is the call of ``vjp``, for the message."""
+    odd = [name for name in names if not name.isidentifier()]
+    if odd:
+        raise ValueError(
+            f"{call}: {odd[0]!r} is not a name: a spec is names separated by spaces, each alone or "
+            f"as name=default without spaces"
+        )
+    if len(set(names)) < len(names):
+        raise ValueError(f"{call}: a parameter stands twice in the spec")
+    unknown = [name for name in rules if name not in names]
+    if unknown or not rules:
+        raise ValueError(f"{call}: a rule for {unknown or 'nothing'}")
+    named = {f: _named_by(f, call) for f in [*rules.values(), *([common] if common else [])]}
+    for name, meaning in RESERVED.items():
+        used = name in rules or any(name in words for words in named.values())
+        if name == "common" or name == "definition":
+            used = used or (common if name == "common" else definition) is not None
+        if name in names and used:
+            raise ValueError(
+                f"{call}: {name!r} is a parameter of the function and in rules {meaning}: write "
+                f"{name}_ for the parameter, in the spec and in the rules (calls may still say "
+                f"{name}=)"
+            )
+    for f, words in named.items():
+        for word in words:
+            if word not in names and (word not in RESERVED or word == "definition"):
+                raise ValueError(
+                    f"{call}: a rule names {word!r}, which is neither a parameter of the function "
+                    f"nor one of g, y, shape, out, common"
+                )
+        if "g" in words[1:] or "out" in words[:-1]:
+            raise ValueError(f"{call}: a rule that takes {words}: g comes first and out last")
+        if f is common and ({"common", "out"} & {*words} or ("shape" in words and len(rules) > 1)):
+            raise ValueError(
+                f"{call}: common= is computed for all rules at once, and cannot name common, out, "
+                f"or the shape of one of several inputs"
+            )
+        if "common" in words and common is None:
+            raise ValueError(f"{call}: a rule names common, and there is no common=")
+    own = Parameters(function)
+    called = [as_called(name, own) for name in names]
+    if definition is not None:
+        _check_definition(call, called, definition)
+    is_numpys = (getattr(function, "__module__", None) or "numpy").startswith("numpy")
+    if not is_numpys and not hasattr(function, "forward"):
+        return  # it calls the engine itself, and the spec lists what it gives to the engine
+    _check_order(call, called, function)
+    if not is_numpys:  # whose own defaults may be a mark for "nothing given"
+        for name, default in defaults.items():
+            other = own.defaults.get(as_called(name, own), default)
+            if other is not default and repr(other) != repr(default):
+                raise ValueError(
+                    f"{call}: the spec says {name}={default!r} and the function {name}={other!r}"
+                )
+
+
+def _named_by(rule: Function, call: str) -> tuple[str, ...]:
+    """The parameters of a rule."""
+    own = Parameters(rule)
+    if isinstance(rule, type | np.ufunc) or not hasattr(rule, "__code__"):
+        raise TypeError(
+            f"{call}: a rule is a function or a lambda, whose parameters say what it needs"
+        )
+    if own.variadic or own.any_keyword or own.keyword_only or own.defaults:
+        raise ValueError(
+            f"{call}: a rule names what it needs, each by a parameter of its own, without *, ** or "
+            f"defaults: constants belong into a function around the rule"
+        )
+    return own.names
+
+
+def _check_order(call: str, names: list[str], function: Function) -> None:
+    """The spec lists the parameters of the function, in their order, up to some with defaults."""
+    own = Parameters(function)
+    if isinstance(function, np.ufunc) and len(names) != function.nin:
+        raise ValueError(f"{call}: the function takes {function.nin} arrays, not {len(names)}")
+    if not own.known:
+        return
+    fits = all(a == b for a, b in zip(names, own.names, strict=False))
+    rest = [name for name in own.names[len(names) :] if name not in own.defaults]
+    rest += [name for name in own.keyword_only if name not in own.keyword_defaults]
+    if not fits or rest or (len(names) > len(own.names) and not own.variadic):
+        takes = [*own.names, *["*args"] * own.variadic]
+        takes += [f"{name} by keyword only" for name in own.keyword_only]
+        raise ValueError(
+            f"{call}: the function takes ({', '.join(takes)}), and a spec lists what can be given "
+            f"by position, in that order; only parameters with defaults may be left out at the end"
+        )
+
+
+def _check_definition(call: str, names: list[str], definition: Function) -> None:
+    """A definition takes what the spec lists, by name."""
+    own = Parameters(definition)
+    takes = (*own.names, *own.keyword_only)
+    given = {*own.defaults, *own.keyword_defaults, *names}
+    missing = [name for name in names if name not in takes and not own.any_keyword]
+    if own.known and (missing or not given.issuperset(takes)):
+        raise ValueError(
+            f"{call}: definition= takes ({', '.join(takes)}), and is called with the parameters of "
+            f"the spec, by name: {', '.join(names)}"
+        )
