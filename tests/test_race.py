@@ -316,6 +316,7 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stab
 FLAGS = [
     "--headless",
     "--no-sandbox",
+    "--disable-dev-shm-usage",
     "--no-first-run",
     "--disable-gpu",
     "--disable-quic",
