@@ -198,6 +198,8 @@ def _(s: Source, node: ast.AST) -> Iterator[Change]:
 def _(s: Source, node: ast.AST) -> Iterator[Change]:
     if isinstance(node, ast.Call):
         for keyword in node.keywords:
+            if s.is_text_or_type(keyword, node):
+                continue
             start, end = s.span(keyword)
             comma = re.compile(rb"\s*,\s*").match(s.bytes, end)
             if comma and keyword.arg is not None:
@@ -513,11 +515,11 @@ class Source:
         for child in ast.iter_child_nodes(node):
             if isinstance(child, ast.Raise):
                 yield child  # and nothing in it
-            elif not self._is_text_or_type(child, node):
+            elif not self.is_text_or_type(child, node):
                 yield child
                 yield from self.nodes(child)
 
-    def _is_text_or_type(self, node: ast.AST, parent: ast.AST) -> bool:
+    def is_text_or_type(self, node: ast.AST, parent: ast.AST) -> bool:
         if isinstance(node, ast.JoinedStr | ast.Import | ast.ImportFrom | ast.Assert):
             return True
         if isinstance(node, ast.expr) and (
@@ -637,6 +639,8 @@ def tests_of(file: str) -> tuple[str, ...]:
     names = [name for name, _ in named.most_common(4)]
     parts = Path(file).with_suffix("").parts
     names += [f"test_{part.lstrip('_')}.py" for part in reversed(parts)]
+    if parts[0] in ("functional", "derivatives", "compositions", "tensor"):
+        names.append("test_numerics.py")
     found = [name for name in dict.fromkeys(names) if (ROOT / "tests" / name).exists()]
     return tuple(found) or ("test_tensor.py",)
 
