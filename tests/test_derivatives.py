@@ -1,5 +1,6 @@
 """Every operation: value, gradient, second gradient, dtype, strides, from one table of samples."""
 
+import inspect
 import operator
 
 import numpy as np
@@ -235,3 +236,67 @@ def test_clip_takes_min_and_max_by_name():
     # NumPy knows these names from 2.1 on only, so that our function is asked directly.
     assert minidl.compositions.clip(t, min=-1.0, max=1.0).tolist() == [-1, 0, 1]
     assert minidl.compositions.clip(t, max=1.0).tolist() == [-2, 0, 1]
+
+
+# --- Options of NumPy's ---------------------------------------------------------------------------
+
+OPTIONS = {
+    "out": lambda y: np.zeros_like(y),
+    "where": lambda y: np.array([[True, False, True], [True, True, False]]),
+    "dtype": lambda y: int,
+    "initial": lambda y: 5.0,
+    "mean": lambda y: np.full((1, 1), 3.0),
+    "correction": lambda y: 1,
+    "casting": lambda y: "unsafe",
+    "order": lambda y: "F",
+    "subok": lambda y: True,
+}
+ARGUMENTS = {
+    np.clip: lambda x: (x, -0.5, 0.5),
+    np.einsum: lambda x: ("ij->ji", x),
+    np.reshape: lambda x: (x, (3, 2)),
+    np.broadcast_to: lambda x: (x, (2, 2, 3)),
+    np.take: lambda x: (x, [0, 1]),
+    np.matmul: lambda x: (x, np.ones((3, 2))),
+    np.dot: lambda x: (x, np.ones((3, 2))),
+    **dict.fromkeys((np.concatenate, np.stack, np.vstack, np.hstack), lambda x: ([x, x],)),
+    **dict.fromkeys((np.arcsin, np.arccos), lambda x: (x / 4,)),
+}
+
+
+def options_of_numpy():
+    for f in SAMPLES:
+        if isinstance(f, np.ufunc):
+            names = {"out", "where", "dtype", "casting"}
+        elif (getattr(f, "__module__", None) or "").startswith("numpy"):
+            names = set(inspect.signature(f).parameters)
+        else:
+            continue
+        yield from [(f, name) for name in OPTIONS if name in names]
+
+
+@pytest.mark.parametrize(
+    ("f", "option"), list(options_of_numpy()), ids=lambda x: getattr(x, "__name__", x)
+)
+def test_an_option_of_numpys_is_taken_as_numpy_takes_it_or_refused(f, option):
+    def call(x, **options):
+        second = np.array([[0.5, 2.0, 3.0]])
+        pair = (x, second) if getattr(f, "nin", 1) == 2 or f is np.outer else (x,)
+        return f(*ARGUMENTS.get(f, lambda x: pair)(x), **options)
+
+    x = np.array([[0.25, 1.0, 1.5], [3.0, 0.5, 2.0]])
+    options = {option: OPTIONS[option](call(x))}
+    t = Tensor(x.copy(), requires_grad=True)
+    try:
+        y = call(t, **options)
+    except (TypeError, ValueError) as error:
+        assert f.__name__.removeprefix("_") in str(error)
+        return
+    assert option != "out"
+    try:
+        expected = call(x, **options)
+    except TypeError:  # an option that this release of NumPy does not take
+        return
+    np.testing.assert_allclose(y.data, expected, rtol=1e-12)
+    if option != "casting":
+        assert gradcheck(lambda t: call(t, **options), x).error < 1e-6
