@@ -688,6 +688,19 @@ def test_a_system_without_flock_is_saved_to(
     assert names_in(path.parent) == ["run.npz"]
 
 
+@pytest.mark.parametrize("named", [None, "/elsewhere"])
+def test_an_error_names_the_file_unless_the_system_has_named_one(
+    named: str | None, path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*args: Any) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), named)
+
+    monkeypatch.setattr(os, "replace", fails)
+    with pytest.raises(OSError, match="error") as caught:
+        save(path, 1)
+    assert caught.value.filename == (named or os.path.realpath(path))
+
+
 @pytest.mark.parametrize("step", ["write", "fsync", "replace"])
 def test_a_full_disk_leaves_the_old_file_and_no_stray(
     step: str, path: pathlib.Path, monkeypatch: pytest.MonkeyPatch

@@ -287,10 +287,13 @@ def test_an_option_of_numpys_is_taken_as_numpy_takes_it_or_refused(f, option):
     x = np.array([[0.25, 1.0, 1.5], [3.0, 0.5, 2.0]])
     options = {option: OPTIONS[option](call(x))}
     t = Tensor(x.copy(), requires_grad=True)
+    y, refusal = None, ""
     try:
         y = call(t, **options)
     except (TypeError, ValueError) as error:
-        assert f.__name__.removeprefix("_") in str(error)
+        refusal = str(error)
+    if y is None:
+        assert f.__name__ in refusal
         return
     assert option != "out"
     assert y.dtype.kind == "f"  # whole numbers would have no derivative

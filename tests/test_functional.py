@@ -698,6 +698,13 @@ def test_dropout_is_repeatable_and_leaves_numpys_generator_alone() -> None:
     np.testing.assert_array_equal(before[1], after[1])
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "int64"])
+def test_dropout_drops_what_a_generator_draws_below_p_in_any_dtype(dtype: str) -> None:
+    kept = np.random.default_rng(4).random((50, 20), np.float32) >= 0.3
+    y = dropout(np.ones((50, 20), dtype), 0.3, rng=4)
+    np.testing.assert_allclose(y, kept / 0.7, rtol=1e-3 if dtype == "float16" else 1e-6)
+
+
 def test_dropout_keeps_dtypes_and_does_not_round_whole_numbers() -> None:
     for dtype in FLOATS:
         assert dropout(np.ones(10, dtype), 0.3).dtype == dtype

@@ -251,6 +251,44 @@ def test_softmax_before_cross_entropy_is_told_in_debug_mode():
             steps(network(Softmax()))
 
 
+def test_debug_tells_all_that_it_saw_in_one_block():
+    model = network(Softmax())
+    model[1].unused = nn.Linear(2, 2, rng=0)
+    model[1].wide = nn.Parameter(np.ones(1), dtype=np.float64)
+    with pytest.warns(RuntimeWarning) as caught:
+        with minidl.debug():
+            steps(model, zero_grad=False)
+    texts = " ".join(str(warning.message) for warning in caught)
+    for part in (
+        "sum to 1 over the classes",
+        "no gradient arrived at 1.unused.weight, 1.unused.bias, 1.wide",
+        "added to old ones",
+        "float64 among parameters of float32: 1.wide",
+    ):
+        assert part in texts
+    assert len(caught) == 4
+
+
+@pytest.mark.parametrize(
+    ("x", "expected"),
+    [
+        (np.full((3, 2), 0.5), True),
+        (np.full((3, 4, 2), 0.25), True),
+        (np.array([[1.0, 0.0]]), True),
+        (np.array([[1.005, 0.0]]), True),  # as rounded in float16
+        (np.array([[1.5, -0.5]]), False),
+        (np.array([[0.5, 0.6]]), False),
+        (np.array([[0.5, 0.5], [0.5, 0.6]]), False),
+        (np.ones((3, 1)), False),  # one class: no softmax leads to it
+        (np.full(2, 0.5), False),
+        (np.zeros((0, 2)), False),
+        ([[0.5, 0.5]], False),
+    ],
+)
+def test_what_counts_as_probabilities(x, expected):
+    assert functional.are_probabilities(x) is expected
+
+
 def test_logits_and_other_losses_give_no_warning_of_a_softmax():
     fit(network())
     fit(network(Softmax()), y=data.one_hot(Y), loss=nn.MSELoss())  # a softmax belongs there

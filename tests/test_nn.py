@@ -1261,3 +1261,59 @@ def test_a_new_batch_norm_leaves_its_input_nearly_as_it_is_in_prediction():
     x = np.array([[1.0, -2.0], [3.0, 5.0]], np.float32)
     y = nn.BatchNorm(2).eval()(x)
     np.testing.assert_allclose(y.data, x / np.sqrt(1 + 1e-5), rtol=1e-6)
+
+
+# --- Samples are on their own ---------------------------------------------------------------------
+
+LAYERS = [
+    nn.Linear(4, 3, rng=0), nn.Linear(4, 3, bias=False, rng=0), nn.Linear(4, 1, rng=0), nn.ReLU(),
+    nn.LeakyReLU(0.2), nn.Sigmoid(), nn.Tanh(), nn.GELU(), nn.GELU("tanh"), nn.Flatten(),
+    nn.BatchNorm(4).eval(), nn.BatchNorm(4, affine=False).eval(), nn.Dropout(0.5).eval(),
+]  # fmt: skip
+LOSSES = [
+    nn.CrossEntropyLoss(reduction="sum"), nn.CrossEntropyLoss([0.5, 1, 2, 3], reduction="sum"),
+    nn.CrossEntropyLoss(label_smoothing=0.1, reduction="sum"),
+    nn.BCEWithLogitsLoss(reduction="sum"), nn.BCEWithLogitsLoss(2.0, "sum"),
+    nn.MSELoss("sum"), nn.L1Loss("sum"), nn.HuberLoss("sum", 0.5),
+]  # fmt: skip
+
+
+def value_and_gradients(module, x, *rest):
+    """What the module gives, and the gradients of x and of its parameters by the sum of it."""
+    t = Tensor(x, requires_grad=True)
+    y = module(t, *rest)
+    return y.data, *minidl.grad(y.sum(), [t, *module.parameters()])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("layer", LAYERS, ids=repr)
+def test_a_batch_is_its_samples_one_by_one(layer, dtype: str) -> None:
+    layer = copy.deepcopy(layer)
+    for p in layer.parameters():
+        p.data = p.data.astype(dtype)
+    x = random(5, 4).astype(dtype)
+    close = {"rtol": 1e-5, "atol": 1e-6} if dtype == "float32" else {"rtol": 1e-12}
+    whole, whole_x, *whole_p = value_and_gradients(layer, x)
+    y, d, *p = zip(*[value_and_gradients(layer, x[i : i + 1]) for i in range(5)], strict=True)
+    np.testing.assert_allclose(np.concatenate(y), whole, **close)
+    np.testing.assert_allclose(np.concatenate(d), whole_x, **close)
+    for each, together in zip(p, whole_p, strict=True):
+        np.testing.assert_allclose(sum(each), together, **close)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: type(loss).__name__)
+def test_a_loss_over_a_batch_is_the_sum_over_its_samples(loss, dtype: str) -> None:
+    x = random(5, 4).astype(dtype)
+    target = np.arange(5) % 4 if isinstance(loss, nn.CrossEntropyLoss) else (x > 0.5).astype(dtype)
+    close = {"rtol": 1e-5, "atol": 1e-6} if dtype == "float32" else {"rtol": 1e-12}
+    whole, whole_x = value_and_gradients(loss, x, target)
+    y, d = zip(
+        *[value_and_gradients(loss, x[i : i + 1], target[i : i + 1]) for i in range(5)],
+        strict=True,
+    )
+    np.testing.assert_allclose(sum(y), whole, **close)
+    np.testing.assert_allclose(np.concatenate(d), whole_x, **close)
+    each = copy.copy(loss)
+    each.reduction = "none"
+    np.testing.assert_allclose(np.sum(value_and_gradients(each, x, target)[0]), whole, **close)

@@ -492,7 +492,9 @@ class Source:
             if node.args.args[0].arg == "g":
                 value = node.body
         elif isinstance(node, ast.AugAssign) and self.file == "optim/rules.py":
-            value = node.value
+            arrays = [arg.arg for arg in function.args.args[1:]] if function else []
+            if any(isinstance(n, ast.Name) and n.id in arrays for n in ast.walk(node.value)):
+                value = node.value
         if isinstance(value, ast.BinOp | ast.Call | ast.Name | ast.UnaryOp | ast.Attribute):
             yield value
 
