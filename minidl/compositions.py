@@ -102,26 +102,27 @@ def stack(arrays: Sequence[Any], axis: int = 0) -> Any:
 
 
 @composed(np.vstack)
-def vstack(arrays: Sequence[Any]) -> Any:
-    return np.concatenate([np.reshape(a, (1, -1)) if a.ndim < 2 else a for a in arrays], 0)
+def vstack(tup: Sequence[Any]) -> Any:
+    return np.concatenate([np.reshape(a, (1, -1)) if a.ndim < 2 else a for a in tup], 0)
 
 
 @composed(np.hstack)
-def hstack(arrays: Sequence[Any]) -> Any:
-    arrays = [np.reshape(a, -1) if a.ndim == 0 else a for a in arrays]
+def hstack(tup: Sequence[Any]) -> Any:
+    arrays = [np.reshape(a, -1) if a.ndim == 0 else a for a in tup]
     return np.concatenate(arrays, 0 if arrays[0].ndim == 1 else 1)
 
 
 @composed(np.split)
-def split(a: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]:
-    n = a.shape[axis]
+def split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]:
+    n = ary.shape[axis]
     if np.ndim(indices_or_sections) == 0:
         if n % indices_or_sections:
             raise ValueError(f"np.split: {n} elements do not divide into {indices_or_sections}")
-        indices_or_sections = range(0, n, n // indices_or_sections)[1:]
+        length = n // indices_or_sections
+        indices_or_sections = [i * length for i in range(1, indices_or_sections)]
     edges = [0, *indices_or_sections, n]
-    before = (slice(None),) * (axis % a.ndim)
-    return [a[(*before, slice(i, j))] for i, j in zip(edges, [*edges[1:-1], None], strict=False)]
+    before = (slice(None),) * (axis % ary.ndim)
+    return [ary[(*before, slice(i, j))] for i, j in zip(edges, [*edges[1:-1], None], strict=False)]
 
 
 @composed(np.repeat)

@@ -1,0 +1,630 @@
+"""The public interface in one table: every function, class and method, its parameters in their
+order, and its defaults. A changed default, a renamed parameter and a public name that is missing
+here fail. What is passed by keyword, or is 0 or False, arrives.
+"""
+
+import inspect
+import sys
+
+import numpy as np
+import pytest
+
+import minidl
+from minidl import Tensor, data, functional, nn, optim, testing
+from minidl.autograd import TABLE, name_of
+from minidl.nn import init
+from minidl.optim import schedules
+from minidl.tensor import COMPOSED
+
+F = functional
+
+PLACES = {
+    "minidl": minidl,
+    "functional": functional,
+    "nn": nn,
+    "nn.init": init,
+    "optim": optim,
+    "optim.schedules": schedules,
+    "data": data,
+    "gradcheck": sys.modules["minidl.gradcheck"],
+    "testing": testing,
+}
+
+INTERFACE = {
+    # minidl
+    "minidl.Tensor": "data, requires_grad=False, dtype=None",
+    "minidl.Tensor.all": "axis=None",
+    "minidl.Tensor.any": "axis=None",
+    "minidl.Tensor.argmax": "axis=None",
+    "minidl.Tensor.argmin": "axis=None",
+    "minidl.Tensor.astype": "dtype",
+    "minidl.Tensor.backward": "gradient=None, retain_graph=False",
+    "minidl.Tensor.clip": "min=None, max=None",
+    "minidl.Tensor.copy": "",
+    "minidl.Tensor.cumsum": "axis=None",
+    "minidl.Tensor.detach": "",
+    "minidl.Tensor.diagonal": "offset=0, axis1=0, axis2=1",
+    "minidl.Tensor.dot": "other",
+    "minidl.Tensor.flatten": "",
+    "minidl.Tensor.item": "",
+    "minidl.Tensor.max": "axis=None, keepdims=False",
+    "minidl.Tensor.mean": "axis=None, keepdims=False",
+    "minidl.Tensor.min": "axis=None, keepdims=False",
+    "minidl.Tensor.numpy": "",
+    "minidl.Tensor.prod": "axis=None, keepdims=False",
+    "minidl.Tensor.ravel": "",
+    "minidl.Tensor.repeat": "repeats, axis=None",
+    "minidl.Tensor.reshape": "*shape",
+    "minidl.Tensor.squeeze": "axis=None",
+    "minidl.Tensor.std": "axis=None, ddof=0, keepdims=False",
+    "minidl.Tensor.sum": "axis=None, keepdims=False",
+    "minidl.Tensor.swapaxes": "axis1, axis2",
+    "minidl.Tensor.take": "indices, axis=None",
+    "minidl.Tensor.tolist": "",
+    "minidl.Tensor.trace": "offset=0, axis1=0, axis2=1",
+    "minidl.Tensor.transpose": "*axes",
+    "minidl.Tensor.var": "axis=None, ddof=0, keepdims=False",
+    "minidl.debug": "",
+    "minidl.differentiable": "function",
+    "minidl.evaluate": "model, loss, data, metrics=None",
+    "minidl.fit": (
+        "model, loss, optimizer, train, validation=None, *, epochs=10, metrics=None, "
+        "progress=True, checkpoint=None, on_interrupt='raise'"
+    ),
+    "minidl.grad": (
+        "y, xs, gradient=None, *, create_graph=False, retain_graph=None, allow_unused=False"
+    ),
+    "minidl.gradcheck": (
+        "f, *inputs, order=1, tolerance=1e-06, max_unjudged=0.5, also_in=(float32,), rng=0, "
+        "names=None, raise_on_failure=True"
+    ),
+    "minidl.hessian": "f, x",
+    "minidl.hessian_vector_product": "f, x, v",
+    "minidl.load": "path",
+    "minidl.no_grad": "function=None",
+    "minidl.predict": "model, x, batch_size=1024",
+    "minidl.save": "path, state",
+    "minidl.seed": "n",
+    "minidl.vjp": "function, spec, *, definition=None, common=None, **rules",
+    # functional
+    "functional.batch_norm": (
+        "x, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, "
+        "eps=1e-05"
+    ),
+    "functional.binary_cross_entropy_with_logits": (
+        "input, target, pos_weight=None, reduction='mean'"
+    ),
+    "functional.cross_entropy": (
+        "input, target, weight=None, ignore_index=-100, reduction='mean', label_smoothing=0.0"
+    ),
+    "functional.dropout": "x, p=0.5, training=True, rng=None",
+    "functional.gelu": "x, approximate='none'",
+    "functional.huber_loss": "input, target, reduction='mean', delta=1.0",
+    "functional.l1_loss": "input, target, reduction='mean'",
+    "functional.leaky_relu": "x, negative_slope=0.01",
+    "functional.linear": "x, weight, bias=None",
+    "functional.log_softmax": "x, axis=-1",
+    "functional.logsumexp": "x, axis=-1, keepdims=False",
+    "functional.mse_loss": "input, target, reduction='mean'",
+    "functional.relu": "x",
+    "functional.sigmoid": "x",
+    "functional.softmax": "x, axis=-1",
+    "functional.softplus": "x, beta=1.0",
+    "functional.tanh": "x",
+    # nn
+    "nn.GELU": "approximate='none'",
+    "nn.GELU.extra_repr": "",
+    "nn.GELU.forward": "x",
+    "nn.BCEWithLogitsLoss": "pos_weight=None, reduction='mean'",
+    "nn.BCEWithLogitsLoss.check_targets": "shape, target",
+    "nn.BCEWithLogitsLoss.divisor": "input, target",
+    "nn.BCEWithLogitsLoss.forward": "input, target",
+    "nn.BatchNorm": "num_features, eps=1e-05, momentum=0.1, affine=True, dtype=float32",
+    "nn.BatchNorm.extra_repr": "",
+    "nn.BatchNorm.forward": "x",
+    "nn.CrossEntropyLoss": "weight=None, ignore_index=-100, reduction='mean', label_smoothing=0.0",
+    "nn.CrossEntropyLoss.check_targets": "shape, target",
+    "nn.CrossEntropyLoss.divisor": "input, target",
+    "nn.CrossEntropyLoss.forward": "input, target",
+    "nn.Dropout": "p=0.5, rng=None",
+    "nn.Dropout.extra_repr": "",
+    "nn.Dropout.forward": "x",
+    "nn.Flatten": "",
+    "nn.Flatten.forward": "x",
+    "nn.HuberLoss": "reduction='mean', delta=1.0",
+    "nn.HuberLoss.divisor": "input, target",
+    "nn.HuberLoss.forward": "input, target",
+    "nn.L1Loss": "reduction='mean'",
+    "nn.L1Loss.divisor": "input, target",
+    "nn.L1Loss.forward": "input, target",
+    "nn.LeakyReLU": "negative_slope=0.01",
+    "nn.LeakyReLU.extra_repr": "",
+    "nn.LeakyReLU.forward": "x",
+    "nn.Linear": "in_features, out_features, bias=True, init='he_normal', rng=None, dtype=float32",
+    "nn.Linear.extra_repr": "",
+    "nn.Linear.forward": "x",
+    "nn.MSELoss": "reduction='mean'",
+    "nn.MSELoss.divisor": "input, target",
+    "nn.MSELoss.forward": "input, target",
+    "nn.Module": "",
+    "nn.Module.children": "",
+    "nn.Module.eval": "",
+    "nn.Module.extra_repr": "",
+    "nn.Module.forward": "*args, **kwargs",
+    "nn.Module.load_state_dict": "state",
+    "nn.Module.modules": "",
+    "nn.Module.named_parameters": "",
+    "nn.Module.parameters": "",
+    "nn.Module.state_dict": "",
+    "nn.Module.summary": "x=None",
+    "nn.Module.train": "mode=True",
+    "nn.Module.zero_grad": "",
+    "nn.Parameter": "data, requires_grad=True, dtype=None",
+    "nn.ReLU": "",
+    "nn.ReLU.forward": "x",
+    "nn.Sequential": "*modules",
+    "nn.Sequential.forward": "x",
+    "nn.Sigmoid": "",
+    "nn.Sigmoid.forward": "x",
+    "nn.Tanh": "",
+    "nn.Tanh.forward": "x",
+    # nn.init
+    "nn.init.he_normal": "shape, rng=None, dtype=float32",
+    "nn.init.he_uniform": "shape, rng=None, dtype=float32",
+    "nn.init.glorot_normal": "shape, rng=None, dtype=float32",
+    "nn.init.glorot_uniform": "shape, rng=None, dtype=float32",
+    "nn.init.normal": "shape, std=0.01, rng=None, dtype=float32",
+    "nn.init.uniform": "shape, bound=0.01, rng=None, dtype=float32",
+    "nn.init.zeros": "shape, rng=None, dtype=float32",
+    "nn.init.ones": "shape, rng=None, dtype=float32",
+    "nn.init.by_name": "name",
+    # optim
+    "optim.SGD": "params, lr, weight_decay=0.0",
+    "optim.SGD.update": "x, dx",
+    "optim.Adagrad": "params, lr=0.01, eps=1e-10, weight_decay=0.0",
+    "optim.Adagrad.update": "x, dx, cache",
+    "optim.Adam": (
+        "params, lr=0.001, betas=(0.9, 0.999), eps=1e-08, weight_decay=0.0, bias_correction=True"
+    ),
+    "optim.Adam.update": "x, dx, m, v",
+    "optim.Momentum": "params, lr, mu=0.9, weight_decay=0.0",
+    "optim.Momentum.update": "x, dx, v",
+    "optim.Optimizer": "params, lr, weight_decay=0.0, **hyper",
+    "optim.Optimizer.checked": "name, value",
+    "optim.Optimizer.explain": "name",
+    "optim.Optimizer.load_state_dict": "state",
+    "optim.Optimizer.state_dict": "",
+    "optim.Optimizer.step": "",
+    "optim.Optimizer.update": "x, dx, *state, **unused",
+    "optim.Optimizer.zero_grad": "",
+    "optim.RMSProp": "params, lr=0.01, decay_rate=0.99, eps=1e-08, weight_decay=0.0",
+    "optim.RMSProp.update": "x, dx, cache",
+    "optim.clip_grad_norm": "params, max_norm",
+    # optim.schedules
+    "optim.schedules.step_decay": "lr, every, factor=0.1",
+    "optim.schedules.exponential_decay": "lr, rate",
+    "optim.schedules.cosine": "lr, steps, final=0.0",
+    "optim.schedules.warmup": "lr, steps",
+    # data
+    "data.DataLoader": (
+        "*arrays, batch_size=32, shuffle=False, drop_last=False, rng=None, dtype=float32, "
+        "check_finite=True"
+    ),
+    "data.DataLoader.load_state_dict": "state",
+    "data.DataLoader.state_dict": "",
+    "data.Standardize": "",
+    "data.Standardize.fit": "x",
+    "data.Standardize.fit_transform": "x",
+    "data.Standardize.inverse": "z",
+    "data.Standardize.load_state_dict": "state",
+    "data.Standardize.state_dict": "",
+    "data.Standardize.transform": "x",
+    "data.Table": "x, y, feature_names, class_names",
+    "data.load_csv": (
+        "path, target, delimiter=',', *, header='auto', task='classification', class_names=None"
+    ),
+    "data.load_digits": "",
+    "data.load_iris": "",
+    "data.make_blobs": "n=1000, centers=3, noise=0.2, rng=None",
+    "data.make_moons": "n=1000, noise=0.1, rng=None",
+    "data.make_spirals": "n=1000, arms=3, noise=0.02, rng=None",
+    "data.one_hot": "labels, num_classes=None, dtype=float32",
+    "data.train_test_split": "*arrays, test_size=0.2, stratify=None, rng=None",
+    # gradcheck
+    "gradcheck.InputReport": (
+        "name, shape, error=0.0, index=(), analytic=0.0, numeric=0.0, unjudged=[], faults=[]"
+    ),
+    "gradcheck.Report": "name, order, inputs=[], faults=[]",
+    # testing
+    "testing.check_module": (
+        "module, *sample, order=1, batched=True, batch_of_one=True, equivariant=True, "
+        "max_unjudged=0.5"
+    ),
+    "testing.check_optimizer": "rule, *, first_step=None, **hyper",
+}
+
+PYTORCH = {
+    # What PyTorch has under the same or another name has PyTorch's default (2.13).
+    "minidl.Tensor": {"requires_grad": False},
+    "minidl.Tensor.backward": {"gradient": None},
+    "minidl.grad": {"create_graph": False, "retain_graph": None},
+    "functional.batch_norm": {
+        "weight": None, "bias": None, "training": False, "momentum": 0.1, "eps": 1e-5,
+    },
+    "functional.binary_cross_entropy_with_logits": {"pos_weight": None, "reduction": "mean"},
+    "functional.cross_entropy": {
+        "weight": None, "ignore_index": -100, "reduction": "mean", "label_smoothing": 0.0,
+    },
+    "functional.dropout": {"p": 0.5, "training": True},
+    "functional.gelu": {"approximate": "none"},
+    "functional.huber_loss": {"reduction": "mean", "delta": 1.0},
+    "functional.l1_loss": {"reduction": "mean"},
+    "functional.leaky_relu": {"negative_slope": 0.01},
+    "functional.linear": {"bias": None},
+    "functional.mse_loss": {"reduction": "mean"},
+    "functional.softplus": {"beta": 1.0},
+    "nn.BCEWithLogitsLoss": {"pos_weight": None, "reduction": "mean"},
+    "nn.BatchNorm": {"eps": 1e-5, "momentum": 0.1, "affine": True},
+    "nn.CrossEntropyLoss": {
+        "weight": None, "ignore_index": -100, "reduction": "mean", "label_smoothing": 0.0,
+    },
+    "nn.Dropout": {"p": 0.5},
+    "nn.GELU": {"approximate": "none"},
+    "nn.HuberLoss": {"reduction": "mean", "delta": 1.0},
+    "nn.L1Loss": {"reduction": "mean"},
+    "nn.LeakyReLU": {"negative_slope": 0.01},
+    "nn.Linear": {"bias": True},
+    "nn.MSELoss": {"reduction": "mean"},
+    "nn.Module.train": {"mode": True},
+    "nn.Parameter": {"requires_grad": True},
+    "optim.SGD": {"weight_decay": 0.0},
+    "optim.Adagrad": {"lr": 1e-2, "eps": 1e-10, "weight_decay": 0.0},
+    "optim.Adam": {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0},
+    "optim.RMSProp": {"lr": 1e-2, "decay_rate": 0.99, "eps": 1e-8, "weight_decay": 0.0},  # alpha
+    "optim.schedules.step_decay": {"factor": 0.1},  # gamma of StepLR
+    "optim.schedules.cosine": {"final": 0.0},  # eta_min of CosineAnnealingLR
+    "data.DataLoader": {"shuffle": False, "drop_last": False},
+}  # fmt: skip
+
+
+def written(value):
+    """A default as it stands in the table."""
+    if isinstance(value, tuple):
+        return f"({', '.join(map(written, value))}{',' * (len(value) == 1)})"
+    return getattr(value, "__name__", repr(value))
+
+
+def signature(function):
+    """The parameters of a function, without self, with literal defaults."""
+    words, bare = [], False
+    for p in inspect.signature(function).parameters.values():
+        if p.kind is p.KEYWORD_ONLY and not bare:
+            words.append("*")
+        bare = bare or p.kind in (p.KEYWORD_ONLY, p.VAR_POSITIONAL)
+        stars = {p.VAR_POSITIONAL: "*", p.VAR_KEYWORD: "**"}.get(p.kind, "")
+        default = "[]" if "factory" in repr(p.default) else written(p.default)
+        words.append(stars + p.name + (f"={default}" if p.default is not p.empty else ""))
+    return ", ".join(word for word in words if word != "self")
+
+
+def public():
+    """Every public callable of the package under its name; of a class also its methods."""
+    seen = {}
+    for place, module in PLACES.items():
+        for name, value in vars(module).items():
+            if hasattr(module, "__all__"):
+                mine = name in module.__all__
+            else:
+                mine = getattr(value, "__module__", None) == module.__name__
+            if name.startswith("_") or not callable(value) or not mine:
+                continue
+            if any(value is other for other in seen.values()):
+                continue
+            if inspect.isclass(value) and issubclass(value, Exception):
+                continue
+            seen[f"{place}.{name}"] = value
+            if inspect.isclass(value):
+                classes = [value, *(c for c in value.__mro__[1:] if c.__name__.startswith("_"))]
+                for method in {k: None for c in classes for k in vars(c)}:
+                    raw = inspect.getattr_static(value, method)
+                    attribute = None if isinstance(raw, property) else getattr(value, method)
+                    if not method.startswith("_") and callable(attribute):
+                        seen[f"{place}.{name}.{method}"] = attribute
+    return seen
+
+
+def test_the_table_is_the_interface():
+    found = {name: signature(f) for name, f in public().items()}
+    assert sorted(found) == sorted(INTERFACE)
+    for name, expected in INTERFACE.items():
+        assert found[name] == expected, name
+
+
+def test_a_name_that_is_missing_and_a_default_that_has_changed_are_found(monkeypatch):
+    monkeypatch.setattr(schedules, "linear", lambda lr, steps=10: lr, raising=False)
+    schedules.linear.__module__ = "minidl.optim.schedules"
+    with pytest.raises(AssertionError):
+        test_the_table_is_the_interface()
+    monkeypatch.undo()
+    monkeypatch.setattr(functional, "leaky_relu", lambda x, negative_slope=0.1: x)
+    with pytest.raises(AssertionError, match="leaky_relu"):
+        test_the_table_is_the_interface()
+
+
+def test_every_public_name_is_listed():
+    for place, module in PLACES.items():
+        for name in getattr(module, "__all__", ()):
+            assert hasattr(module, name), f"{place}.{name}"
+
+
+@pytest.mark.parametrize("name", PYTORCH)
+def test_defaults_are_those_of_pytorch(name):
+    parameters = inspect.signature(public()[name]).parameters
+    assert {k: parameters[k].default for k in PYTORCH[name]} == PYTORCH[name]
+
+
+# --- The table of derivatives has the parameters of the functions --------------------------------
+
+
+def parameters_of(function):
+    function = getattr(function, "forward", function)
+    try:
+        return list(inspect.signature(function).parameters.values())
+    except ValueError:  # NumPy's functions in C have none
+        return None
+
+
+@pytest.mark.parametrize("function", list(TABLE), ids=lambda f: name_of(f))
+def test_a_row_of_the_table_has_the_parameters_and_defaults_of_its_function(function):
+    parameters = parameters_of(function)
+    if isinstance(function, np.ufunc) or parameters is None:
+        return
+    operation = TABLE[function]
+    if getattr(function, "__module__", "").startswith("numpy") and function is not np.where:
+        names = [name.rstrip("_") for name in operation.names]
+        assert names == [p.name for p in parameters if p.kind is not p.VAR_KEYWORD][: len(names)]
+    for p in parameters:
+        if p.name in operation.defaults and p.default is not p.empty:
+            default = operation.defaults[p.name]
+            assert repr(p.default) == "<no value>" or default == p.default, p.name
+
+
+@pytest.mark.parametrize("function", list(COMPOSED), ids=lambda f: name_of(f))
+def test_a_composed_function_has_the_parameters_and_defaults_of_numpys(function):
+    theirs = parameters_of(function)
+    if theirs is None:
+        return
+    expected = {p.name: p for p in theirs}
+    for p in inspect.signature(COMPOSED[function]).parameters.values():
+        if p.kind is p.POSITIONAL_OR_KEYWORD and p.name in expected:
+            default = expected[p.name].default
+            if p.default is not p.empty and repr(default) != "<no value>":
+                assert p.default == default, p.name
+    ours = [p.name for p in inspect.signature(COMPOSED[function]).parameters.values()]
+    if function is not np.einsum:  # its first argument has no name
+        assert ours[0] == theirs[0].name
+
+
+# --- What is passed by keyword arrives ------------------------------------------------------------
+
+X = np.array([[0.5, -1.0, 2.0], [-0.25, 1.5, -2.0]])
+Y = np.array([[0.0, 1.0, 0.5], [1.0, 0.2, -3.0]])
+ONES, TWOS = np.ones(3), np.full(3, 2.0)
+
+CALLS = {  # arguments in their order; options with a value that is not the default
+    F.batch_norm: {
+        "x": X, "running_mean": ONES, "running_var": TWOS, "weight": TWOS, "bias": ONES,
+        "training": True, "momentum": 0.5, "eps": 0.1,
+    },
+    F.binary_cross_entropy_with_logits: {
+        "input": X, "target": np.abs(Y) / 3, "pos_weight": 2.0, "reduction": "sum",
+    },
+    F.cross_entropy: {
+        "input": X, "target": np.array([0, 2]), "weight": np.array([1.0, 2.0, 3.0]),
+        "ignore_index": 0, "reduction": "sum", "label_smoothing": 0.1,
+    },
+    F.dropout: {"x": X, "p": 0.3, "training": True, "rng": 0},
+    F.gelu: {"x": X, "approximate": "tanh"},
+    F.huber_loss: {"input": X, "target": Y, "reduction": "sum", "delta": 0.3},
+    F.l1_loss: {"input": X, "target": Y, "reduction": "sum"},
+    F.leaky_relu: {"x": X, "negative_slope": 0.3},
+    F.linear: {"x": X, "weight": np.ones((2, 3)), "bias": np.array([1.0, 2.0])},
+    F.log_softmax: {"x": X, "axis": 0},
+    F.logsumexp: {"x": X, "axis": 0, "keepdims": True},
+    F.mse_loss: {"input": X, "target": Y, "reduction": "sum"},
+    F.relu: {"x": X},
+    F.sigmoid: {"x": X},
+    F.softmax: {"x": X, "axis": 0},
+    F.softplus: {"x": X, "beta": 2.0},
+    F.tanh: {"x": X},
+}  # fmt: skip
+
+
+def value_and_gradient(function, args, kwargs):
+    """The result, and the gradient of its first argument."""
+    first = "x" if "x" in kwargs else "input"
+    t = Tensor(args[0] if args else kwargs[first], requires_grad=True)
+    args = [t, *map(np.copy, args[1:])] if args else []
+    kwargs = {k: np.copy(v) if isinstance(v, np.ndarray) else v for k, v in kwargs.items()}
+    if not args:
+        kwargs[first] = t
+    y = function(*args, **kwargs)
+    (y * np.arange(1.0, y.size + 1).reshape(y.shape)).sum().backward()
+    return y.data, t.grad
+
+
+def test_every_function_has_a_call():
+    assert {f.__name__ for f in CALLS} == set(functional.__all__)
+
+
+@pytest.mark.parametrize("function", CALLS, ids=lambda f: f.__name__)
+def test_arguments_by_position_and_by_keyword_do_the_same(function):
+    named = CALLS[function]
+    assert list(named) == list(inspect.signature(function).parameters)
+    values = list(named.values())
+    t = Tensor(X, requires_grad=True)
+    y = function(t, *values[1:])
+    (y * np.arange(1.0, y.size + 1).reshape(y.shape)).sum().backward()
+    by_name, gradient = value_and_gradient(function, [], named)
+    np.testing.assert_array_equal(y.data, by_name)
+    np.testing.assert_array_equal(t.grad, gradient)
+
+
+@pytest.mark.parametrize("function", CALLS, ids=lambda f: f.__name__)
+def test_every_option_has_an_effect(function):
+    parameters = inspect.signature(function).parameters
+    required = {k: v for k, v in CALLS[function].items() if parameters[k].default is inspect._empty}
+    base = CALLS[function]
+    for name in base.keys() - required.keys() - {"rng"}:
+        without = {k: v for k, v in base.items() if k != name}
+        if (function, name) == (F.dropout, "training"):
+            without["training"], base = False, base | {"training": True}
+        if (function, name) == (F.batch_norm, "momentum"):
+            continue  # acts on the running statistics
+        with_it, gradient = value_and_gradient(function, [], base)
+        left_out, other = value_and_gradient(function, [], without)
+        same = with_it.shape == left_out.shape and np.array_equal(with_it, left_out)
+        assert not same or not np.array_equal(gradient, other), name
+
+
+@pytest.mark.parametrize("reduction", ["sum", "mean", "max", "min", "prod", "var", "std"])
+@pytest.mark.parametrize("axis", [None, 0, 1, -1, (0, 1)])
+@pytest.mark.parametrize("keepdims", [False, True])
+def test_a_method_and_numpys_function_take_the_same_arguments(reduction, axis, keepdims):
+    function = getattr(np, reduction)
+    expected = function(X, axis=axis, keepdims=keepdims)
+    for y in (
+        getattr(Tensor(X), reduction)(axis, keepdims=keepdims),
+        getattr(Tensor(X), reduction)(keepdims=keepdims, axis=axis),
+        function(Tensor(X), axis, keepdims=keepdims),
+        function(Tensor(X), axis=axis, keepdims=keepdims),
+        function(a=Tensor(X), axis=axis, keepdims=keepdims),
+    ):
+        assert y.shape == expected.shape
+        np.testing.assert_allclose(y.data, expected, rtol=1e-15)
+
+
+UFUNCS = [f for f in TABLE if isinstance(f, np.ufunc)]
+
+
+@pytest.mark.parametrize("ufunc", UFUNCS, ids=lambda f: f.__name__)
+@pytest.mark.parametrize(
+    "option", [{"where": np.ones((2, 3), bool)}, {"casting": "safe"}, {"nonsense": 1}]
+)
+def test_a_keyword_that_would_be_dropped_is_refused(ufunc, option):
+    with pytest.raises(TypeError, match=next(iter(option))):
+        ufunc(*[Tensor(np.full((2, 3), 0.5))] * ufunc.nin, **option)
+
+
+@pytest.mark.parametrize("function", list(TABLE), ids=lambda f: name_of(f))
+def test_a_keyword_that_nobody_knows_is_refused(function):
+    if name_of(function) == "getitem":  # of Python, which takes none
+        return
+    with pytest.raises(TypeError):
+        function(Tensor(X), nonsense=1)
+
+
+def test_a_function_of_ones_own_gets_its_keywords():
+    @minidl.differentiable
+    def scaled(x, by=2.0):
+        return x * by
+
+    minidl.vjp(scaled, "x by=2.0", x=lambda g, by: g * by)
+    try:
+        for y, expected in [
+            (scaled(Tensor(X)), 2 * X),
+            (scaled(Tensor(X), 3.0), 3 * X),
+            (scaled(Tensor(X), by=3.0), 3 * X),
+            (scaled(x=Tensor(X), by=0.0), 0 * X),
+            (scaled(by=3.0, x=Tensor(X)), 3 * X),
+        ]:
+            np.testing.assert_array_equal(y.data, expected)
+        with pytest.raises(TypeError, match="to="):
+            scaled(Tensor(X), to=3.0)
+    finally:
+        del TABLE[scaled]
+
+
+def test_arrays_in_a_list_may_be_passed_by_the_names_of_numpy():
+    t = Tensor(X)
+    for y, expected in [
+        (np.vstack(tup=[t, t]), np.vstack([X, X])),
+        (np.hstack(tup=[t, t]), np.hstack([X, X])),
+        (np.concatenate([t, t], axis=1), np.hstack([X, X])),
+        (np.stack(arrays=[t, t], axis=1), np.stack([X, X], 1)),
+        (np.split(ary=t, indices_or_sections=3, axis=1)[1], X[:, 1:2]),
+        (np.split(t[:0], 2)[1], X[:0]),
+    ]:
+        np.testing.assert_array_equal(y.data, expected)
+
+
+# --- 0 and False are values -----------------------------------------------------------------------
+
+
+def test_class_0_can_be_ignored():
+    logits, target = np.array([[1.0, 2.0], [0.5, -1.0], [3.0, 0.0]]), np.array([0, 1, 1])
+    log_p = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    losses = np.array([0.0, -log_p[1, 1], -log_p[2, 1]])
+    for how, expected in [("none", losses), ("sum", losses.sum()), ("mean", losses.sum() / 2)]:
+        for loss in (
+            lambda x, how=how: F.cross_entropy(x, target, ignore_index=0, reduction=how),
+            lambda x, how=how: nn.CrossEntropyLoss(ignore_index=0, reduction=how)(x, target),
+        ):
+            x = Tensor(logits, requires_grad=True)
+            y = loss(x)
+            np.testing.assert_allclose(y.data, expected, rtol=1e-12)
+            y.sum().backward()
+            p = np.exp(log_p) - [[0, 0], [0, 1], [0, 1]]
+            p[0] = 0
+            np.testing.assert_allclose(x.grad, p / (2 if how == "mean" else 1), rtol=1e-12)
+    weighted = F.cross_entropy(Tensor(logits), target, np.array([5.0, 3.0]), ignore_index=0)
+    np.testing.assert_allclose(weighted.data, losses.sum() / 2, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        (lambda: F.leaky_relu(Tensor(X), 0.0).data, np.maximum(X, 0)),
+        (lambda: F.leaky_relu(Tensor(X), negative_slope=0).data, np.maximum(X, 0)),
+        (lambda: nn.LeakyReLU(0)(Tensor(X)).data, np.maximum(X, 0)),
+        (lambda: F.dropout(Tensor(X), 0, rng=0).data, X),
+        (lambda: nn.Dropout(0)(Tensor(X)).data, X),
+        (
+            lambda: F.binary_cross_entropy_with_logits(Tensor([5.0]), np.ones(1), 0.0).data,
+            np.zeros(()),
+        ),
+        (lambda: F.softmax(Tensor(X), 0).data.sum(axis=0), np.ones(3)),
+        (lambda: np.repeat(Tensor(X), 0).data, np.zeros(0)),
+        (lambda: np.roll(Tensor(X), 0).data, X),
+        (lambda: np.take(Tensor(X), 0).data, np.array(0.5)),
+        (lambda: Tensor(X).clip(0).data, np.maximum(X, 0)),
+        (lambda: Tensor(X).clip(max=0).data, np.minimum(X, 0)),
+        (lambda: Tensor(X).clip(0, 0).data, np.zeros((2, 3))),
+        (lambda: optim.schedules.cosine(1.0, 10, final=0)(10), 0.0),
+        (lambda: optim.schedules.step_decay(1.0, 2, 0)(2), 0.0),
+    ],
+)
+def test_an_argument_of_zero_is_that_and_not_the_default(found, expected):
+    np.testing.assert_allclose(found(), expected, atol=1e-15)
+
+
+def test_a_momentum_of_zero_keeps_running_statistics_and_one_replaces_them():
+    for momentum, mean in [(0, np.zeros(3)), (1, X.mean(axis=0))]:
+        layer = nn.BatchNorm(3, momentum=momentum, dtype=np.float64)
+        layer(Tensor(X))
+        np.testing.assert_allclose(layer.running_mean, mean, atol=1e-15)
+
+
+def test_a_seed_of_zero_is_a_seed():
+    def drawn(rng):
+        return [
+            F.dropout(Tensor(np.ones(64)), rng=rng).data,
+            nn.Linear(8, 8, rng=rng).weight.data,
+            data.make_moons(16, rng=rng)[0],
+            next(iter(data.DataLoader(np.arange(64.0), batch_size=64, shuffle=True, rng=rng))),
+            data.train_test_split(np.arange(64.0), rng=rng)[0],
+        ]  # fmt: skip
+
+    for first, again, other in zip(drawn(0), drawn(0), drawn(1), strict=True):
+        np.testing.assert_array_equal(first, again)
+        assert not np.array_equal(first, other)
