@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -74,21 +75,27 @@ class Accuracy:
         right = _classes(z, y) == y
         if counted < y.size:
             right &= self._counts(y)
-        nan = np.isnan(z) if z.dtype.kind == "f" and np.isnan(z.max()) else None
-        if nan is not None:
-            right &= ~(nan if z.ndim == y.ndim else nan.any(axis=1))
+        if z.dtype.kind == "f" and math.isnan(np.maximum.reduce(z, axis=None)):
+            right &= ~np.isnan(z if z.ndim == y.ndim else z.max(axis=1))
         return int(np.count_nonzero(right)) / counted
 
     def divisor(self, predictions: Array, targets: Array) -> int:
         return int(np.count_nonzero(self._counts(targets)))
 
     def _counts(self, targets: Array) -> Array:
-        counts = np.logical_not(targets < 0)  # so that a target of NaN counts, and is never right
-        return counts if self.ignore_index is None else counts & (targets != self.ignore_index)
+        counts: Array = targets >= 0
+        if targets.dtype.kind == "f":
+            counts |= np.isnan(targets)  # it counts, and is never right
+        if self.ignore_index is not None and self.ignore_index >= 0:
+            counts &= targets != self.ignore_index
+        return counts
 
 
 def _as_pairs(predictions: Array, targets: Array) -> tuple[Array, Array]:
     """Predictions (N, C, ...) with targets (N, ...), or one prediction for each target."""
+    n, *rest = predictions.shape or (0,)
+    if rest and rest[0] != 1 and targets.shape == (n, *rest[1:]):
+        return predictions, targets
     single = predictions.ndim == 1 or predictions.shape[1:2] == (1,)
     if single and predictions.ndim > 1:
         targets = targets[:, 0] if targets.shape == predictions.shape else targets
@@ -229,6 +236,8 @@ def as_metric(metric: Any, loss: Function) -> Any:
 
 def number(value: Any, name: str) -> float:
     """What a loss or a metric returned."""
+    if type(value) is float:
+        return value
     array = np.asarray(plain(value))
     if array.size != 1 or array.dtype.kind not in "fiub":
         raise ValueError(
