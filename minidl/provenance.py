@@ -10,7 +10,8 @@ from __future__ import annotations
 import functools
 import inspect
 import zlib
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,8 @@ from minidl.tensor import Tensor
 def generators(owners: Mapping[str, Any]) -> Iterator[tuple[str, np.random.Generator]]:
     """All generators among the attributes of the owners, with their places, each once.
 
-    Containers and objects that stand there are looked into; what a function encloses is not.
+    Containers, objects, methods and partials that stand there are looked into; what a function
+    encloses is not.
     """
     seen: set[int] = set()
     found = list(owners.items())[::-1]
@@ -35,12 +37,17 @@ def generators(owners: Mapping[str, Any]) -> Iterator[tuple[str, np.random.Gener
         if isinstance(value, np.random.Generator):
             yield place, value
             continue
+        members: Iterable[tuple[Any, Any]]
         if isinstance(value, Mapping):
             members = value.items()
-        elif isinstance(value, list | tuple):
-            members = enumerate(value)  # type: ignore[assignment]
+        elif isinstance(value, list | tuple | deque):
+            members = enumerate(value)
         elif isinstance(value, type) or inspect.ismodule(value):
             continue
+        elif isinstance(value, functools.partial):
+            members = [("func", value.func), ("args", value.args), ("keywords", value.keywords)]
+        elif hasattr(value, "__self__"):  # a method, such as ``rng.normal``
+            members = [("__self__", value.__self__)]
         else:
             members = getattr(value, "__dict__", {}).items()
         found += [(f"{place}.{name}", member) for name, member in reversed(list(members))]

@@ -500,7 +500,11 @@ class _Run:
         state, own, buffers = load(self.path), self.state_dict(), self.copied_buffers()
         try:
             same_keys(state if isinstance(state, dict) else {}, own, "run of fit with these data")
+            for name in ("generators", "parts", "history", "epoch"):
+                if not isinstance(state[name], dict):
+                    raise ValueError(f"its {name} is a {type(state[name]).__name__}, not a dict")
             same_keys(state["generators"], own["generators"], "run with these generators")
+            same_keys(state["epoch"], own["epoch"], "epoch of fit")
             if state["metrics"] != own["metrics"]:
                 raise ValueError(f"its metrics are {state['metrics']}, not {own['metrics']}")
             for name, loader in self.loaders.items():
@@ -515,7 +519,7 @@ class _Run:
                 self.put_back(buffers)
                 self.take(own)
                 raise
-        except ValueError as error:
+        except (TypeError, ValueError) as error:
             path = os.fsdecode(self.path)
             raise ValueError(
                 f"fit cannot go on from {path}: {error}. Nothing was changed; delete the file to "
@@ -716,10 +720,10 @@ def _as_loader(
 ) -> DataLoader:
     """The data in batches."""
     if isinstance(data, tuple):
-        n = np.size(data[0], 0) if data and np.ndim(data[0]) else 0
-        while shuffle and n > 1 and n % batch_size == 1:
-            batch_size += 1  # for a last batch of more than one sample
         data = DataLoader(*data, batch_size=batch_size, shuffle=shuffle, dtype=_dtype_of(model))
+        n = len(data.arrays[0])
+        while shuffle and n > 1 and n % data.batch_size == 1:
+            data.batch_size += 1  # for a last batch of more than one sample
     if not isinstance(data, DataLoader):
         raise TypeError(
             f"{name} is a tuple (x, y) of arrays or a DataLoader(x, y), got {type(data).__name__}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import copy
 import functools
 import io
@@ -1416,10 +1417,14 @@ def test_generators_in_lists_dicts_and_objects_go_on(path: pathlib.Path) -> None
             self.linear = nn.Linear(4, 3, rng=1)
             self.several = [np.random.default_rng(rng), {"a": (np.random.default_rng(rng + 1),)}]
             self.noise = Noise(rng + 2)
+            self.recent = collections.deque([np.random.default_rng(rng + 3)])
+            self.draw = np.random.default_rng(rng + 4).random
+            self.uniform = functools.partial(np.random.default_rng(rng + 5).uniform, 1, 2)
 
         def forward(self, x: Array) -> Tensor:
-            drawn = [self.several[0], self.several[1]["a"][0], self.noise.rng]
-            return self.linear(x) * np.float32(sum(g.random() for g in drawn))
+            drawn = [self.several[0], self.several[1]["a"][0], self.noise.rng, self.recent[0]]
+            factor = sum(g.random() for g in drawn) + self.draw() + self.uniform()
+            return self.linear(x) * np.float32(factor)
 
     def run(rng: int, **options: Any) -> Any:
         model = Noisy(rng)
@@ -1427,8 +1432,15 @@ def test_generators_in_lists_dicts_and_objects_go_on(path: pathlib.Path) -> None
 
     expected = run(1, epochs=3)
     run(1, epochs=1, checkpoint=path)
-    names = ["minidl", "model.several.0", "model.several.1.a.0", "model.noise.rng"]
-    assert list(load(path)["generators"]) == names
+    assert list(load(path)["generators"]) == [
+        "minidl",
+        "model.several.0",
+        "model.several.1.a.0",
+        "model.noise.rng",
+        "model.recent.0",
+        "model.draw.__self__",
+        "model.uniform.func.__self__",
+    ]
     assert run(50, epochs=3, checkpoint=path) == expected
 
 
@@ -1541,6 +1553,15 @@ def test_a_file_that_is_no_checkpoint_of_a_run_is_refused(path: pathlib.Path) ->
     )
     save(path, [1, 2])
     refused_and_unchanged(recipe("adam"), path, "no state of a run of fit")
+    path.unlink()
+    fit(**recipe("adam"), epochs=1, checkpoint=path)
+    whole = load(path)
+    for name in ("generators", "parts", "history", "epoch", "model"):
+        for other in ([], None, 1.5):
+            save(path, whole | {name: other})
+            refused_and_unchanged(recipe("adam"), path, "fit cannot go on from")
+    save(path, whole | {"epoch": {"batches": 3}})
+    refused_and_unchanged(recipe("adam"), path, r"no state of a epoch of fit: missing \['counts'")
     path.write_bytes(b"PK")
     refused_and_unchanged(recipe("adam"), path, "not a checkpoint|cut short")
     with pytest.raises(CheckpointError):
