@@ -85,24 +85,24 @@ def train(model: nn.Module, optimizer: Optimizer, steps: int = 5) -> None:
 
 
 def sgd(x: Array, dx: Array, t: int, lr: float) -> None:
-    x[:] = x - lr * dx
+    x[...] = x - lr * dx
 
 
 def momentum(x: Array, dx: Array, t: int, v: Array, lr: float, mu: float) -> None:
-    v[:] = mu * v - dx
-    x[:] = x + lr * v
+    v[...] = mu * v - dx
+    x[...] = x + lr * v
 
 
 def adagrad(x: Array, dx: Array, t: int, cache: Array, lr: float, eps: float) -> None:
-    cache[:] = cache + dx**2
-    x[:] = x + -lr * dx / (np.sqrt(cache) + eps)
+    cache[...] = cache + dx**2
+    x[...] = x + -lr * dx / (np.sqrt(cache) + eps)
 
 
 def rmsprop(
     x: Array, dx: Array, t: int, cache: Array, lr: float, decay_rate: float, eps: float
 ) -> None:
-    cache[:] = decay_rate * cache + (1 - decay_rate) * dx**2
-    x[:] = x + -lr * dx / (np.sqrt(cache) + eps)
+    cache[...] = decay_rate * cache + (1 - decay_rate) * dx**2
+    x[...] = x + -lr * dx / (np.sqrt(cache) + eps)
 
 
 def adam(
@@ -117,12 +117,12 @@ def adam(
     bias_correction: bool = True,
 ) -> None:
     beta1, beta2 = betas
-    m[:] = beta1 * m + (1 - beta1) * dx
-    v[:] = beta2 * v + (1 - beta2) * (dx**2)
+    m[...] = beta1 * m + (1 - beta1) * dx
+    v[...] = beta2 * v + (1 - beta2) * (dx**2)
     if bias_correction:
-        x[:] = x + -lr * (m / (1 - beta1**t)) / (np.sqrt(v / (1 - beta2**t)) + eps)
+        x[...] = x + -lr * (m / (1 - beta1**t)) / (np.sqrt(v / (1 - beta2**t)) + eps)
     else:
-        x[:] = x + -lr * m / (np.sqrt(v) + eps)
+        x[...] = x + -lr * m / (np.sqrt(v) + eps)
 
 
 FORMULAS: list[tuple[type[Optimizer], Callable[..., None], int, dict[str, Any]]] = [
@@ -283,6 +283,21 @@ def test_a_gradient_of_zero_moves_nothing_at_the_start(rule: type[Optimizer]) ->
 # --- Conformance, and faults that it must catch ---------------------------------------------------
 
 
+def _path(rule: type[Optimizer], **hyper: Any) -> Callable[[Array, list[Array]], Array]:
+    """The formula over several steps, with the defaults of the rule."""
+    formula, states = {r: (f, n) for r, f, n, _ in FORMULAS}[rule]
+    given = dict(rule([leaf([1.0])], **hyper).groups[0])
+    given = {key: given[key] for key in given if key not in ("params", "weight_decay")}
+
+    def path(x: Array, gradients: list[Array]) -> Array:
+        state = [np.zeros_like(x) for _ in range(states)]
+        for t, dx in enumerate(gradients, start=1):
+            formula(x, dx, t, *state, **given)
+        return x
+
+    return path
+
+
 def _first(step: Callable[[Array], Array]) -> Callable[[Array, Array], Array]:
     return lambda x, dx: x - step(dx)
 
@@ -303,8 +318,9 @@ def _first(step: Callable[[Array], Array]) -> Callable[[Array, Array], Array]:
     ],
 )
 def test_every_rule_conforms(rule: type[Optimizer], hyper: dict[str, Any], first_step: Any) -> None:
-    passed = check_optimizer(rule, first_step=first_step, **hyper)
-    assert len(passed) == (22 if first_step else 21)
+    path = _path(rule, **hyper) if first_step else None
+    passed = check_optimizer(rule, first_step=first_step, path=path, **hyper)
+    assert len(passed) == (25 if first_step else 23)
     assert "pickles go on alike" in passed
 
 
@@ -600,7 +616,62 @@ class SharesWithCopies(Optimizer):
         return copy.copy(self)
 
 
+class HalfInFloat32(Optimizer):
+    def update(self, x: Array, dx: Array) -> None:
+        x -= self.lr * (dx.astype(np.float16) if x.dtype == np.float32 else dx)
+
+
+class WrongInFloat32Later(Optimizer):
+    state = ("v",)
+
+    def update(self, x: Array, dx: Array, v: Array) -> None:
+        v *= 0.9 if self.t < 5 or x.dtype == np.float64 else 0.899
+        v -= dx
+        x += self.lr * v
+
+
+class StateWrongInFloat32(Optimizer):
+    state = ("cache",)
+
+    def update(self, x: Array, dx: Array, cache: Array) -> None:
+        cache += dx * dx * np.float64(1.0 if x.dtype == np.float64 else 1.001)
+        x -= self.lr * np.sign(dx) * (1 + 1e-6 * cache)
+
+
+class SwapsGroups(Momentum):
+    def load_state_dict(self, state: Any) -> None:
+        super().load_state_dict({**state, "groups": state["groups"][::-1]})
+
+
+class LoadsTheFirstGroupOnly(Momentum):
+    def load_state_dict(self, state: Any) -> None:
+        own = self.state_dict()
+        super().load_state_dict({**state, "groups": [state["groups"][0], *own["groups"][1:]]})
+
+
+class SavesTheFirstRateForAll(Momentum):
+    def state_dict(self) -> dict[str, Any]:
+        saved = super().state_dict()
+        for group in saved["groups"]:
+            group["hyper"]["lr"] = saved["groups"][0]["hyper"]["lr"]
+        return saved
+
+
+class LosesCountsOfTheSecond(Adam):
+    def load_state_dict(self, state: Any) -> None:
+        super().load_state_dict(state)
+        for group in self.groups[1:]:
+            group.storage.counts = list(self.groups[0].storage.counts)
+
+
 FAULTS: dict[type[Optimizer], str] = {
+    HalfInFloat32: "float32 goes the way of float64: parameter",
+    WrongInFloat32Later: "float32 goes the way of float64: parameter",
+    StateWrongInFloat32: "float32 goes the way of float64: the state 'cache'",
+    SwapsGroups: "keeps two groups apart",
+    LoadsTheFirstGroupOnly: "keeps two groups apart",
+    SavesTheFirstRateForAll: "keeps two groups apart",
+    LosesCountsOfTheSecond: "keeps two groups apart",
     WrongSign: "falls on a convex problem.*should have fallen",
     NotInPlace: "falls on a convex problem.*in place",
     Returns: "falls on a convex problem.*returned something",
@@ -639,6 +710,35 @@ def test_conformance_catches(rule: type[Optimizer], message: str) -> None:
 def test_conformance_catches_a_wrong_first_step() -> None:
     with pytest.raises(AssertionError, match="SGD: the first step is the closed form: parameter 0"):
         check_optimizer(SGD, lr=0.1, first_step=lambda x, dx: x - 0.1000001 * dx)
+
+
+class DampedLater(Momentum):
+    """Right in the first step, and wrong from the second one on."""
+
+    def update(self, x: Array, dx: Array, v: Array) -> None:
+        v *= self.mu
+        v -= dx if self.t == 1 else (1 - self.mu) * dx
+        x += self.lr * v
+
+
+class ForgetsAtTen(Momentum):
+    def update(self, x: Array, dx: Array, v: Array) -> None:
+        if self.t == 10:
+            v[...] = 0
+        super().update(x, dx, v)
+
+
+@pytest.mark.parametrize(("rule", "step"), [(DampedLater, 2), (ForgetsAtTen, 10)])
+def test_conformance_catches_what_is_wrong_after_the_first_step(
+    rule: type[Optimizer], step: int
+) -> None:
+    first = _first(lambda dx: 0.05 * dx)
+    assert check_optimizer(rule, lr=0.05, first_step=first)  # nothing tells that it is wrong
+    with pytest.raises(
+        AssertionError,
+        match=f"{rule.__name__}: the path is that of the formula: after step {step} parameter 0",
+    ):
+        check_optimizer(rule, lr=0.05, first_step=first, path=_path(Momentum, lr=0.05))
 
 
 def test_conformance_takes_a_class_of_optimizer() -> None:

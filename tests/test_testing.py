@@ -129,7 +129,7 @@ minidl.vjp(WRONG, "x", x=lambda g: 3 * g)
         (Random(), "gradients|modes"),
         (ReturnsArray(), "returned a ndarray, not a Tensor"),
         (MovesInPrediction(), "modes: a call in prediction mode changes 'count'"),
-        (MixesSamples(), "batch order"),
+        (MixesSamples(), "batch of one: a sample alone gives another result"),
         (NeedsTwo(), "batch of one: a sample alone"),
         (SilentRepr(), "repr: its repr is"),
         (Lenient(), "strict: load_state_dict accepted"),
@@ -148,6 +148,8 @@ def test_checks_that_do_not_apply_can_be_left_out():
     passed = check_module(NeedsTwo(), X, batch_of_one=False)
     assert "batch of one" not in passed
     assert "batch order" in passed
+    with pytest.raises(AssertionError, match="batch order: samples in another order"):
+        check_module(MixesSamples(), X, batch_of_one=False)
     assert "batch order" not in check_module(MixesSamples(), X, batched=False)
 
 
@@ -178,3 +180,158 @@ def test_a_module_that_writes_into_its_labels_fails():
 def test_a_module_whose_deep_copy_shares_memory_fails():
     with pytest.raises(AssertionError, match="a deep copy shares 'w'"):
         check_module(SharesOnCopy(), X)
+
+
+# --- Wrong in float32 only, or for one sample only ------------------------------------------------
+
+
+def with_gradient(factor, forward=lambda x: x * 1):
+    """A differentiable function whose gradient is ``factor(g)`` times what it should be."""
+    function = minidl.differentiable(lambda x: forward(x))
+    minidl.vjp(function, "x", x=lambda g: g * factor(g))
+    return function
+
+
+def if_float32(g):
+    return 1.002 if g.dtype == np.float32 else 1
+
+
+def if_alone(g):
+    return 2 if len(g) == 1 else 1
+
+
+HALF_IN_FLOAT32 = with_gradient(
+    lambda g: 1, lambda x: x.astype(np.float16).astype(x.dtype) if x.dtype == np.float32 else x * 1
+)
+STEEPER_IN_FLOAT32 = with_gradient(if_float32)
+STEEPER_ALONE = with_gradient(if_alone)
+
+
+class Calls(nn.Module):
+    """A module that calls a function."""
+
+    def __init__(self, function, only_in=None):
+        self.function = function
+        self.only_in = only_in
+        self.w = nn.Parameter([1.0, 2.0, 3.0])
+
+    def forward(self, x):
+        mode = "training" if self.training else "prediction"
+        return (self.function(x) if self.only_in in (None, mode) else x * 1) * self.w
+
+
+class WeightOnly(Calls):
+    """The parameter's gradient is wrong, and that of the input is right."""
+
+    def forward(self, x):
+        return x * self.function(self.w)
+
+
+class Loss(nn.Module):
+    def __init__(self, function):
+        self.function = function
+
+    def forward(self, x, t):
+        return np.mean((self.function(x) - t) ** 2)
+
+
+@pytest.mark.parametrize(
+    ("module", "message"),
+    [
+        (Calls(HALF_IN_FLOAT32), "float32: in float32, the output 0 at"),
+        (Calls(STEEPER_IN_FLOAT32), "float32: in float32, the gradient of argument 0 at"),
+        (WeightOnly(STEEPER_IN_FLOAT32), "float32: in float32, the gradient of w at"),
+        (Calls(STEEPER_IN_FLOAT32, "training"), "float32: in float32, the gradient of argument"),
+        (Calls(STEEPER_IN_FLOAT32, "prediction"), "float32: in float32, the gradient of argument"),
+        (Calls(STEEPER_ALONE), "batch of one: .* the gradient of argument 0 at"),
+        (
+            Calls(lambda x: x * (2 if x.shape[0] == 1 else 1)),
+            "batch of one: a sample alone gives another result: the output 0",
+        ),
+        (
+            Calls(lambda x: x * (2 if x.shape[0] == 1 and x.dtype == np.float32 else 1)),
+            "batch of one: a sample alone gives another result: the output 0",
+        ),
+    ],
+)
+def test_a_module_that_is_wrong_in_float32_only_or_for_one_sample_only_fails(module, message):
+    with pytest.raises(AssertionError, match=message):
+        check_module(module, X)
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [(STEEPER_IN_FLOAT32, "float32: in float32"), (STEEPER_ALONE, "batch of one: gradcheck")],
+)
+def test_a_loss_that_is_wrong_in_float32_only_or_for_one_sample_only_fails(function, message):
+    with pytest.raises(AssertionError, match=message):
+        check_module(Loss(function), X, X[::-1].copy())
+    assert check_module(Loss(lambda x: x * 1), X, X[::-1].copy())
+
+
+# --- No false alarms ------------------------------------------------------------------------------
+
+
+class LayerNorm(nn.Module):
+    """The example of the documentation; its parameters are float64, since np.ones is."""
+
+    def __init__(self, features, eps=1e-5):
+        self.eps = eps
+        self.weight = nn.Parameter(np.ones(features))
+        self.bias = nn.Parameter(np.zeros(features))
+
+    def forward(self, x):
+        centered = x - np.mean(x, axis=-1, keepdims=True)
+        variance = np.mean(centered**2, axis=-1, keepdims=True)
+        return centered / np.sqrt(variance + self.eps) * self.weight + self.bias
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_parameters_of_several_dtypes_are_no_fault(seed):
+    x = np.random.default_rng(seed).normal(size=(4, 2))
+    assert check_module(nn.Sequential(nn.Linear(2, 3, rng=seed), LayerNorm(3)), x)
+
+
+@pytest.mark.parametrize(("hidden", "seed"), [(1, 0), (1, 1), (2, 0), (3, 1)])
+def test_biases_of_zero_before_relus_are_no_fault(hidden, seed):
+    x = np.random.default_rng(seed).normal(size=(5, 4))
+    module = nn.Sequential(
+        nn.Linear(4, hidden, rng=seed), nn.ReLU(), nn.Linear(hidden, 3, rng=seed + 1), nn.ReLU()
+    )
+    assert all(np.all(p.data == 0) for p in module.parameters() if p.ndim == 1)
+    assert check_module(module, x)
+    x[2] = 0.0  # where all kinks of the first layer meet
+    assert check_module(module, x)
+
+
+def test_kinks_that_are_not_the_parameters_fault_are_reported_still():
+    with pytest.raises(AssertionError, match="lie at a kink and could not be judged"):
+        check_module(nn.ReLU(), np.zeros((4, 3)))
+    assert check_module(nn.ReLU(), np.zeros((4, 3)), max_unjudged=1.0)
+
+
+class DeadAndWrong(nn.Module):
+    """Units at rest before a kink at which the gradient is not judged, and beside it wrong."""
+
+    def __init__(self):
+        self.bias = nn.Parameter(np.zeros(3))
+
+    def forward(self, x):
+        return minidl.functional.relu(0.0 * x - 0.0 + STEEP(self.bias))
+
+
+STEEP = minidl.differentiable(lambda b: b * 1)
+minidl.vjp(STEEP, "b", b=lambda g, y: g * np.where(y == 0, 0.5, 2.0))
+
+
+def test_a_fault_behind_a_kink_is_found_beside_it():
+    with pytest.raises(AssertionError, match=r"gradients: .*bias.* 2 times"):
+        check_module(DeadAndWrong(), X)
+
+
+def test_float32_is_compared_with_what_rounding_allows():
+    x = X.copy()
+    x[:] = x[:, :1]  # equal features: what is left of them after centering is rounding
+    module = nn.Sequential(LayerNorm(3), nn.Linear(3, 4, rng=0), nn.ReLU(), nn.Linear(4, 2, rng=1))
+    assert check_module(module, x, max_unjudged=1.0)
+    assert check_module(nn.Sequential(nn.Linear(3, 3, rng=0), nn.BatchNorm(3), nn.ReLU()), 1e3 * X)

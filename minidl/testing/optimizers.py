@@ -24,10 +24,15 @@ from minidl.tensor import Array, Tensor
 SHAPES = ((3, 4), (5,), (), (0, 2), (2, 3, 2), (1,), (40,))
 STEPS = 6
 FirstStep = Callable[[Array, Array], Array]
+Path = Callable[[Array, list[Array]], Array]
 
 
 def check_optimizer(
-    rule: type[Optimizer], *, first_step: FirstStep | None = None, **hyper: Any
+    rule: type[Optimizer],
+    *,
+    first_step: FirstStep | None = None,
+    path: Path | None = None,
+    **hyper: Any,
 ) -> list[str]:
     """Check that a rule behaves as every optimizer must, in all that surrounds its formula.
 
@@ -39,6 +44,9 @@ def check_optimizer(
         first_step: what the formula gives for the first step, if it is simple: a function of the
             parameters and their gradient (float64 arrays) that returns the new parameters. It is
             held to 1e-12 relative.
+        path: the same for several steps: a function of the parameters before the first step and the
+            list of their gradients that returns the parameters after the last. What a first step
+            does not show, such as the share of a state that is kept, can be seen only here.
         hyper: the hyper-parameters to make the optimizers with, among them ``lr``, a number, if the
             rule has no default for it.
 
@@ -67,7 +75,7 @@ def check_optimizer(
         )
     if callable(hyper.get("lr")):
         raise TypeError("check_optimizer takes lr as a number; schedules are among its checks")
-    case = _Case(rule, hyper, first_step)
+    case = _Case(rule, hyper, first_step, path)
     passed = []
     for check in CHECKS:
         name = check.__name__.strip("_").replace("_", " ")
@@ -85,11 +93,16 @@ class _Case:
     """A rule, and parameters and gradients to try it on."""
 
     def __init__(
-        self, rule: type[Optimizer], hyper: dict[str, Any], first_step: FirstStep | None
+        self,
+        rule: type[Optimizer],
+        hyper: dict[str, Any],
+        first_step: FirstStep | None,
+        path: Path | None,
     ) -> None:
         self.rule = rule
         self.hyper = hyper
         self.first_step = first_step
+        self.path = path
         rng = np.random.default_rng(0)
         self.targets = [rng.uniform(-0.5, 0.5, shape) for shape in SHAPES]
         self.curvatures = [rng.uniform(0.2, 1.0, shape) for shape in SHAPES]
@@ -243,6 +256,61 @@ def _the_first_step_is_the_closed_form(case: _Case) -> bool | None:
     return None
 
 
+def _the_path_is_that_of_the_formula(case: _Case) -> bool | None:
+    if case.path is None:
+        return False
+    start = [p.numpy() for p in case.params()]
+    params = case.params()
+    optimizer = case.optimizer(params)
+    for step in range(4 * STEPS):
+        for p, noise in zip(params, case.noise, strict=True):
+            p.grad = np.array(noise[step])
+        optimizer.step()
+        for i, (p, x) in enumerate(zip(params, start, strict=True)):
+            expected = case.path(x.copy(), list(case.noise[i][: step + 1]))
+            if not np.allclose(p.data, expected, rtol=1e-9, atol=1e-12):
+                raise AssertionError(
+                    f"after step {step + 1} parameter {i} is {p.data}, expected {expected}"
+                )
+    return None
+
+
+def _float32_goes_the_way_of_float64(case: _Case) -> None:
+    """From the same numbers, with the same gradients, at a distance and from 0."""
+    for distance in (3.0, 0.0):
+        ends: dict[Any, tuple[list[Array], dict[str, Any]]] = {}
+        start = [np.asarray(distance * sign, np.float32) for sign in case.signs]
+        for dtype in (np.float32, np.float64):
+            params = [Tensor(x.astype(dtype), requires_grad=True) for x in start]
+            optimizer = case.optimizer(params)
+            for step in range(4 * STEPS):
+                for p, noise in zip(params, case.noise, strict=True):
+                    p.grad = np.asarray(noise[step], np.float32).astype(dtype)
+                optimizer.step()
+            saved = optimizer.state_dict()["groups"][0]["params"]
+            ends[dtype] = [p.data for p in params], saved
+        (narrow, its_state), (wide, state) = ends[np.float32], ends[np.float64]
+        for i, (a, b, x) in enumerate(zip(narrow, wide, start, strict=True)):
+            # Every step rounds x, and what moves it, anew.
+            rounding = (
+                4 * STEPS * float(np.finfo(np.float32).eps) * float(np.max(abs(b), initial=0))
+            )
+            _near(a, b, b - x, rounding, f"parameter {i}")
+            for key in case.rule.state:
+                c, d = its_state[str(i)][key], state[str(i)][key]
+                _near(c, d, d, 0.0, f"the state {key!r} of parameter {i}")
+
+
+def _near(a: Array, b: Array, size: Array, rounding: float, what: str) -> None:
+    allowed = 1e-4 * float(np.max(abs(size), initial=0)) + rounding
+    worst = float(np.max(abs(a - b), initial=0))
+    if not worst <= allowed:
+        raise AssertionError(
+            f"{what} differs by {worst:.2g} after {4 * STEPS} steps in float32 from what it is in "
+            f"float64, where {allowed:.2g} could be rounding"
+        )
+
+
 def _the_learning_rate_is_obeyed(case: _Case) -> None:
     ends = {}
     rate = case.optimizer(case.params()).lr
@@ -350,6 +418,35 @@ def _a_state_dict_carries_everything(case: _Case) -> None:
     _same_state(saved, frozen, "the state dict after further steps of the other (not copied?)")
     _same(copied, params, "the optimizer that loaded the state (state kept outside `state`?)")
     _same_state(other.state_dict(), optimizer.state_dict(), "the state after further steps")
+
+
+def _a_state_dict_keeps_two_groups_apart(case: _Case) -> None:
+    def made(**second: Any) -> tuple[Any, list[Tensor], list[Tensor]]:
+        one, two = case.params(), case.params(distance=-2.0)
+        groups = [{"params": one}, {"params": two, **second}]
+        return case.optimizer(groups), one, two
+
+    def train(optimizer: Any, one: list[Tensor], two: list[Tensor], steps: range) -> None:
+        for step in steps:
+            for params in (one, two):
+                for i, p in enumerate(params):
+                    if params is one or step:  # the second group is one step behind
+                        p.grad = case.gradient(i, p, step)
+            optimizer.step()
+
+    rate = case.optimizer(case.params()).lr
+    optimizer, one, two = made(lr=rate / 2, weight_decay=0.1)
+    train(optimizer, one, two, range(STEPS))
+    saved = optimizer.state_dict()
+    other, first, second = made()
+    other.load_state_dict(saved)
+    _same_state(other.state_dict(), saved, "the state of two groups, loaded and saved again")
+    for p, q in zip([*first, *second], [*one, *two], strict=True):
+        p.data[...] = q.data
+    train(optimizer, one, two, range(STEPS, 2 * STEPS))
+    train(other, first, second, range(STEPS, 2 * STEPS))
+    _same(first, one, "the first of two groups, after their state was loaded")
+    _same(second, two, "the second of two groups, after their state was loaded")
 
 
 def _a_parameter_without_gradient_rests(case: _Case) -> None:
@@ -561,14 +658,17 @@ def _a_step_without_gradients_warns(case: _Case) -> None:
 CHECKS: tuple[Callable[[_Case], bool | None], ...] = (
     _falls_on_a_convex_problem,
     _the_first_step_is_the_closed_form,
+    _the_path_is_that_of_the_formula,
     _the_learning_rate_is_obeyed,
     _another_optimizer_begins_anew,
+    _float32_goes_the_way_of_float64,
     _flat_storage_equals_single_tensors,
     _the_order_of_parameters_does_not_matter,
     _whole_tensors_equal_flat_storage,
     _the_size_of_blocks_does_not_matter,
     _gradients_are_left_alone,
     _a_state_dict_carries_everything,
+    _a_state_dict_keeps_two_groups_apart,
     _a_late_parameter_counts_its_own_steps,
     _a_parameter_without_gradient_rests,
     _a_frozen_parameter_rests_and_goes_on,
