@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from minidl.gradcheck import gradcheck
+from minidl.gradcheck.problem import in_dtype
 from minidl.nn.module import Module
 from minidl.tensor import Array, Tensor
 
@@ -56,7 +57,6 @@ def check_module(
         "state dict": suite.state_dict,
         "state dict is strict": suite.strictness,
         "dtype": suite.dtype,
-        "float32": suite.float32,
         "modes": suite.modes,
         "no graph is kept": suite.no_graph_kept,
         "arguments are left alone": suite.arguments,
@@ -102,8 +102,9 @@ class _Suite:
 
     def module(self, training: bool = False, dtype: Any = None) -> Module:
         """A copy; with all floating-point numbers of one dtype, if there is one given."""
-        module = copy.deepcopy(self.original).train(training)
-        return module if dtype is None else _converted(module, dtype)
+        if dtype is not None:
+            return in_dtype(self.original, training, np.dtype(dtype))
+        return copy.deepcopy(self.original).train(training)
 
     def inputs(self, dtype: Any = None) -> list[Any]:
         """The arguments as Tensors or plain arrays, floating-point ones in the module's dtype."""
@@ -233,22 +234,6 @@ class _Suite:
         """The arguments, floating-point ones in the dtype."""
         return [x.astype(dtype) if x.dtype.kind == "f" else x.copy() for x in self.sample]
 
-    def float32(self) -> None:
-        for training in (False, True):
-            module = self.module(training, np.float32)
-            wide = _converted(copy.deepcopy(module), np.float64)
-            arrays = [_as_float64(x) for x in self.arrays(np.float32)]
-            again = copy.deepcopy(wide)
-            first, second = (_derived(again, arrays)["the output 0"] for _ in range(2))
-            if not np.array_equal(first, second, equal_nan=True):
-                continue  # it draws random numbers, others for another dtype
-            _agree(
-                _derived(module, self.arrays(np.float32)),
-                *_with_allowance(wide, arrays, eps=1e-6),
-                1e-4,
-                "in float32, {} is {} and in float64 {}",
-            )
-
     def batch_of_one(self) -> None:
         n = len(self.sample[0])
         self.run(self.module(), [x[:1] for x in self.inputs()])
@@ -284,22 +269,6 @@ class _Suite:
 
 
 # --- Values and gradients in two ways -------------------------------------------------------------
-
-
-def _converted(module: Module, dtype: Any) -> Module:
-    """The module itself, with parameters and buffers in the dtype."""
-    for p in module.parameters():
-        p.data = p.data.astype(dtype)
-    for _, m in module.modules():
-        for name in m.buffers:
-            value = getattr(m, name)
-            if isinstance(value, np.ndarray) and value.dtype.kind == "f":
-                setattr(m, name, value.astype(dtype))
-    return module
-
-
-def _as_float64(x: Array) -> Array:
-    return x.astype(np.float64) if x.dtype.kind == "f" else x
 
 
 def _derived(module: Module, arrays: list[Array], only: slice | None = None) -> dict[str, Array]:
