@@ -121,6 +121,26 @@ def test_data_numpy_detach_item_and_tolist():
         t.item()
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.int64, np.bool_])
+def test_data_without_a_gradient_can_be_rebound_in_any_dtype(dtype):
+    t = Tensor([1.0, 2.0])
+    t.data = np.array([1, 0], dtype)
+    assert t.dtype == dtype
+    assert t.tolist() == [1, 0]
+    assert not t.requires_grad
+
+
+def test_data_of_another_dtype_begins_without_a_gradient():
+    t = Tensor([1.0, 2.0], requires_grad=True)
+    (t * 3).sum().backward()
+    t.data = np.array([3.0, 4.0])
+    assert t.grad is None
+    assert t.requires_grad
+    (t * 2).sum().backward()
+    assert t.grad.dtype == np.float64
+    assert t.grad.tolist() == [2, 2]
+
+
 def test_data_can_be_rebound_to_the_same_shape():
     t = Tensor([1.0, 2.0], requires_grad=True)
     t.data = [3.0, 4.0]
