@@ -1,12 +1,15 @@
 """The conformance suite for modules: all of ours pass it, and planted faults do not."""
 
+import copy
+
 import numpy as np
 import pytest
 
 import minidl
-from minidl import nn
+from minidl import Tensor, nn
 from minidl.gradcheck.samples import MODULES
-from minidl.testing.modules import check_module
+from minidl.testing.modules import _close, check_module
+from minidl.testing.optimizers import _same, _same_state
 
 
 @pytest.mark.parametrize(("name", "module", "inputs"), MODULES, ids=[m[0] for m in MODULES])
@@ -338,3 +341,77 @@ def test_float32_is_compared_with_what_rounding_allows():
     module = nn.Sequential(LayerNorm(3), nn.Linear(3, 4, rng=0), nn.ReLU(), nn.Linear(4, 2, rng=1))
     assert check_module(module, x, max_unjudged=1.0)
     assert check_module(nn.Sequential(nn.Linear(3, 3, rng=0), nn.BatchNorm(3), nn.ReLU()), 1e3 * X)
+
+
+# --- What the suites compare with -----------------------------------------------------------------
+
+ONE = np.array([1e6, 0.0, -2.0])
+
+
+@pytest.mark.parametrize(
+    ("dtype", "off", "close"),
+    [
+        ("float64", [0, 0, 0], True),
+        ("float64", [1e-4, 0, 0], True),
+        ("float64", [0, 1e-4, 1e-4], True),  # what remains of numbers a million times larger
+        ("float64", [2e-2, 0, 0], False),
+        ("float64", [0, 2e-2, 0], False),
+        ("float64", [0, 0, np.nan], False),
+        ("float32", [50, 0, 50], True),
+        ("float32", [400, 0, 0], False),
+        ("float32", [0, -400, 0], False),
+        ("float32", [np.inf, 0, 0], False),
+    ],
+)
+def test_outputs_are_close_on_the_scale_of_the_largest(dtype, off, close):
+    expected = ONE.astype(dtype)
+    got = (ONE + off).astype(dtype)
+    if close:
+        _close(got, expected, "they differ")
+    else:
+        with pytest.raises(AssertionError, match="they differ"):
+            _close(got, expected, "they differ")
+
+
+@pytest.mark.parametrize("odd", [np.nan, np.inf])
+def test_outputs_that_are_nan_or_infinite_alike_are_close_and_hide_no_others(odd):
+    _close(np.array([odd, 1.0]), np.array([odd, 1.0]), "")
+    with pytest.raises(AssertionError, match="they differ"):
+        _close(np.array([odd, 1.0]), np.array([odd, 2.0]), "they differ")
+
+
+def test_outputs_that_are_empty_alike_are_close():
+    _close(np.zeros((0, 2)), np.zeros((0, 2)), "")
+
+
+def test_the_same_means_dtype_shape_and_every_bit():
+    _same([ONE, Tensor(ONE)], [ONE.copy(), ONE.copy()], "steps")
+    for other, message in [
+        (ONE.astype(np.float32), r"steps: parameter 1 is float64\(3,\), expected float32"),
+        (ONE[None], r"steps: parameter 1 is float64\(3,\), expected float64\(1, 3\)"),
+        (np.nextafter(ONE, 0), "parameter 1 .* at flat index 0, expected the same bits"),
+        (ONE + [0, 0, 1], "has -2.0 at flat index 2, expected the same bits as -1.0"),
+        (np.array([1e6, -0.0, -2.0]), "expected the same bits"),
+    ]:
+        with pytest.raises(AssertionError, match=message):
+            _same([ONE, ONE], [ONE, other], "steps")
+
+
+STATE = {"t": 3, "name": "Adam", "groups": [{"lr": 0.1}, {"lr": 0.2}], "params": {"w": {"m": ONE}}}
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"t": 4}, "loaded: t is 4, expected 3"),
+        ({"name": "SGD"}, "loaded: name is 'SGD', expected 'Adam'"),
+        ({"groups": [{"lr": 0.1}, {"lr": 0.3}]}, "loaded: lr is 0.3, expected 0.2"),
+        ({"params": {"w": {"m": ONE + 1}}}, "loaded, state 'm': parameter 0"),
+        ({"params": {"w": {}}}, "loaded: the state has"),
+        ({"more": 1}, "loaded: the state has"),
+    ],
+)
+def test_the_same_state_means_every_entry(changed, message):
+    _same_state(copy.deepcopy(STATE), STATE, "loaded")
+    with pytest.raises(AssertionError, match=message):
+        _same_state(STATE | changed, STATE, "loaded")
