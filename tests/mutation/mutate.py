@@ -641,8 +641,11 @@ def tests_of(file: str) -> tuple[str, ...]:
     names = [name for name, _ in named.most_common(4)]
     parts = Path(file).with_suffix("").parts
     names += [f"test_{part.lstrip('_')}.py" for part in reversed(parts)]
+    # Tables over many files, which the list has no reason to name.
     if parts[0] in ("functional", "derivatives", "compositions", "tensor"):
         names.append("test_numerics.py")
+    if parts[0] in ("functional", "nn", "optim", "data"):
+        names.append("test_borders.py")
     found = [name for name in dict.fromkeys(names) if (ROOT / "tests" / name).exists()]
     return tuple(found) or ("test_tensor.py",)
 
