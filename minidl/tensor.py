@@ -976,7 +976,9 @@ def _not_real(x: Any, where: str) -> TypeError:
         "M": "subtract a date and divide by a unit, as in (x - x[0]) / np.timedelta64(1, 's')",
         "V": "take one of its fields, as in x['name']",
     }.get(dtype.kind, "convert with astype(np.float32)")
-    shown = repr(x) if not isinstance(x, np.ndarray) else f"an array of shape {x.shape}"
+    shown = f"an array of shape {x.shape}" if isinstance(x, np.ndarray) else repr(x)
+    if len(shown) > 60:
+        shown = f"a {type(x).__name__}"
     return TypeError(f"{where} takes real numbers or booleans, not {shown} of {dtype}: {remedy}")
 
 

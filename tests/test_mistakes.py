@@ -58,6 +58,7 @@ def test_every_mistake_has_an_entry_in_the_docs_and_every_entry_says_the_four_th
         "eval mode", "batch of one", "nan in the data", "learning rate", "dead relus",
         "no optimizer holds", "before the model was rebuilt", "iterator used twice",
         "backward twice", "modified in place", "empty loader", "drop_last",
+        "name of a parameter", "knows no gradients",
     ]:  # fmt: skip
         assert any(mistake in title for title in titles), mistake
     for entry in map(" ".join, map(str.split, entries)):
@@ -121,6 +122,38 @@ def test_an_array_modified_in_place_gives_wrong_gradients_and_debug_mode_raises_
             b.sum().backward()
     with pytest.raises(TypeError, match="does not change in place"):
         b[0] = 1
+
+
+def test_a_step_on_the_name_of_a_parameter_is_named_at_once_or_at_the_next_backward():
+    w = Tensor(np.array([1.0, 2.0]), requires_grad=True)
+    (w * w).sum().backward()
+    with minidl.no_grad():
+        with pytest.raises(TypeError, match=r"write `w\.data -= \.\.\.`"):
+            w -= 0.1 * w.grad
+        w = w - 0.1 * w.grad
+    with pytest.raises(RuntimeError, match=r"write w\.data -= step"):
+        (w * w).sum().backward()
+    w = Tensor(np.array([1.0, 2.0]), requires_grad=True)
+    for _ in range(2):  # the cure
+        w.grad = None
+        (w * w).sum().backward()
+        w.data -= 0.1 * w.grad
+    np.testing.assert_allclose(w.data, [0.64, 1.28])
+
+
+def test_a_tensor_in_a_function_that_knows_no_gradients_is_refused():
+    x = Tensor(2.0, requires_grad=True)
+    a, total = np.zeros(1), 0.0
+    for slip in (lambda: x * math.exp(x), lambda: np.float64(x), lambda: total + float(x)):
+        with pytest.raises(TypeError, match="unasked, since its gradient would be lost"):
+            slip()
+    with pytest.raises(ValueError) as caught:
+        a[0] = x
+    assert "unasked" in str(caught.value.__cause__)
+    (x * np.exp(x)).backward()
+    assert x.grad == pytest.approx(3 * math.exp(2.0))  # 22.17, and not 7.39
+    total += x.item()
+    assert total == 2
 
 
 def test_an_epoch_used_twice_raises_and_the_loader_itself_does_not():
