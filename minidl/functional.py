@@ -427,7 +427,9 @@ def _taken_in(dtype: np.dtype[Any], x: Any) -> Any:
         if x._node is not None or x._data.dtype == dtype:
             return x
         x = x._data
-    return as_real(x, "a layer or a loss").astype(dtype, copy=False)
+    if type(x) is not np.ndarray or x.dtype.kind not in "fiub":
+        x = as_real(x, "a layer or a loss")
+    return x.astype(dtype, copy=False)
 
 
 # --- Normalisation and noise ----------------------------------------------------------------------

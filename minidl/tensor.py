@@ -695,14 +695,13 @@ def _in_order(op: Operation, args: Sequence[Any], kwargs: dict[str, Any]) -> lis
     if len(args) == len(op.names) and not kwargs:
         values = dict(zip(op.names, args, strict=True))
     else:
-        _check_taken(op.name, op.called, args, kwargs)
-        named = {
-            name: kwargs[c] for name, c in zip(op.names, op.called, strict=True) if c in kwargs
-        }
-        values = op.defaults | dict(zip(op.names, args, strict=False)) | named
-        missing = [c for name, c in zip(op.names, op.called, strict=True) if name not in values]
-        if missing:
-            raise TypeError(f"{op.name} is missing its argument {missing[0]!r}")
+        values = op.defaults | dict(zip(op.names, args, strict=False))
+        if kwargs or len(args) > len(op.names):
+            _check_taken(op.name, op.called, args, kwargs)
+            values |= {op.names[op.called.index(called)]: v for called, v in kwargs.items()}
+        if len(values) < len(op.names):
+            missing = next(i for i, name in enumerate(op.names) if name not in values)
+            raise TypeError(f"{op.name} is missing its argument {op.called[missing]!r}")
     if values.get("out") is not None:
         raise TypeError(f"{op.name} with out= would write past the graph: use its result instead")
     if values.get("dtype") is not None:

@@ -387,7 +387,23 @@ def test_a_rule_may_return_a_constant_array_also_in_gradients_of_gradients():
     d = grad(rounded(x) * x, x, create_graph=True)
     assert isinstance(d, Tensor)
     assert d.item() == 1
-    assert grad(rounded(x), x, create_graph=True).item() == 0
+    d = grad(rounded(x), x, create_graph=True)
+    assert isinstance(d, Tensor)
+    assert d.item() == 0
+
+
+def test_a_rule_gets_the_gradient_in_the_dtype_of_its_own_result():
+    seen = []
+
+    @minidl.differentiable
+    def f(x):
+        return x * 1
+
+    minidl.vjp(f, "x", x=lambda g: seen.append(g.dtype) or g)
+    x = Tensor(np.ones(2, np.float32), requires_grad=True)
+    (f(x) * np.ones(2)).sum().backward()
+    (f(x) + f(x * np.ones(2))).sum().backward()
+    assert seen == [np.float32, np.float64, np.float32]
 
 
 # --- Memory ---------------------------------------------------------------------------------------
