@@ -343,6 +343,20 @@ def test_float32_is_compared_with_what_rounding_allows():
     assert check_module(nn.Sequential(nn.Linear(3, 3, rng=0), nn.BatchNorm(3), nn.ReLU()), 1e3 * X)
 
 
+class AtAKink(nn.Module):
+    """Its argument of ReLU is 0 but for rounding, which depends on the size of the batch."""
+
+    def forward(self, x, t):
+        n = x.shape[0]
+        return minidl.functional.relu(x * n / n - t)
+
+
+def test_a_sample_alone_is_compared_with_what_rounding_allows():
+    x = np.random.default_rng(0).normal(size=(5, 8))
+    assert np.any(x * 5 / 5 != x)
+    assert check_module(AtAKink(), x, x.copy(), max_unjudged=1.0)
+
+
 # --- What the suites compare with -----------------------------------------------------------------
 
 ONE = np.array([1e6, 0.0, -2.0])
