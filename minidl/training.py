@@ -18,14 +18,9 @@ from __future__ import annotations
 import copy
 import math
 import os
-import signal
-import sys
-import threading
-import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from types import FrameType
 from typing import Any, Literal
 
 import numpy as np
@@ -33,6 +28,7 @@ from numpy.typing import ArrayLike
 
 from minidl.autograd import no_grad
 from minidl.checkpoint import load, save
+from minidl.console import Bar, BetweenSteps, ctrl_c_held_back, modes_restored
 from minidl.data import DataLoader
 from minidl.data.checks import same_keys, whole_number
 from minidl.functional import SOFTMAX_TWICE, are_probabilities
@@ -158,8 +154,8 @@ def fit(
     if run.epochs >= epochs:
         return run.history
 
-    bar = _Bar(run, epochs, progress)
-    with _ctrl_c_held_back() as check_ctrl_c, _modes_restored(model) as to_train_mode, closing(bar):
+    bar = Bar(run, epochs, progress)
+    with ctrl_c_held_back() as check_ctrl_c, modes_restored(model) as to_train_mode, closing(bar):
         if going_on:
             bar.say(f"fit: going on after {run.place}")
         try:
@@ -174,7 +170,7 @@ def fit(
                 bar.show()
                 check_ctrl_c()
         except KeyboardInterrupt as stop:
-            if isinstance(stop, _BetweenSteps):
+            if isinstance(stop, BetweenSteps):
                 run.save()
             run.history.interrupted = True
             bar.say(f"fit: stopped by Ctrl-C after {run.place}")
@@ -214,7 +210,7 @@ def evaluate(
     """
     _check("evaluate", model, loss)
     loader = _as_loader("evaluate: data", data, model)
-    with _modes_restored(model):
+    with modes_restored(model):
         return _measured(model, loader, Means(loss, _by_name(metrics, loss)))
 
 
@@ -240,7 +236,7 @@ def predict(model: Module, x: ArrayLike, batch_size: int = 1024) -> Array:
     """
     _check("predict", model)
     outputs = []
-    with _modes_restored(model), no_grad():
+    with modes_restored(model), no_grad():
         model.eval()
         for (batch,) in DataLoader(x, batch_size=batch_size, dtype=_dtype_of(model)):
             outputs.append(plain(model(batch)))
@@ -416,7 +412,7 @@ class _Run:
         buffers = self.copied_buffers()
         states = [(g, g.bit_generator.state) for g in self.generators().values()]
         try:
-            with _modes_restored(self.model) as to_train_mode, no_grad():
+            with modes_restored(self.model) as to_train_mode, no_grad():
                 yield to_train_mode
         finally:
             self.put_back(buffers)
@@ -546,121 +542,6 @@ def _measured(model: Module, loader: DataLoader, means: Means) -> dict[str, floa
             loss = math.nan if share == 0 else number(means.loss(predictions, y), "the loss")
             means.add(predictions, y, share, loss)
     return means.final()
-
-
-# --- Around the run -------------------------------------------------------------------------------
-
-
-class _BetweenSteps(KeyboardInterrupt):
-    """Ctrl-C at a moment at which the run can be saved."""
-
-
-@contextmanager
-def _ctrl_c_held_back() -> Iterator[Callable[[], None]]:
-    """Hold Ctrl-C back until the function that is yielded is called; a second one stops at once.
-
-    Outside the main thread, and where others handle the signal, nothing is held back.
-    """
-    pressed: list[int] = []
-    told = False  # whether fit knows of it
-
-    def receive(number: int, frame: FrameType | None) -> None:
-        nonlocal told
-        if pressed:
-            told = True
-            raise KeyboardInterrupt
-        pressed.append(number)
-
-    def check() -> None:
-        nonlocal told
-        if pressed:
-            told = True
-            raise _BetweenSteps
-
-    ours = threading.current_thread() is threading.main_thread()
-    ours = ours and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if ours:
-        signal.signal(signal.SIGINT, receive)
-    try:
-        yield check
-    finally:
-        if ours:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-        if pressed and not told:  # it came with an error, or after the last step
-            raise KeyboardInterrupt
-
-
-class _Bar:
-    """One bar for the whole run, drawn ten times a second at most, however short the steps."""
-
-    def __init__(self, run: _Run, epochs: int, wanted: bool) -> None:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Using `tqdm.autonotebook")
-            # Here, and not above, because it would be a quarter of the time of ``import minidl``.
-            from tqdm.autonotebook import tqdm  # a widget in a notebook, a line in a terminal
-        self.run, self.epochs, self.due = run, epochs, 0.0
-        self.wanted = wanted and sys.stderr is not None  # as it is where there is no console
-        self.tqdm = tqdm(
-            total=epochs * len(run.train),
-            initial=run.epochs * len(run.train) + run.means.batches,
-            disable=None if self.wanted else True,  # None: unless there is a terminal
-            dynamic_ncols=True,
-            bar_format="{desc} |{bar}| {elapsed}<{remaining}",
-        )
-
-    def show(self, at_once: bool = False) -> None:
-        """Draw the results of the last epoch that is complete; in the first one, those so far."""
-        if self.tqdm.disable or (time.monotonic() < self.due and not at_once):
-            return
-        self.due = time.monotonic() + 0.1
-        run = self.run
-        last = {name: values[-1] for name, values in run.history.items() if values}
-        if not last:
-            last = run.means.now()
-        text = f"epoch {max(run.epochs, 1)}/{self.epochs}"
-        for name, value in last.items():
-            if not name.startswith("validation_"):
-                text += f" {name} {_short(value)}"
-            if f"validation_{name}" in last:
-                text += f" (val {_short(last[f'validation_{name}'])})"
-        self.tqdm.n = run.epochs * len(run.train) + run.means.batches
-        self.tqdm.set_description_str(text, refresh=False)
-        self.tqdm.refresh()
-
-    def close(self) -> None:
-        self.show(at_once=True)
-        self.tqdm.close()
-
-    def say(self, text: str) -> None:
-        if self.wanted and self.tqdm.disable:
-            print(text, file=sys.stderr, flush=True)
-        elif self.wanted:
-            self.tqdm.write(text, file=sys.stderr)
-
-
-def _short(value: float) -> str:
-    return f"{value:.3f}" if value == 0 or 0.01 <= abs(value) < 1000 else f"{value:.1e}"
-
-
-@contextmanager
-def _modes_restored(model: Module) -> Iterator[Callable[[], None]]:
-    """Restore the modes afterwards; what is yielded switches to training, but for frozen modules.
-
-    Frozen are those in eval mode within a model in train mode.
-    """
-    modes = [(module, module.training) for _, module in model.modules()]
-    frozen = [module for module, mode in modes if model.training and not mode]
-
-    def to_train_mode() -> None:
-        model.train()
-        for module in frozen:
-            module.training = False
-
-    try:
-        yield to_train_mode
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 # --- Checks, and what they say --------------------------------------------------------------------

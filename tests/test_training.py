@@ -22,7 +22,7 @@ import pytest
 from tqdm.autonotebook import tqdm
 
 import minidl
-from minidl import nn, optim, training
+from minidl import console, nn, optim, training
 from minidl.autograd import is_recording, no_grad
 from minidl.checkpoint import CheckpointError, load, save
 from minidl.data import DataLoader
@@ -645,7 +645,7 @@ def test_the_bar_is_drawn_by_the_clock_and_moves_within_an_epoch(
         nonlocal now
         now += 0.03
 
-    monkeypatch.setattr(training.time, "monotonic", clock)
+    monkeypatch.setattr(time, "monotonic", clock)
     monkeypatch.setattr(
         tqdm, "refresh", lambda bar, *args, **kwargs: draws.append((bar.n, bar.desc))
     )
@@ -667,7 +667,7 @@ def test_the_bar_is_drawn_by_the_clock_and_moves_within_an_epoch(
     [(0.0, "0.000"), (0.12345, "0.123"), (3e-4, "3.0e-04"), (-12.0, "-12.000"), (1e9, "1.0e+09")],
 )
 def test_numbers_in_the_bar_are_short(value: float, text: str) -> None:
-    assert training._short(value) == text
+    assert console.short(value) == text
 
 
 # ---- Ctrl-C
@@ -1191,14 +1191,12 @@ def test_validation_data_of_another_shape_are_tried_before_the_first_step(which:
     model = nn.Sequential(nn.Linear(4, 1), nn.BatchNorm(1), nn.Dropout(0.5))
     x, y = (X[:, :3], X[:, :1]) if which == "features" else (X, X[:, 0])
     optimizer = optim.SGD(model.parameters(), lr=0.1)
-    state = minidl.rng.generator().bit_generator.state
     with pytest.raises(ValueError, match="shape") as caught:
         fit(model, nn.MSELoss(), optimizer, (X, X[:, :1]), (x, y), progress=False)
     assert optimizer.steps == 0
     assert "in the validation data of fit, tried before the first step" in str(
         caught.value.__notes__
     )
-    assert minidl.rng.generator().bit_generator.state["bit_generator"] == state["bit_generator"]
     assert [module.training for _, module in model.modules()] == 4 * [True]
     assert model[1].num_batches_tracked == 0
 
@@ -1249,6 +1247,17 @@ def test_a_loader_whose_last_batch_batch_norm_cannot_take_is_refused_before_the_
     places = nn.Sequential(nn.BatchNorm(4), nn.Flatten(), nn.Linear(8, 3))
     x = np.stack([X, X], axis=2)  # (50, 4, 2): two values for each channel in a batch of one
     fit(**setting(model=places) | {"train": DataLoader(x, Y, batch_size=7)}, epochs=1)
+
+
+def test_a_trial_before_the_first_step_draws_no_random_numbers() -> None:
+    model = nn.Sequential(nn.Dropout(0.5, rng=5), nn.BatchNorm(4), nn.Flatten(), nn.Linear(8, 3))
+    x = np.stack([X, X], axis=2)  # (50, 4, 2), in 7 batches of 7 and one of 1, which is tried
+    fit(**setting(model=model) | {"train": DataLoader(x, Y, batch_size=7)}, epochs=1)
+    alone = np.random.default_rng(5)
+    for n in (*7 * [7], 1):
+        alone.random((n, 4, 2), np.float32)
+    assert model[0].rng.bit_generator.state == alone.bit_generator.state
+    assert model[1].num_batches_tracked == 8
 
 
 # ---- Checkpoints
