@@ -240,7 +240,7 @@ INTERFACE = {
         "module, *sample, order=1, batched=True, batch_of_one=True, equivariant=True, "
         "max_unjudged=0.5"
     ),
-    "testing.check_optimizer": "rule, *, first_step=None, **hyper",
+    "testing.check_optimizer": "rule, *, first_step=None, path=None, **hyper",
 }
 
 PYTORCH = {
