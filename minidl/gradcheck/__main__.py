@@ -1,7 +1,7 @@
 """``python -m minidl.gradcheck``: check the whole library, or functions of your own.
 
 Without arguments every operation, function, layer and loss is checked at its samples, and with
-axes of length one: to second order, and in float32. A name like
+axes of length one: to second order (those: to first), and in float32. A name like
 ``mypackage.mymodule:my_function`` checks that function instead. It is called with the inputs in
 ``my_function.samples``, a list of tuples of arrays, or with normal random arrays of the shapes
 given by ``--shapes``.
@@ -47,13 +47,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     rows: dict[str, list[Report]] = {}
     broken: list[str] = []
     bar = tqdm(checks, disable=None, unit="check", leave=False)
-    for row, f, inputs in bar:
+    for row, f, inputs, most in bar:
         bar.set_description(row[:30].ljust(30))
         try:
             report = gradcheck(
                 f,
                 *inputs,
-                order=args.order,
+                order=min(args.order, most),
                 tolerance=args.tolerance,
                 max_unjudged=1.0,
                 raise_on_failure=False,
@@ -75,23 +75,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 1 if broken else 0
 
 
-def _library(shapes: Any) -> Iterator[tuple[str, Any, Sequence[Any]]]:
+def _library(shapes: Any) -> Iterator[tuple[str, Any, Sequence[Any], int]]:
     if shapes:
         raise ValueError("--shapes is for functions of your own: name one, MODULE:FUNCTION")
     if samples.missing():
         raise ValueError(f"operations without a sample: {', '.join(samples.missing())}")
     for function, entries in samples.SAMPLES.items():
         for sample in entries:
-            yield name_of(function), sample.call, sample.inputs
+            yield name_of(function), sample.call, sample.inputs, sample.order
             for _, inputs in samples.smaller(sample, 1):
-                yield name_of(function), sample.call, inputs
+                yield name_of(function), sample.call, inputs, 1  # (a std of one has no second)
     for name, module, inputs in samples.MODULES:
-        yield f"nn.{name}", module, inputs
+        yield f"nn.{name}", module, inputs, 2
         if len(inputs[0]) > 1 and not samples.needs_a_batch(module):
-            yield f"nn.{name}", module, [x[:1] for x in inputs]
+            yield f"nn.{name}", module, [x[:1] for x in inputs], 2
 
 
-def _named(names: Sequence[str], shapes: Any) -> Iterator[tuple[str, Any, Sequence[Any]]]:
+def _named(names: Sequence[str], shapes: Any) -> Iterator[tuple[str, Any, Sequence[Any], int]]:
     sys.path.insert(0, os.getcwd())
     for name in names:
         module_name, colon, path = name.partition(":")
@@ -111,7 +111,7 @@ def _named(names: Sequence[str], shapes: Any) -> Iterator[tuple[str, Any, Sequen
                 f"{path}.samples = [(array, ...), ...] in {module_name}"
             )
         for inputs in calls:
-            yield name, function, inputs
+            yield name, function, inputs, 2
 
 
 def _shape(text: str) -> tuple[int, ...]:
