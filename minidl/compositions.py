@@ -6,16 +6,16 @@ Tensor runs the version here, which uses differentiable functions only.
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.lib.array_utils import normalize_axis_index
 
-from minidl.autograd import vjp
+from minidl.autograd import name_of, vjp
 from minidl.derivatives import _axes, _einsum, _norm, _place
-from minidl.tensor import COMPOSED, apply, plain
+from minidl.tensor import COMPOSED, Tensor, apply, differentiable, plain
 
 
 def composed(function: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -28,44 +28,51 @@ def composed(function: Callable[..., Any]) -> Callable[[Callable[..., Any]], Cal
     return enter
 
 
+def _operand(a: Any) -> Any:
+    """An input that may be a list: a Tensor, or an array."""
+    return a if isinstance(a, Tensor | np.ndarray) else np.asarray(a)
+
+
+def _refuse_out(function: Callable[..., Any], out: Any) -> None:
+    if out is not None:
+        raise TypeError(
+            f"{name_of(function)} with out= would write past the graph: use its result instead"
+        )
+
+
 # --- Shapes and places ----------------------------------------------------------------------------
 
 
-@functools.cache
-def _concatenation(n: int) -> Callable[..., Any]:
-    """The function that concatenates n arrays, with a rule for each: its own part of g."""
-
-    def concatenate(*arrays_axis_starts: Any) -> Any:
-        return np.concatenate(arrays_axis_starts[:n], arrays_axis_starts[n])
-
-    def part(i: int) -> Callable[..., Any]:
-        def rule(g: Any, shape: tuple[int, ...], axis: int, starts: list[int]) -> Any:
-            where = slice(starts[i], starts[i] + shape[axis])
-            return g[(slice(None),) * (axis % len(shape)) + (where,)]
-
-        return rule
-
-    names = [f"array{i}" for i in range(n)]
-    rules: dict[str, Any] = {name: part(i) for i, name in enumerate(names)}
-    vjp(concatenate, " ".join([*names, "axis", "starts"]), **rules)
-    return concatenate
+@composed(np.reshape)
+def reshape(a: Any, shape: Any, order: Any = "C", *, copy: bool | None = None) -> Any:
+    if order in ("A", "a"):  # the order of the memory: settled now, a gradient may have another
+        order = "F" if np.isfortran(plain(a)) else "C"
+    if copy:
+        a = np.copy(a)
+    elif copy is not None:
+        np.reshape(plain(a), shape, order=order, copy=False)  # raises where it had to copy
+    return apply(np.reshape, a, plain(shape), order)
 
 
 @composed(np.clip)
 def clip(a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None) -> Any:
+    if (a_min is not None and min is not None) or (a_max is not None and max is not None):
+        raise ValueError("np.clip takes a_min or min, and a_max or max, not both")
     low, high = a_min if min is None else min, a_max if max is None else max
     if low is None and high is None:
         raise ValueError("np.clip needs a minimum or a maximum")
     y = a
     if low is not None:
-        y = np.where(plain(y) < plain(low), low, y)
+        y = np.where((plain(y) < plain(low)) | np.isnan(plain(low)), low, y)
     if high is not None:
-        y = np.where(plain(y) > plain(high), high, y)
+        y = np.where((plain(y) > plain(high)) | np.isnan(plain(high)), high, y)
     return y
 
 
 @composed(np.ravel)
 def ravel(a: Any, order: str = "C") -> Any:
+    if order in ("K", "k"):
+        raise ValueError("np.ravel of a Tensor takes 'C', 'F' or 'A' for order, not 'K'")
     return np.reshape(a, -1, order)  # type: ignore[call-overload]
 
 
@@ -76,63 +83,113 @@ def matrix_transpose(x: Any) -> Any:
 
 @composed(np.moveaxis)
 def moveaxis(a: Any, source: Any, destination: Any) -> Any:
-    sources = _axes(_as_tuple(source), a.ndim)
+    sources, places = _axes(_as_tuple(source), a.ndim), _axes(_as_tuple(destination), a.ndim)
+    if len(sources) != len(places):
+        raise ValueError(f"np.moveaxis takes a place for each axis, not {destination} for {source}")
     order = [i for i in range(a.ndim) if i not in sources]
-    for place, i in sorted(zip(_axes(_as_tuple(destination), a.ndim), sources, strict=True)):
+    for place, i in sorted(zip(places, sources, strict=True)):
         order.insert(place, i)
     return np.transpose(a, order)
 
 
+@differentiable
+def _concatenate(whole: Any, part: Any, index: Any) -> Any:
+    """``whole`` with ``part`` added at ``index``: of a concatenation, all else and one array."""
+    y = whole.copy()
+    y[index] += part
+    return y
+
+
+vjp(_concatenate, "whole part index", whole=lambda g: g, part=lambda g, index: g[index])
+
+
+def _put_together(y: Any, parts: Sequence[Any], places: Sequence[Any]) -> Any:
+    """``y``, which NumPy has put together from ``parts``, as a Tensor that was computed from them.
+
+    A concatenation is the sum of its parts, each with zeros in the places of the others. So the
+    graph is told of them one by one, and one rule serves for any number.
+    """
+    for part, place in zip(parts, places, strict=True):
+        if isinstance(part, Tensor) and part.requires_grad and y.dtype.kind != "f":
+            raise TypeError(f"an array of {y.dtype} has no gradient: leave dtype= out")
+        y = apply(_concatenate, y, part, place, y=plain(y))
+    return y
+
+
 @composed(np.concatenate)
-def concatenate(arrays: Sequence[Any], axis: int | None = 0) -> Any:
-    arrays = list(arrays)
+def concatenate(
+    arrays: Sequence[Any],
+    axis: int | None = 0,
+    out: None = None,
+    *,
+    dtype: Any = None,
+    casting: Any = "same_kind",
+) -> Any:
+    _refuse_out(np.concatenate, out)
+    parts = [_operand(a) for a in arrays]
     if axis is None:
-        arrays, axis = [np.reshape(a, -1) for a in arrays], 0
-    sizes = [np.shape(plain(a))[axis] if np.ndim(plain(a)) > axis else 0 for a in arrays]
-    starts = [0, *np.cumsum(sizes).tolist()]
-    return apply(_concatenation(len(arrays)), *arrays, axis, starts)
+        parts, axis = [np.reshape(a, -1) for a in parts], 0
+    y = np.concatenate([plain(a) for a in parts], axis, dtype=dtype, casting=casting)
+    before = (slice(None),) * normalize_axis_index(axis, y.ndim)
+    lengths = [a.shape[axis] for a in parts]
+    ends = np.cumsum(lengths).tolist()
+    places = [(*before, slice(end - n, end)) for n, end in zip(lengths, ends, strict=True)]
+    return _put_together(y, parts, places)
 
 
 @composed(np.stack)
-def stack(arrays: Sequence[Any], axis: int = 0) -> Any:
-    shapes = {np.shape(plain(a)) for a in arrays}
+def stack(
+    arrays: Sequence[Any],
+    axis: int = 0,
+    out: None = None,
+    *,
+    dtype: Any = None,
+    casting: Any = "same_kind",
+) -> Any:
+    _refuse_out(np.stack, out)
+    parts = [_operand(a) for a in arrays]
+    shapes = {a.shape for a in parts}
     if len(shapes) != 1:
         raise ValueError(f"np.stack takes arrays of one shape, not of {sorted(shapes)}")
-    return np.concatenate([np.expand_dims(a, axis) for a in arrays], axis)
+    y = np.stack([plain(a) for a in parts], axis, dtype=dtype, casting=casting)
+    before = (slice(None),) * normalize_axis_index(axis, y.ndim)
+    return _put_together(y, parts, [(*before, i) for i in range(len(parts))])
 
 
 @composed(np.vstack)
-def vstack(tup: Sequence[Any]) -> Any:
-    return np.concatenate([np.reshape(a, (1, -1)) if a.ndim < 2 else a for a in tup], 0)
+def vstack(tup: Sequence[Any], *, dtype: Any = None, casting: Any = "same_kind") -> Any:
+    arrays = [_operand(a) for a in tup]
+    arrays = [np.reshape(a, (1, -1)) if a.ndim < 2 else a for a in arrays]
+    return np.concatenate(arrays, 0, dtype=dtype, casting=casting)
 
 
 @composed(np.hstack)
-def hstack(tup: Sequence[Any]) -> Any:
-    arrays = [np.reshape(a, -1) if a.ndim == 0 else a for a in tup]
-    return np.concatenate(arrays, 0 if arrays[0].ndim == 1 else 1)
+def hstack(tup: Sequence[Any], *, dtype: Any = None, casting: Any = "same_kind") -> Any:
+    arrays = [_operand(a) for a in tup]
+    arrays = [np.reshape(a, -1) if a.ndim == 0 else a for a in arrays]
+    return np.concatenate(arrays, 0 if arrays[0].ndim == 1 else 1, dtype=dtype, casting=casting)
 
 
 @composed(np.split)
 def split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]:
-    n = ary.shape[axis]
-    if np.ndim(indices_or_sections) == 0:
-        if n % indices_or_sections:
-            raise ValueError(f"np.split: {n} elements do not divide into {indices_or_sections}")
-        length = n // indices_or_sections
-        indices_or_sections = [i * length for i in range(1, indices_or_sections)]
-    edges = [0, *indices_or_sections, n]
-    before = (slice(None),) * (axis % ary.ndim)
-    return [ary[(*before, slice(i, j))] for i, j in zip(edges, [*edges[1:-1], None], strict=False)]
+    axis = normalize_axis_index(axis, ary.ndim)
+    n, parts = ary.shape[axis], plain(indices_or_sections)
+    if np.ndim(parts) == 0 and (parts <= 0 or n % parts):
+        raise ValueError(f"np.split: {n} elements do not divide into {parts}")
+    before = (slice(None),) * axis
+    pieces = np.split(np.arange(n), parts)
+    return [ary[(*before, slice(i[0], i[-1] + 1) if len(i) else slice(0))] for i in pieces]
 
 
 @composed(np.repeat)
 def repeat(a: Any, repeats: Any, axis: int | None = None) -> Any:
-    n = a.size if axis is None else a.shape[axis]
+    n = a.shape[normalize_axis_index(axis, a.ndim)] if axis is not None and a.ndim else a.size
     return np.take(a, np.repeat(np.arange(n), plain(repeats)), axis)
 
 
 @composed(np.tile)
 def tile(A: Any, reps: Any) -> Any:
+    reps = plain(reps)
     reps = (reps,) if np.ndim(reps) == 0 else tuple(reps)
     shape = (1,) * (len(reps) - A.ndim) + A.shape
     reps = (1,) * (len(shape) - len(reps)) + reps
@@ -144,15 +201,19 @@ def tile(A: Any, reps: Any) -> Any:
 
 @composed(np.pad)
 def pad(array: Any, pad_width: Any, mode: str = "constant", **kwargs: Any) -> Any:
-    if mode not in ("constant", "edge", "reflect", "symmetric", "wrap") or "reflect_type" in kwargs:
-        raise TypeError(f"np.pad with mode={mode!r} is not differentiable in minidl")
+    odd = kwargs.get("reflect_type", "even") != "even"
+    if mode not in ("constant", "edge", "reflect", "symmetric", "wrap") or odd:
+        what = f"mode={mode!r}" + (" and reflect_type='odd'" if odd else "")
+        raise TypeError(f"np.pad with {what} is not differentiable in minidl")
     whole = np.pad(array.data, pad_width, mode, **kwargs)  # type: ignore[call-overload]
-    widths = np.broadcast_to(np.asarray(pad_width), (array.ndim, 2))
+    widths = np.zeros((array.ndim, 2), int)
+    for axis, width in pad_width.items() if isinstance(pad_width, dict) else [(..., pad_width)]:
+        widths[axis] = width
     if mode == "constant":
         inside = tuple(slice(b, b + n) for (b, _), n in zip(widths, array.shape, strict=True))
         whole[inside] = 0
         return _place(array, inside, whole.shape) + whole
-    for axis, (width, n) in enumerate(zip(widths, array.shape, strict=True)):
+    for axis, (width, n) in enumerate(zip(widths.tolist(), array.shape, strict=True)):
         array = np.take(array, np.pad(np.arange(n), width, mode, **kwargs), axis)  # type: ignore[call-overload]
     return array
 
@@ -174,21 +235,25 @@ def trace(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
 def take(
     a: Any, indices: Any, axis: int | None = None, out: None = None, mode: str = "raise"
 ) -> Any:
-    if out is not None:
-        raise TypeError("np.take with out= would write past the graph: use its result instead")
-    a, axis = (np.reshape(a, -1), 0) if axis is None else (a, axis)
-    indices = np.asarray(plain(indices))
-    if mode == "wrap":
-        indices = indices % a.shape[axis]
-    elif mode == "clip":
-        indices = np.clip(indices, 0, a.shape[axis] - 1)
-    return a[(slice(None),) * (axis % a.ndim) + (indices,)]
+    _refuse_out(np.take, out)
+    a = np.reshape(a, -1) if axis is None or np.ndim(plain(a)) == 0 else _operand(a)
+    axis = normalize_axis_index(axis or 0, a.ndim)
+    places = np.take(np.arange(a.shape[axis]), plain(indices), mode=mode)  # type: ignore[call-overload]
+    return a[(slice(None),) * axis + (places,)]
 
 
 @composed(np.take_along_axis)
 def take_along_axis(arr: Any, indices: Any, axis: int | None = -1) -> Any:
-    arr, axis = (np.reshape(arr, -1), 0) if axis is None else (arr, axis % arr.ndim)
-    indices = plain(indices)
+    arr = np.reshape(arr, -1) if axis is None else _operand(arr)
+    axis = normalize_axis_index(axis or 0, arr.ndim)
+    indices = np.asarray(plain(indices))
+    if indices.dtype.kind not in "iu":
+        raise IndexError(f"np.take_along_axis takes integers for indices, not {indices.dtype}")
+    if indices.ndim != arr.ndim:
+        raise ValueError(
+            f"np.take_along_axis takes indices of {arr.ndim} axes, as many as the array has (with "
+            f"axis=None, one), not of {indices.ndim}"
+        )
     index = list(np.ogrid[tuple(slice(n) for n in arr.shape)])
     index[axis] = indices
     return arr[tuple(index)]
@@ -250,18 +315,19 @@ def dot(a: Any, b: Any) -> Any:
 def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
     a_ndim, b_ndim = np.ndim(plain(a)), np.ndim(plain(b))
     if np.ndim(axes) == 0:
-        over_a, over_b = tuple(range(a_ndim - axes, a_ndim)), tuple(range(axes))
-    else:
-        over_a, over_b = _axes(_as_tuple(axes[0]), a_ndim), _axes(_as_tuple(axes[1]), b_ndim)
+        axes = range(-axes, 0), range(axes)
+    over_a, over_b = _axes(_as_tuple(axes[0]), a_ndim), _axes(_as_tuple(axes[1]), b_ndim)
     rest_a = [i for i in range(a_ndim) if i not in over_a]
     rest_b = [i for i in range(b_ndim) if i not in over_b]
     a_shape, b_shape = np.shape(plain(a)), np.shape(plain(b))
     if [a_shape[i] for i in over_a] != [b_shape[i] for i in over_b]:
-        raise ValueError(f"np.tensordot: shapes {a_shape} and {b_shape} differ along {axes}")
+        over = f"{over_a} and {over_b}"
+        raise ValueError(f"np.tensordot: shapes {a_shape} and {b_shape} differ along {over}")
+    rows, columns = [a_shape[i] for i in rest_a], [b_shape[i] for i in rest_b]
     n = math.prod(a_shape[i] for i in over_a)
-    a = np.reshape(np.transpose(a, [*rest_a, *over_a]), (-1, n) if n else (0, 0))
-    b = np.reshape(np.transpose(b, [*over_b, *rest_b]), (n, -1))
-    return np.reshape(a @ b, [a_shape[i] for i in rest_a] + [b_shape[i] for i in rest_b])
+    a = np.reshape(np.transpose(a, [*rest_a, *over_a]), (math.prod(rows), n))
+    b = np.reshape(np.transpose(b, [*over_b, *rest_b]), (n, math.prod(columns)))
+    return np.reshape(a @ b, rows + columns)
 
 
 def _as_tuple(axes: Any) -> tuple[int, ...]:
@@ -273,8 +339,13 @@ def einsum(subscripts: str, *operands: Any, optimize: Any = False) -> Any:
     """Products of two arrays at a time, after each array has lost what only it has."""
     if not isinstance(subscripts, str):
         raise TypeError("np.einsum on Tensors takes its subscripts as a string, such as 'ij,jk'")
-    terms, result = _einsum_terms(subscripts, [np.ndim(plain(x)) for x in operands])
-    arrays = list(operands)
+    arrays = [_operand(x) for x in operands]
+    terms, result, lengths = _einsum_terms(subscripts, [x.shape for x in arrays])
+    for k, (x, term) in enumerate(zip(arrays, terms, strict=True)):
+        shape = [n for n, c in zip(x.shape, term, strict=True) if n == lengths[c]]
+        if len(shape) < x.ndim:  # an axis of length one beside a longer one: broadcast
+            terms[k] = "".join(c for n, c in zip(x.shape, term, strict=True) if n == lengths[c])
+            arrays[k] = np.reshape(x, shape)
     while True:
         first = arrays.pop(0)
         term = terms.pop(0)
@@ -303,10 +374,13 @@ def _einsum_alone(a: Any, term: str, needed: set[str]) -> tuple[Any, str]:
     return a, "".join(letter for letter in term if letter in needed)
 
 
-def _einsum_terms(subscripts: str, ndims: list[int]) -> tuple[list[str], str]:
-    """The terms of an einsum and its result, with letters in place of ellipses."""
+def _einsum_terms(
+    subscripts: str, shapes: list[tuple[int, ...]]
+) -> tuple[list[str], str, dict[str, int]]:
+    """The terms of an einsum and its result, with letters in place of ellipses, and how long the
+    axis of each letter is."""
     given, arrow, result = subscripts.replace(" ", "").partition("->")
-    terms = given.split(",")
+    terms, ndims = given.split(","), [len(shape) for shape in shapes]
     if len(terms) != len(ndims):
         raise ValueError(f"np.einsum: {subscripts!r} is for {len(terms)} arrays, not {len(ndims)}")
     free = [
@@ -319,7 +393,24 @@ def _einsum_terms(subscripts: str, ndims: list[int]) -> tuple[list[str], str]:
     spans = [n - len(t) + 3 if "..." in t else 0 for t, n in zip(terms, ndims, strict=True)]
     widest = "".join(free[: max(spans)])
     terms = [t.replace("...", widest[len(widest) - k :]) for t, k in zip(terms, spans, strict=True)]
-    for term, n in zip(terms, ndims, strict=True):
-        if len(term) != n:
+    result = result.replace("...", widest)
+    lengths: dict[str, int] = {}
+    for term, shape in zip(terms, shapes, strict=True):
+        if len(term) != len(shape) or not (term + "x").isalpha():
+            n = len(shape)
             raise ValueError(f"np.einsum: {subscripts!r} does not fit an array of {n} axes")
-    return terms, result.replace("...", widest)
+        for c, n in zip(term, shape, strict=True):
+            alike = {m for d, m in zip(term, shape, strict=True) if d == c}
+            known = lengths.get(c, 1)
+            if len(alike) > 1 or (n != known and 1 not in (n, known)):
+                raise ValueError(
+                    f"np.einsum: {subscripts!r} does not fit arrays of the shapes {shapes}: axes "
+                    f"of one letter are equally long (or 1, in different arrays)"
+                )
+            lengths[c] = known if n == 1 else n
+    if len(set(result)) != len(result) or not set(widest) <= set(result) <= set("".join(terms)):
+        raise ValueError(
+            f"np.einsum: the result of {subscripts!r} must name letters of the terms, each once, "
+            f"and '...' if a term has it"
+        )
+    return terms, result, lengths

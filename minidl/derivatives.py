@@ -27,6 +27,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.lib.array_utils import normalize_axis_index
 
 from minidl.autograd import TABLE, vjp
 from minidl.tensor import PLAIN, astype, differentiable, plain
@@ -317,9 +318,13 @@ vjp(
 
 def _axes(axis: Any, ndim: int) -> tuple[int, ...]:
     """The axes that ``axis`` means: None is all, negative ones count from the end."""
-    if axis is None:
+    if axis is None or (ndim == 0 and axis in (0, -1)):  # NumPy reduces a number so as well
         return tuple(range(ndim))
-    return tuple(operator.index(i) % ndim for i in (axis if isinstance(axis, tuple) else (axis,)))
+    given = axis if isinstance(axis, tuple) else (axis,)
+    axes = tuple(normalize_axis_index(operator.index(i), ndim) for i in given)
+    if len(set(axes)) < len(axes):
+        raise ValueError(f"axes {axis} name one axis twice")
+    return axes
 
 
 def _spread(g: Any, shape: tuple[int, ...], axis: Any, keepdims: bool) -> Any:
@@ -388,7 +393,7 @@ vjp(np.expand_dims, "a axis", a=lambda g, shape: g.reshape(shape))
 vjp(np.squeeze, "a axis=None", a=lambda g, shape: g.reshape(shape))
 vjp(np.broadcast_to, "array shape_ subok=False", array=lambda g: g)  # the walk sums it back
 vjp(np.flip, "m axis=None", m=lambda g, axis: np.flip(g, axis))
-vjp(np.roll, "a shift axis=None", a=lambda g, shift, axis: np.roll(g, np.negative(shift), axis))
+vjp(np.roll, "a shift axis=None", a=lambda g, shift, axis: np.roll(g, _back(shift), axis))
 vjp(np.tril, "m k=0", m=lambda g, k: np.tril(g, k))
 vjp(np.triu, "m k=0", m=lambda g, k: np.triu(g, k))
 vjp(operator.getitem, "a index", a=lambda g, index, shape: _place(g, index, shape))
@@ -419,9 +424,17 @@ def _takes_once(index: Any) -> bool:
     )
 
 
-def _inverse(axes: Sequence[int] | None) -> Any:
+def _inverse(axes: Sequence[int] | int | None) -> Any:
     """The order of axes that undoes ``axes``."""
-    return None if axes is None else tuple(np.argsort([i % len(axes) for i in axes]))
+    if axes is None:
+        return None
+    order = np.atleast_1d(axes)
+    return tuple(np.argsort(order % order.size).tolist())
+
+
+def _back(shift: Any) -> Any:
+    """The shifts that undo ``shift``; integers without a sign have no negative."""
+    return np.negative(np.asarray(shift).astype(int))
 
 
 # --- Functions without a useful derivative --------------------------------------------------------

@@ -625,8 +625,12 @@ def _explained(error: Exception, op: Operation, pool: Sequence[Any]) -> Exceptio
             if op.function is np.matmul
             else "; axes match from the right and must be equal or 1: reshape one of them"
         )
-    message = f"{op.name} ({shapes}): {error}{remedy}"
-    kinds = (IndexError, ValueError, TypeError)
+    return _of_its_kind(error, f"{op.name} ({shapes}): {error}{remedy}")
+
+
+def _of_its_kind(error: Exception, message: str) -> Exception:
+    """An error of the same kind with another message."""
+    kinds = (np.exceptions.AxisError, IndexError, ValueError, TypeError)
     return next(kind(message) for kind in kinds if isinstance(error, kind))
 
 
@@ -672,13 +676,13 @@ def differentiable(function: F) -> F:
 
 def _dispatch(function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     """Call a function on Tensors, whatever kind it is of."""
+    if function in COMPOSED:
+        return _compose(function, args, kwargs)
     op = TABLE.get(function)
     if op is not None:
         if len(args) == len(op.inputs) == len(op.names) and not kwargs:  # nothing to put in order
             return apply(function, *args)
         return apply(function, *_in_order(op, args, kwargs))
-    if function in COMPOSED:
-        return _compose(function, args, kwargs)
     if function in PLAIN:
         return _without_graph(function, args, kwargs)
     name = name_of(function)
@@ -749,7 +753,12 @@ def _compose(function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str
     own = Parameters(made_of_others)
     if not own.variadic and not own.any_keyword:
         _check_taken(name_of(function), [*own.names, *own.keyword_only], args, kwargs)
-    return made_of_others(*args, **kwargs)
+    try:
+        return made_of_others(*args, **kwargs)
+    except (IndexError, TypeError, ValueError) as error:
+        if name_of(function) in str(error):
+            raise
+        raise _of_its_kind(error, f"{name_of(function)}: {error}") from error
 
 
 def _without_graph(function: Callable[..., Any], args: Sequence[Any], kwargs: Any) -> Any:

@@ -181,6 +181,90 @@ def test_wrong_calls_are_refused_at_the_call(call, message):
         call(Tensor([1.0, 2.0], requires_grad=True))
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda t: np.moveaxis(t, 2, 0),
+        lambda t: np.moveaxis(t, 0, -3),
+        lambda t: np.prod(t, 2),
+        lambda t: np.prod(t, (0, -3)),
+        lambda t: np.concatenate([t, t], 2),
+        lambda t: np.concatenate([t, t], -3),
+        lambda t: np.stack([t, t], 3),
+        lambda t: np.split(t, 1, -3),
+        lambda t: np.repeat(t, 2, -3),
+        lambda t: np.take(t, 0, 2),
+        lambda t: np.take(t, 0, -3),
+        lambda t: np.take_along_axis(t, np.zeros((2, 3), int), 2),
+        lambda t: np.take_along_axis(t, np.zeros((2, 3), int), -3),
+        lambda t: np.diagonal(t, 0, 0, 2),
+        lambda t: np.trace(t, 0, -3, 1),
+        lambda t: np.tensordot(t, t, ([2], [0])),
+        lambda t: np.tensordot(t, t, ([0], [-3])),
+        lambda t: np.tensordot(t, t, 3),
+        lambda t: np.swapaxes(t, 0, 2),
+        lambda t: np.transpose(t, (0, 2)),
+        lambda t: np.flip(t, 2),
+        lambda t: np.roll(t, 1, -3),
+        lambda t: np.expand_dims(t, 3),
+        lambda t: np.squeeze(t, 2),
+        lambda t: np.sum(t, 2),
+        lambda t: np.max(t, -3),
+        lambda t: np.cumsum(t, 2),
+        lambda t: np.matrix_transpose(t[0]),
+    ],
+)
+def test_an_axis_that_is_not_there_is_refused_as_numpy_refuses_it(call):
+    x = np.arange(6.0).reshape(2, 3)
+    with pytest.raises((IndexError, ValueError)):
+        call(x)
+    with pytest.raises((IndexError, ValueError), match=r"np\.") as error:
+        call(Tensor(x, requires_grad=True))
+    assert isinstance(error.value, np.exceptions.AxisError)
+
+
+@pytest.mark.parametrize(
+    ("call", "kind", "message"),
+    [
+        (
+            lambda t: np.take_along_axis(t, np.array([[0, 1]]), None),
+            ValueError,
+            "indices of 1 axes",
+        ),
+        (lambda t: np.take_along_axis(t, np.array([0]), 1), ValueError, "indices of 2 axes"),
+        (lambda t: np.take_along_axis(t, np.ones((2, 3), bool), 1), IndexError, "integers"),
+        (lambda t: np.take_along_axis(t, np.zeros((2, 3)), 1), IndexError, "integers"),
+        (lambda t: np.take(t, np.zeros(2), 1), TypeError, r"np\.take: Cannot cast"),
+        (lambda t: np.take(t, [6]), IndexError, r"np\.take: index 6"),
+        (lambda t: np.take(t, [0], mode="none"), ValueError, "mode"),
+        (lambda t: np.split(t, -1), ValueError, "do not divide"),
+        (lambda t: np.split(t, 0), (ValueError, ZeroDivisionError), "do not divide"),
+        (lambda t: np.repeat(t, [1, 2, 3], 0), ValueError, r"np\.repeat: .*broadcast"),
+        (lambda t: np.moveaxis(t, (0, 1), (0, -2)), ValueError, "one axis twice"),
+        (lambda t: np.moveaxis(t, (0, 1), 0), ValueError, "a place for each axis"),
+        (lambda t: np.diagonal(t, 0, 1, -1), ValueError, "one axis twice"),
+        (lambda t: np.prod(t, (0, 0)), ValueError, "one axis twice"),
+        (lambda t: np.tensordot(t, t, ([0, 0], [0, 0])), ValueError, "one axis twice"),
+        (lambda t: np.reshape(t, -1, "K"), ValueError, "np.reshape .*order"),
+        (lambda t: np.clip(t, 0, None, min=1), ValueError, "a_min or min"),
+        (lambda t: np.concatenate([t, t], dtype=int), TypeError, r"np\.concatenate: Cannot cast"),
+        (lambda t: np.pad(t, -1), ValueError, "negative"),
+        (lambda t: np.einsum("ii", t), ValueError, "equally long"),
+        (lambda t: np.einsum("ii", t[:1]), ValueError, "equally long"),
+        (lambda t: np.einsum("ij,ji", t, t), ValueError, "equally long"),
+        (lambda t: np.einsum("ij->k", t), ValueError, "must name letters of the terms"),
+        (lambda t: np.einsum("ij->ii", t), ValueError, "must name letters of the terms"),
+        (lambda t: np.einsum("i...->i", t), ValueError, "'...' if a term has it"),
+    ],
+)
+def test_what_numpy_refuses_is_refused(call, kind, message):
+    x = np.arange(6.0).reshape(2, 3)
+    with pytest.raises(kind):
+        call(x)
+    with pytest.raises(kind, match=message):
+        call(Tensor(x, requires_grad=True))
+
+
 def test_vjp_refuses_a_rule_that_names_nothing_known():
     def f(x):
         return x
@@ -304,3 +388,139 @@ def test_an_option_of_numpys_is_taken_as_numpy_takes_it_or_refused(f, option):
     np.testing.assert_allclose(y.data, expected, rtol=1e-12)
     if option != "casting":
         assert gradcheck(lambda t: call(t, **options), x).error < 1e-6
+
+
+def test_order_a_is_settled_by_the_input_and_not_by_its_gradient():
+    x = np.arange(6.0).reshape(2, 3)
+    for array in (x, x.T, np.asfortranarray(x), x[:, ::2], x[::-1]):
+        for call in (lambda t: np.ravel(t, "A"), lambda t: np.reshape(t, (-1, 2), order="A")):
+            t = Tensor(array, requires_grad=True)
+            y = call(t)
+            np.testing.assert_array_equal(y.data, call(array))
+            (y * y.data).sum().backward()  # every gradient beside its element
+            np.testing.assert_array_equal(t.grad, array)
+
+
+def test_ravel_in_the_order_of_the_memory_says_what_it_takes():
+    with pytest.raises(ValueError, match=r"np\.ravel of a Tensor takes 'C', 'F' or 'A'"):
+        np.ravel(Tensor(np.ones((2, 2))), "K")
+
+
+def test_reshape_copies_when_it_is_told_to():
+    x = np.arange(6.0).reshape(2, 3)
+    # NumPy knows copy= from 2.1 on only, so that our function is asked directly.
+    reshape = minidl.compositions.reshape
+    assert np.shares_memory(reshape(Tensor(x), 6).data, x)
+    assert not np.shares_memory(reshape(Tensor(x), 6, copy=True).data, x)
+
+
+def test_a_product_over_an_empty_axis_is_zero():
+    a = Tensor(np.ones((2, 0)), requires_grad=True)
+    y = np.tensordot(a, np.ones((0, 3)), 1)
+    np.testing.assert_array_equal(y.data, np.zeros((2, 3)))
+    y.sum().backward()
+    assert a.grad.shape == (2, 0)
+    assert np.tensordot(Tensor(np.ones((0, 2))), np.ones((2, 3)), 1).shape == (0, 3)
+
+
+def test_einsum_broadcasts_axes_of_length_one():
+    a, b = Tensor(np.array([[1.0], [2.0]]), True), Tensor(np.arange(6.0).reshape(3, 2), True)
+    y = np.einsum("ij,jk->ik", a, b)
+    np.testing.assert_array_equal(y.data, [[6, 9], [12, 18]])
+    y.sum().backward()
+    np.testing.assert_array_equal(a.grad, [[15], [15]])
+    np.testing.assert_array_equal(b.grad, np.full((3, 2), 3))
+
+
+def test_a_shift_without_a_sign_is_undone():
+    t = Tensor(np.arange(3.0), requires_grad=True)
+    y = np.roll(t, np.uint8(1))
+    (y * y.data).sum().backward()
+    np.testing.assert_array_equal(t.grad, t.data)
+
+
+def test_a_mask_given_to_take_is_places_as_in_numpy():
+    t = Tensor(np.array([5.0, 7.0]), requires_grad=True)
+    y = np.take(t, [True, True, False])
+    assert y.tolist() == [7, 7, 5]
+    y.sum().backward()
+    np.testing.assert_array_equal(t.grad, [1, 2])
+
+
+def test_clip_by_nan_is_nan():
+    t = Tensor(np.array([0.0, 1.0, np.nan]), requires_grad=True)
+    np.testing.assert_array_equal(np.clip(t, np.array([np.nan, 0.0, 0.0]), 2.0).data,
+                                  [np.nan, 1, np.nan])  # fmt: skip
+    assert np.isnan(np.clip(t, 0.0, np.nan).data).all()
+
+
+def test_a_number_is_reduced_along_its_axis_as_in_numpy():
+    for reduction in (np.sum, np.max, np.prod):
+        t = Tensor(np.array(3.0), requires_grad=True)
+        for axis in (0, -1):
+            t.grad = None
+            y = reduction(t, axis)
+            y.backward()
+            assert (y.item(), t.grad.item()) == (3, 1)
+
+
+def test_one_axis_may_be_given_to_transpose_as_a_number():
+    t = Tensor(np.arange(3.0), requires_grad=True)
+    (np.transpose(t, np.int64(0)) * np.arange(3.0)).sum().backward()
+    np.testing.assert_array_equal(t.grad, [0, 1, 2])
+
+
+def test_split_takes_any_places():
+    x = np.arange(5.0)
+    for places in ([3, 1], [-2], [1, 9], [], np.array([2])):
+        t = Tensor(x, requires_grad=True)
+        parts = np.split(t, places)
+        for part, right in zip(parts, np.split(x, places), strict=True):
+            np.testing.assert_array_equal(part.data, right)
+        sum((p.sum() for p in parts), Tensor(0.0)).backward()
+        np.testing.assert_array_equal(t.grad, np.sum([np.isin(x, p.data) for p in parts], 0))
+    assert [p.shape for p in np.split(Tensor(np.ones((0, 2))), 2)] == [(0, 2), (0, 2)]
+
+
+def test_any_number_of_arrays_is_joined_without_a_function_for_each():
+    x = Tensor(np.arange(3.0), requires_grad=True)
+    rules = len(TABLE)
+    for n in (1, 2, 50):
+        x.grad = None
+        weights = np.arange(1.0, n + 1)
+        (np.stack([x] * n) ** 2 * weights[:, None]).sum().backward()
+        np.testing.assert_array_equal(x.grad, 2 * x.data * weights.sum())
+        x.grad = None
+        (np.concatenate([x, np.ones(2), x * 2] * n) ** 2).sum().backward()
+        np.testing.assert_array_equal(x.grad, n * (2 + 8) * x.data)
+    assert len(TABLE) == rules
+
+
+def test_joining_takes_lists_dtypes_and_arrays_among_the_tensors():
+    x = Tensor(np.ones((1, 2), np.float32), requires_grad=True)
+    y = np.concatenate([[[3.0, 4.0]], x, np.zeros((1, 2))])
+    assert y.dtype == np.float64
+    y.sum().backward()
+    assert (x.grad.dtype, x.grad.tolist()) == (np.float32, [[1, 1]])
+    assert np.concatenate([x, np.zeros((1, 2))], dtype=np.float32).dtype == np.float32
+    assert np.vstack([x, [1, 2]]).tolist() == [[1, 1], [1, 2]]
+    assert np.hstack([x, [[5]]]).tolist() == [[1, 1, 5]]
+    assert np.concatenate(x.T).tolist() == [1, 1]  # the rows of one Tensor
+    with pytest.raises(TypeError, match="Tensor"):
+        np.concatenate([x, [[x[0, 0], x[0, 1]]]])
+    with pytest.raises(TypeError, match="int64 has no gradient: leave dtype= out"):
+        np.concatenate([x, x], dtype=np.int64, casting="unsafe")
+
+
+def test_padding_takes_widths_by_axis():
+    # NumPy knows them from 2.2 on only, so that our function is asked what it makes of them.
+    x = Tensor(np.arange(4.0).reshape(2, 2), requires_grad=True)
+    if np.lib.NumpyVersion(np.__version__) < "2.2.0":
+        pytest.skip("this NumPy does not know them")
+    for mode in ("constant", "edge"):
+        x.grad = None
+        y = np.pad(x, {-1: (1, 2), 0: 1}, mode)
+        np.testing.assert_array_equal(y.data, np.pad(x.data, ((1, 1), (1, 2)), mode))
+        y.sum().backward()
+        right = [[1, 1], [1, 1]] if mode == "constant" else [[4, 6], [4, 6]]
+        np.testing.assert_array_equal(x.grad, right)

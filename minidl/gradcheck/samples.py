@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from minidl import derivatives, nn
+from minidl import compositions, derivatives, nn
 from minidl import functional as F
 from minidl import tensor as T
 from minidl.autograd import TABLE, name_of
@@ -171,11 +171,17 @@ for subscripts, *shapes in [
     ("ij,kj->i", (2, 3), (2, 3)), ("...ij,jk->...ik", (2, 2, 3), (3, 2)),
     ("...i,...i", (2, 1, 3), (2, 3)),
     ("ij,jk,kl->il", (2, 2), (2, 2), (2, 2)), ("i,i,i->i", (3,), (3,), (3,)),
+    ("ij,jk", (2, 1), (3, 2)), ("ij,jk", (2, 3), (1, 2)), ("ij,j->ij", (1, 1), (3,)),
+    ("ii,i->i", (1, 1), (3,)), ("i,i,i", (1,), (3,), (1,)), ("...i,i...", (2, 1), (3, 1)),
+    ("...ij,...jk", (2, 1, 2, 3), (3, 1, 2)), ("...,...->...", (2, 1), (3,)),
+    ("ij,kj->ik", (2, 0), (3, 0)),
 ]:  # fmt: skip
     sample(np.einsum, *shapes, note=subscripts,
            call=lambda *xs, subscripts=subscripts: np.einsum(subscripts, *xs))  # fmt: skip
 sample(np.tensordot, (2, 3, 4), (4, 2), note="axes in descending order",
        call=lambda a, b: np.tensordot(a, b, ([2, 0], [0, 1])))  # fmt: skip
+sample(np.tensordot, (2, 0), (0, 3), call=lambda a, b: np.tensordot(a, b, 1), note="empty axis")
+sample(np.tensordot, (2,), (3,), call=lambda a, b: np.tensordot(a, b, 0), note="no axis")
 sample(np.einsum, (2, 3), note="ba", call=lambda x: np.einsum("ba", x))
 sample(derivatives._einsum, (2, 3), (3, 2), call=lambda a, b: np.einsum("ij,jk->ik", a, b))
 
@@ -206,6 +212,7 @@ sample(derivatives._norm, (2, 3), call=lambda x: np.linalg.norm(x, axis=0, keepd
 
 sample(np.reshape, (2, 6), call=lambda x: np.reshape(x, (3, -1)))
 sample(np.reshape, (2, 6), call=lambda x: np.reshape(x, (3, 4), order="F"), note="order=F")
+sample(np.reshape, (2, 6), call=lambda x: np.reshape(x, (3, 4), copy=True), note="copied")
 sample(np.ravel, (2, 3))
 sample(np.transpose, (2, 3, 4))
 sample(np.transpose, (2, 3, 4), call=lambda x: np.transpose(x, (1, -1, 0)), note="axes")
@@ -218,6 +225,10 @@ sample(np.broadcast_to, (2, 1), call=lambda x: np.broadcast_to(x, (3, 2, 4)))
 sample(np.concatenate, (2, 1), (2, 3), call=lambda a, b: np.concatenate([a, b, a], axis=-1))
 sample(np.concatenate, (2, 1), (3,), note="axis=None",
        call=lambda a, b: np.concatenate([a, b], axis=None))  # fmt: skip
+sample(compositions._concatenate, (2, 3), (2, 1),
+       call=lambda a, b: compositions._concatenate(a, b, (..., slice(1, 2))))  # fmt: skip
+sample(np.concatenate, (2, 1), (2, 3), note="with an array, of a dtype",
+       call=lambda a, b: np.concatenate([a, np.ones((2, 1)), b], 1, dtype=a.dtype))  # fmt: skip
 sample(np.stack, (2, 3), (2, 3), call=lambda a, b: np.stack([a, b], -1))
 sample(np.vstack, (3,), (2, 3), call=lambda a, b: np.vstack([a, b]))
 sample(np.hstack, (2, 1), (2, 3), call=lambda a, b: np.hstack([a, b]))
