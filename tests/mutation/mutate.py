@@ -111,6 +111,12 @@ NEIGHBOURS = dict(
 )  # fmt: skip
 
 
+SYMMETRIC = {
+    "array_equal", "shares_memory", "may_share_memory", "max", "min", "maximum", "minimum", "add",
+    "multiply", "logaddexp", "allclose", "isclose",
+}  # fmt: skip
+
+
 @kind("another operator")
 def _(s: Source, node: ast.AST) -> Iterator[Change]:
     if isinstance(node, ast.BinOp):
@@ -180,7 +186,9 @@ def _(s: Source, node: ast.AST) -> Iterator[Change]:
 def _(s: Source, node: ast.AST) -> Iterator[Change]:
     if isinstance(node, ast.Constant) and not s.is_index(node) and not s.is_default(node):
         value = node.value
-        if type(value) is int:
+        if type(value) is int and value > 20:  # an allowance, a size: one more is no fault
+            yield (*s.span(node), f"{2 * value}")
+        elif type(value) is int:
             yield (*s.span(node), f"{value + 1}")
             if value:
                 yield (*s.span(node), f"{value - 1}")
@@ -191,6 +199,9 @@ def _(s: Source, node: ast.AST) -> Iterator[Change]:
 @kind("True for False")
 def _(s: Source, node: ast.AST) -> Iterator[Change]:
     if isinstance(node, ast.Constant) and isinstance(node.value, bool) and not s.is_default(node):
+        up = s.parents[node]
+        if isinstance(up, ast.keyword) and s.text(up) == "copy=False":
+            return
         yield (*s.span(node), str(not node.value))
 
 
@@ -198,8 +209,8 @@ def _(s: Source, node: ast.AST) -> Iterator[Change]:
 def _(s: Source, node: ast.AST) -> Iterator[Change]:
     if isinstance(node, ast.Call):
         for keyword in node.keywords:
-            if s.is_text_or_type(keyword, node):
-                continue
+            if s.is_text_or_type(keyword, node) or s.text(keyword) == "copy=False":
+                continue  # (a copy where none is needed costs time and no more)
             start, end = s.span(keyword)
             comma = re.compile(rb"\s*,\s*").match(s.bytes, end)
             if comma and keyword.arg is not None:
@@ -211,7 +222,7 @@ def _(s: Source, node: ast.AST) -> Iterator[Change]:
 
 @kind("two arguments exchanged")
 def _(s: Source, node: ast.AST) -> Iterator[Change]:
-    if isinstance(node, ast.Call):
+    if isinstance(node, ast.Call) and s.text(node.func).removeprefix("np.") not in SYMMETRIC:
         for a, b in zip(node.args, node.args[1:], strict=False):
             if not isinstance(a, ast.Starred) and not isinstance(b, ast.Starred):
                 start, middle = s.span(a)
@@ -291,8 +302,10 @@ def _(s: Source, node: ast.AST) -> Iterator[Change]:
         called = s.text(f)
         if called in ("np.array", "np.copy") and node.args:
             yield (*s.span(f), "np.asarray")
-        if called in ("copy.copy", "copy.deepcopy", "list", "dict", "tuple", "float") and node.args:
+        if called in ("copy.copy", "copy.deepcopy", "list", "dict", "tuple") and node.args:
             yield (*s.span(node), f"({s.text(node.args[0])})")
+        if called == "float" and isinstance(node.args[0], ast.Name):  # a setting, not a result
+            yield (*s.span(node), s.text(node.args[0]))
 
 
 @kind("another dtype")
