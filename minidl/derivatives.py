@@ -241,38 +241,38 @@ def _exchanged(subscripts: str, *order: int) -> str:
 vjp(
     np.sum,
     "a axis=None dtype=None out=None keepdims=False",
-    a=lambda g, shape, axis, keepdims: _spread(g, shape, axis, keepdims),
+    a=lambda g, shape, axis: _spread(g, shape, axis),
 )
 vjp(
     np.mean,
     "a axis=None dtype=None out=None keepdims=False",
-    a=lambda g, shape, axis, keepdims: _spread(g * _share_of(shape, axis), shape, axis, keepdims),
+    a=lambda g, shape, axis: _spread(g * _share_of(shape, axis), shape, axis),
 )
 vjp(
     np.var,
     "a axis=None dtype=None out=None ddof=0 keepdims=False",
-    a=lambda g, a, shape, axis, ddof, keepdims: (
-        _spread(g * 2 / (_count(shape, axis) - ddof), shape, axis, keepdims)
+    a=lambda g, a, shape, axis, ddof: (
+        _spread(g * 2 / (_count(shape, axis) - ddof), shape, axis)
         * (wide(a) - wide(a).mean(axis=axis, keepdims=True))
     ),
 )
 vjp(
     np.std,
     "a axis=None dtype=None out=None ddof=0 keepdims=False",
-    a=lambda g, a, y, shape, axis, ddof, keepdims: (
-        _spread(_over(g, y) / (_count(shape, axis) - ddof), shape, axis, keepdims)
+    a=lambda g, a, y, shape, axis, ddof: (
+        _spread(_over(g, y) / (_count(shape, axis) - ddof), shape, axis)
         * (wide(a) - wide(a).mean(axis=axis, keepdims=True))
     ),
 )
 vjp(
     np.max,
     "a axis=None out=None keepdims=False",
-    a=lambda g, a, y, shape, axis, keepdims: _to_ties(g, a, y, shape, axis, keepdims),
+    a=lambda g, a, y, shape, axis: _to_ties(g, a, y, shape, axis),
 )
 vjp(
     np.min,
     "a axis=None out=None keepdims=False",
-    a=lambda g, a, y, shape, axis, keepdims: _to_ties(g, a, y, shape, axis, keepdims),
+    a=lambda g, a, y, shape, axis: _to_ties(g, a, y, shape, axis),
 )
 
 
@@ -297,9 +297,8 @@ def _norm(x: Any, ord: float, axis: Any, keepdims: bool) -> Any:
 vjp(
     _norm,
     "x ord axis keepdims",
-    x=lambda g, x, y, ord, shape, axis, keepdims: (
-        _spread(g, shape, axis, keepdims)
-        * _slope_of_norm(_over(x, _kept(y, shape, axis, keepdims)), ord)
+    x=lambda g, x, y, ord, shape, axis: (
+        _spread(g, shape, axis) * _slope_of_norm(_over(x, _kept(y, shape, axis)), ord)
     ),
 )
 
@@ -327,15 +326,13 @@ def _axes(axis: Any, ndim: int) -> tuple[int, ...]:
     return axes
 
 
-def _spread(g: Any, shape: tuple[int, ...], axis: Any, keepdims: bool) -> Any:
+def _spread(g: Any, shape: tuple[int, ...], axis: Any) -> Any:
     """Give the gradient of a reduction back to every element that was reduced."""
-    return np.broadcast_to(_kept(g, shape, axis, keepdims), shape)
+    return np.broadcast_to(_kept(g, shape, axis), shape)
 
 
-def _kept(g: Any, shape: tuple[int, ...], axis: Any, keepdims: bool) -> Any:
-    """The result of a reduction with the axes that it lost, of length one."""
-    if keepdims:
-        return g
+def _kept(g: Any, shape: tuple[int, ...], axis: Any) -> Any:
+    """The result of a reduction with the axes that it lost, if it did, of length one."""
     if axis is None:
         return g.reshape((1,) * len(shape))
     axes = _axes(axis, len(shape))
@@ -377,11 +374,11 @@ _reduction(np.var, np.var)
 _reduction(np.std, np.std)
 
 
-def _to_ties(g: Any, a: Any, y: Any, shape: tuple[int, ...], axis: Any, keepdims: bool) -> Any:
+def _to_ties(g: Any, a: Any, y: Any, shape: tuple[int, ...], axis: Any) -> Any:
     """Give the gradient of an extremum to the elements that attain it, in equal parts."""
-    attains = a == _spread(plain(y), shape, axis, keepdims)
+    attains = a == _spread(plain(y), shape, axis)
     ties = np.sum(attains, axis=None if axis is None else _axes(axis, a.ndim), keepdims=True)
-    return np.where(attains, _spread(g, shape, axis, keepdims), 0) / ties.astype(g.dtype)
+    return np.where(attains, _spread(g, shape, axis), 0) / ties.astype(g.dtype)
 
 
 # --- Shapes and places ----------------------------------------------------------------------------

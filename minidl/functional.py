@@ -293,9 +293,7 @@ def _finite_max(x: Any, axis: Any) -> Any:
 vjp(
     logsumexp,
     "x axis=-1 keepdims=False",
-    x=lambda g, x, shape, axis, keepdims: (
-        _spread(g, shape, axis, keepdims) * softmax_over(wide(x), axis)
-    ),
+    x=lambda g, x, shape, axis: _spread(g, shape, axis) * softmax_over(wide(x), axis),
 )
 
 

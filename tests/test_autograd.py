@@ -1297,3 +1297,15 @@ def test_grad_frees_the_graph_unless_told_to_retain_it():
     assert grad(y, x) == 6
     with pytest.raises(RuntimeError, match="retain_graph=True"):
         grad(y, x)
+
+
+@pytest.mark.parametrize("shape", [(2,), (), (3, 2), (4, 2)])
+def test_a_rule_that_returns_another_shape_is_named(shape):
+    @minidl.differentiable
+    def tripled(x):
+        return 3 * x
+
+    minidl.vjp(tripled, "x", x=lambda g: np.ones(shape))
+    x = Tensor(np.ones(3), requires_grad=True)
+    with pytest.raises(ValueError, match="rule of tripled returned a gradient of shape"):
+        tripled(x).sum().backward()

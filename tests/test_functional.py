@@ -1053,3 +1053,13 @@ def test_gradients_flow_back_through_a_change_of_dtype():
     t = Tensor(np.zeros(3), requires_grad=True)  # float64
     functional.mse_loss(Tensor([1.0, 2.0, 3.0]), t, "sum").backward()
     np.testing.assert_array_equal(t.grad, [-2, -4, -6])
+
+
+@pytest.mark.parametrize("given", ["weight", "bias", "statistics"])
+def test_batch_norm_takes_its_input_in_the_dtype_of_what_it_has(given) -> None:
+    values = np.ones(2, np.float32)
+    mean, var = (values, values) if given == "statistics" else (None, None)
+    weight = Tensor(values) if given == "weight" else None
+    bias = Tensor(values) if given == "bias" else None
+    x = np.random.default_rng(0).normal(size=(4, 2))
+    assert functional.batch_norm(x, mean, var, weight, bias, training=True).dtype == np.float32

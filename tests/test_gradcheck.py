@@ -602,3 +602,16 @@ def test_the_command_refuses_a_library_with_an_operation_without_a_sample(monkey
     monkeypatch.setattr(samples, "MODULES", [])
     assert main([]) == 2
     assert "without a sample: lonely" in capsys.readouterr().err
+
+
+def test_a_result_that_is_kept_from_the_first_call_in_float32_fails():
+    kept = []
+
+    def rule(g, x):
+        if x.dtype == np.float32:
+            kept.append(g * 3 * x**2)
+            return kept[0]
+        return g * 3 * x**2
+
+    with pytest.raises(GradcheckError, match="float32"):
+        gradcheck(planted(rule), random(0, 3))

@@ -140,7 +140,7 @@ class Problem:
         for part, begin, end in zip(y, ends[:-1], ends[1:], strict=True):
             if not part.requires_grad:
                 continue
-            weight = w[begin:end].reshape(part.shape).astype(part.dtype)
+            weight = w[begin:end].reshape(part.shape)
             found = grad(part, live, weight, create_graph=create_graph, allow_unused=True,
                          retain_graph=True)  # fmt: skip
             total = (
