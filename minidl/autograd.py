@@ -277,12 +277,12 @@ class Leaf:
         if self.grad is not None:
             self.grad += d
         elif is_new:
-            self.grad = np.asarray(d)
+            self.grad = d
         elif self.lent is not None and self.lent.dtype == self.dtype:
             np.copyto(self.lent, d)
             self.grad = self.lent
         else:
-            self.grad = np.array(d)
+            self.grad = np.copy(d)
 
 
 def _dtype_of_gradient(y: np.ndarray) -> np.dtype[Any]:
@@ -424,6 +424,8 @@ def _as_gradient(d: Any, node: Node, parent: Node | Leaf, tensor: Any) -> Any:
     """What a rule returned that is not simply an array (or a Tensor, in a walk on Tensors)."""
     if isinstance(d, np.ndarray | np.generic):  # a scalar of NumPy's; a constant among Tensors
         return np.asarray(d) if tensor is None else tensor(np.asarray(d), None)
+    if tensor is None and hasattr(d, "__array_function__") and not hasattr(d, "backward"):
+        return d  # it stands for an array, and computes as one
     operation = node.plan.operation
     places = zip(node.plan.live, node.parents, strict=True)
     names = " or ".join(repr(operation.names[i]) for i, of in places if of is parent)

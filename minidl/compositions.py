@@ -15,7 +15,7 @@ from numpy.lib.array_utils import normalize_axis_index
 
 from minidl.autograd import name_of, vjp
 from minidl.derivatives import _axes, _einsum, _norm, _place
-from minidl.tensor import COMPOSED, Tensor, apply, differentiable, plain
+from minidl.tensor import COMPOSED, Tensor, apply, as_array, differentiable, plain
 
 
 def composed(function: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -30,7 +30,7 @@ def composed(function: Callable[..., Any]) -> Callable[[Callable[..., Any]], Cal
 
 def _operand(a: Any) -> Any:
     """An input that may be a list: a Tensor, or an array."""
-    return a if isinstance(a, Tensor | np.ndarray) else np.asarray(a)
+    return a if isinstance(a, Tensor) else as_array(a)
 
 
 def _refuse_out(function: Callable[..., Any], out: Any) -> None:
@@ -238,15 +238,17 @@ def take(
     _refuse_out(np.take, out)
     a = np.reshape(a, -1) if axis is None or np.ndim(plain(a)) == 0 else _operand(a)
     axis = normalize_axis_index(axis or 0, a.ndim)
-    places = np.take(np.arange(a.shape[axis]), plain(indices), mode=mode)  # type: ignore[call-overload]
-    return a[(slice(None),) * axis + (places,)]
+    places = as_array(plain(indices))
+    if mode != "raise" or places.dtype.kind not in "iu":
+        places = np.take(np.arange(a.shape[axis]), places, mode=mode)  # type: ignore[call-overload]
+    return a[(slice(None),) * axis + (places.copy(),)]
 
 
 @composed(np.take_along_axis)
 def take_along_axis(arr: Any, indices: Any, axis: int | None = -1) -> Any:
     arr = np.reshape(arr, -1) if axis is None else _operand(arr)
     axis = normalize_axis_index(axis or 0, arr.ndim)
-    indices = np.asarray(plain(indices))
+    indices = as_array(plain(indices))
     if indices.dtype.kind not in "iu":
         raise IndexError(f"np.take_along_axis takes integers for indices, not {indices.dtype}")
     if indices.ndim != arr.ndim:

@@ -399,7 +399,7 @@ vjp(operator.getitem, "a index", a=lambda g, index, shape: _place(g, index, shap
 @differentiable
 def _place(a: Any, index: Any, whole: tuple[int, ...]) -> Any:
     """Zeros of shape ``whole`` with ``a`` added at ``index``: the way back of indexing."""
-    y = np.zeros(whole, a.dtype)
+    y = np.zeros_like(a, shape=whole)
     if _takes_once(index):
         y[index] = a
     else:

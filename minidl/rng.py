@@ -7,7 +7,10 @@ neither read nor set, so minidl and the rest of a program never disturb each oth
 from __future__ import annotations
 
 import functools
-from typing import TypeAlias
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -55,10 +58,26 @@ def generator(rng: RNG = None) -> np.random.Generator:
         np.True_
     """
     if rng is None:
-        return _own()
-    if isinstance(rng, np.random.Generator):
-        return rng
-    return np.random.default_rng(_checked_seed(rng))
+        rng = _own()
+    elif not isinstance(rng, np.random.Generator):
+        return np.random.default_rng(_checked_seed(rng))
+    through = _through.get()
+    return rng if through is None else through(rng)
+
+
+_through: ContextVar[Callable[[np.random.Generator], Any] | None] = ContextVar(
+    "through", default=None
+)
+
+
+@contextmanager
+def drawing_through(function: Callable[[np.random.Generator], Any]) -> Iterator[None]:
+    """A block in which :func:`generator` returns what ``function`` makes of the generator."""
+    token = _through.set(function)
+    try:
+        yield
+    finally:
+        _through.reset(token)
 
 
 def _checked_seed(n: object) -> int:

@@ -595,7 +595,7 @@ def apply(function: Callable[..., Any], *values: Any, y: Any = None) -> Tensor:
         except (IndexError, TypeError, ValueError) as error:
             raise _explained(error, op, pool) from error
     t = _new(Tensor)
-    t._data = y if type(y) is np.ndarray else np.asarray(y)
+    t._data = as_array(y)
     t._node = None
     if mask and is_recording():
         plan = op.plans.get(mask) or op.plan(mask)
@@ -613,6 +613,12 @@ def apply(function: Callable[..., Any], *values: Any, y: Any = None) -> Tensor:
 
 
 _PYTHON_NUMBERS = {float, int, bool}  # they stay what they are, and never upcast
+
+
+def as_array(x: Any) -> Any:
+    """An ndarray of ``x``; what stands for one, by speaking NumPy's protocols, stays what it is."""
+    stands_in = hasattr(x, "__array_function__") and not isinstance(x, np.ndarray | Tensor)
+    return x if stands_in else np.asarray(x)
 
 
 def _explained(error: Exception, op: Operation, pool: Sequence[Any]) -> Exception:
@@ -915,7 +921,7 @@ def grad(
         elif create_graph:
             results.append(found[x._node])
         else:
-            results.append(np.array(found[x._node]))  # its own, even if two are the same
+            results.append(np.copy(found[x._node]))  # its own, even if two are the same
     return results[0] if single else tuple(results)
 
 
@@ -970,7 +976,7 @@ def as_real(x: Any, where: str) -> Array:
     """
     if type(x) is not np.ndarray:
         _check_means_the_same(x, where)
-    array = np.asarray(x)
+    array: Array = as_array(x)
     if array.dtype.kind not in "fiub":
         raise _not_real(x, where)
     return array

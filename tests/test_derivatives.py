@@ -235,7 +235,7 @@ def test_an_axis_that_is_not_there_is_refused_as_numpy_refuses_it(call):
         (lambda t: np.take_along_axis(t, np.ones((2, 3), bool), 1), IndexError, "integers"),
         (lambda t: np.take_along_axis(t, np.zeros((2, 3)), 1), IndexError, "integers"),
         (lambda t: np.take(t, np.zeros(2), 1), TypeError, r"np\.take: Cannot cast"),
-        (lambda t: np.take(t, [6]), IndexError, r"np\.take: index 6"),
+        (lambda t: np.take(t, [6]), IndexError, r"np\.take: .*index 6"),
         (lambda t: np.take(t, [0], mode="none"), ValueError, "mode"),
         (lambda t: np.split(t, -1), ValueError, "do not divide"),
         (lambda t: np.split(t, 0), (ValueError, ZeroDivisionError), "do not divide"),

@@ -158,30 +158,17 @@ class Optimizer:
         _bring_home(self.groups)
         rates = [group.rate(self.steps) for group in self.groups]
         work = [group.storage.ready() for group in self.groups]
-        own = self.__dict__
         for group, lr, runs in zip(self.groups, rates, work, strict=True):
-            own.update(group.hyper, lr=lr)  # within the step an attribute is the group's value
-            decay = own["weight_decay"]
             group.since = "the last step failed"
             first = [] if group.proven or not lr else first_block(runs)
-            try:
-                for t, blocks in runs:
-                    own["t"] = t
-                    for arrays in _decayed(blocks, decay) if decay else blocks:
-                        if self.update(*arrays) is not None:  # type: ignore[func-returns-value]
-                            raise TypeError(
-                                f"{type(self).__name__}.update returned something: it must change "
-                                f"x in place (x -= ..., x[...] = ...) and return nothing"
-                            )
-            finally:
-                for key in group.hyper:
-                    del own[key]
+            for t, blocks in runs:
+                self.apply(group, blocks, t, lr)
             if first:
                 check_in_place(self, group.hyper, *first)
                 group.proven = True
             group.storage.settle()
             group.since, group.stepped_with = "", lr
-        own["steps"] += 1
+        self.count_step()
         if not any(work):
             warnings.warn(
                 f"{type(self).__name__}.step() moved nothing, since none of its parameters has a "
@@ -190,6 +177,30 @@ class Optimizer:
                 RuntimeWarning,
                 stacklevel=2,
             )
+
+    def apply(self, group: Group, blocks: list[list[Array]], t: int, lr: float) -> None:
+        """Move blocks of a group by the rule, in their step number ``t``, at the rate ``lr``."""
+        own = self.__dict__
+        own.update(group.hyper, lr=lr, t=t)  # within the step an attribute is the group's value
+        decay = own["weight_decay"]
+        try:
+            for arrays in _decayed(blocks, decay) if decay else blocks:
+                if self.update(*arrays) is not None:  # type: ignore[func-returns-value]
+                    raise TypeError(
+                        f"{type(self).__name__}.update returned something: it must change "
+                        f"x in place (x -= ..., x[...] = ...) and return nothing"
+                    )
+        finally:
+            for key in group.hyper:
+                del own[key]
+
+    def count_step(self, n: int = 1) -> None:
+        """Count steps that were made, by :meth:`step` or elsewhere."""
+        self.__dict__["steps"] += n
+
+    def bring_home(self) -> None:
+        """Take parameters whose data was set to other arrays back into the optimizer's memory."""
+        _bring_home(self.groups)
 
     def zero_grad(self) -> None:
         """Forget the gradients, as is needed before each backward; they become None."""
@@ -574,15 +585,23 @@ def clip_grad_norm(params: Iterable[Tensor], max_norm: float) -> float:
             stacklevel=2,
         )
     with np.errstate(over="ignore"):
-        norm = math.sqrt(sum(float(np.sum(np.square(g, dtype=np.float64))) for g in grads))
-    if not math.isfinite(norm):
+        return float(clip_gradients(grads, max_norm)) if grads else 0.0
+
+
+def clip_gradients(grads: Sequence[Array], max_norm: float) -> Any:
+    """Scale arrays in place by one factor, so that their joint norm is at most ``max_norm``.
+
+    Returns the norm before. Raises FloatingPointError if it is not finite.
+    """
+    norm = np.sqrt(sum(np.sum(np.square(g, dtype=np.float64)) for g in grads))
+    if not np.isfinite(norm):
         raise FloatingPointError(
             f"clip_grad_norm: the norm of the gradients is {norm}: one of them is NaN, infinite or "
             f"close to it; lower the learning rate, or look for the operation that made it"
         )
-    if norm > max_norm:
-        for g in grads:
-            g *= float(max_norm) / norm
+    scale = np.minimum(float(max_norm) / np.maximum(norm, 1e-300), 1.0)
+    for g in grads:
+        g *= scale.astype(g.dtype)
     return norm
 
 

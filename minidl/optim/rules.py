@@ -7,8 +7,6 @@ state, which starts at zero. ``x`` and the state are changed in place, ``dx`` is
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from minidl.optim.optimizer import LearningRate, Optimizer, Parameters
@@ -237,5 +235,5 @@ class Adam(Optimizer):
         v += (1 - beta2) * dx * dx
         # (m / c1) / (sqrt(v / c2) + eps), with the numbers taken together before the arrays
         c1 = 1 - beta1**self.t if self.bias_correction else 1.0
-        root = math.sqrt(1 - beta2**self.t) if self.bias_correction else 1.0
+        root = (1 - beta2**self.t) ** 0.5 if self.bias_correction else 1.0
         x -= self.lr * root / c1 * m / (np.sqrt(v) + self.eps * root)
