@@ -114,6 +114,7 @@ def train(
         epochs=epochs,
         checkpoint=checkpoint,
         on_interrupt="return",
+        compiled=True,  # the steps run as a NumPy program: the same bits in less time
     )
     return Run(model, history, time.perf_counter() - start)
 

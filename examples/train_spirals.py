@@ -32,6 +32,13 @@ AREAS, POINTS = " .:-+~", "ox#*@%"  # for each class: of the background, and of 
 EDGE = 1.2  # the map reaches from -EDGE to EDGE on both axes
 
 
+def network(arms: int) -> nn.Sequential:
+    """Two hidden layers of 64; an output for each spiral."""
+    return nn.Sequential(
+        nn.Linear(2, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, arms)
+    )
+
+
 def answers(model: nn.Module, width: int, height: int) -> np.ndarray:
     """Return the class that the network gives to each point of a grid, the top row first."""
     x, y = np.meshgrid(np.linspace(-EDGE, EDGE, width), np.linspace(EDGE, -EDGE, height))
@@ -87,9 +94,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         x, y = data.make_spirals(300 * max(args.arms, 1), arms=args.arms, noise=args.noise)
         x_train, x_test, y_train, y_test = data.train_test_split(x, y, test_size=1 / 3, stratify=y)
 
-        model = nn.Sequential(
-            nn.Linear(2, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, args.arms)
-        )
+        model = network(args.arms)
         loss = nn.CrossEntropyLoss()
         optimizer = optim.Adam(model.parameters(), lr=args.lr)
         test_set = (x_test, y_test)

@@ -8,6 +8,7 @@ from minidl import compositions as _compositions  # noqa: F401  (fills the table
 from minidl import data, functional, nn, optim
 from minidl.autograd import no_grad, vjp
 from minidl.checkpoint import CheckpointError, load, save
+from minidl.compile import CompileError, compile
 from minidl.debugging import debug
 from minidl.gradcheck import GradcheckError, gradcheck
 from minidl.hessian import hessian, hessian_vector_product
@@ -19,8 +20,10 @@ __version__ = "0.1.0"
 
 __all__ = [
     "CheckpointError",
+    "CompileError",
     "GradcheckError",
     "Tensor",
+    "compile",
     "data",
     "debug",
     "differentiable",

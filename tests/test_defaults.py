@@ -64,12 +64,13 @@ INTERFACE = {
     "minidl.Tensor.trace": "offset=0, axis1=0, axis2=1",
     "minidl.Tensor.transpose": "*axes",
     "minidl.Tensor.var": "axis=None, ddof=0, keepdims=False",
+    "minidl.compile": "model, loss, optimizer, *, max_norm=None",
     "minidl.debug": "",
     "minidl.differentiable": "function",
     "minidl.evaluate": "model, loss, data, metrics=None",
     "minidl.fit": (
         "model, loss, optimizer, train, validation=None, *, epochs=10, metrics=None, "
-        "progress=True, checkpoint=None, on_interrupt='raise'"
+        "progress=True, checkpoint=None, on_interrupt='raise', compiled=False"
     ),
     "minidl.grad": (
         "y, xs, gradient=None, *, create_graph=False, retain_graph=None, allow_unused=False"
@@ -190,7 +191,10 @@ INTERFACE = {
     "optim.Momentum": "params, lr, mu=0.9, weight_decay=0.0",
     "optim.Momentum.update": "x, dx, v",
     "optim.Optimizer": "params, lr, weight_decay=0.0, **hyper",
+    "optim.Optimizer.apply": "group, blocks, t, lr",
+    "optim.Optimizer.bring_home": "",
     "optim.Optimizer.checked": "name, value",
+    "optim.Optimizer.count_step": "n=1",
     "optim.Optimizer.explain": "name",
     "optim.Optimizer.load_state_dict": "state",
     "optim.Optimizer.state_dict": "",

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ from minidl import Tensor, nn
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples"
 QUICK = ("--epochs", 1, "--batch-size", 500)  # for the digits, where the result does not matter
-SCRIPTS = ("train_digits", "train_spirals", "train_csv", "own_rule", "from_scratch")
+SCRIPTS = ("train_digits", "train_spirals", "train_csv", "own_rule", "from_scratch", "show_program")
 
 
 class Output(NamedTuple):
@@ -335,6 +335,23 @@ def test_the_loop_written_out_reaches_97_percent(tmp_path: Path) -> None:
     assert losses[-1] < 0.1 * losses[0]
 
 
+def test_the_program_stands_beside_its_layers(run: Run) -> None:
+    output = run("show_program", "digits", "--rule", "momentum").out
+    lines = [line.strip() for line in output.splitlines()]
+    start = lines.index("3: Linear(128, 128)")
+    assert lines[start + 1].startswith("y_2.dot(weight_3_T, out=y_3)")
+    assert lines.index("backwards", start) < lines.index("the update: Momentum")
+    assert "np.empty" not in output
+    assert "y_0 = " in run("show_program", "--setup").out
+
+
+@pytest.mark.parametrize("network", ["small", "digits", "spirals"])
+def test_the_plain_program_is_a_module(run: Run, network: str) -> None:
+    space: dict[str, Any] = {}
+    exec(run("show_program", network, "--plain").out, space)
+    assert callable(space["program"])
+
+
 # --- What is wrong is said in one line ------------------------------------------------------------
 
 
@@ -427,8 +444,8 @@ def test_ctrl_c_within_an_epoch_still_shows_what_was_learned(
     digits = example("train_digits")
 
     class Stopping(digits.optim.Adam):  # type: ignore[name-defined, misc]
-        def step(self) -> None:
-            super().step()
+        def count_step(self, n: int = 1) -> None:
+            super().count_step(n)
             if self.steps == 5:
                 signal.raise_signal(signal.SIGINT)
 
@@ -462,19 +479,19 @@ def test_ctrl_c_within_an_epoch_still_shows_what_was_learned(
 def test_ctrl_c_ends_every_script_with_status_130_and_what_it_knows(
     run: Run, monkeypatch: pytest.MonkeyPatch, script: str, options: list[str], shown: str
 ) -> None:
-    step, steps = minidl.optim.Optimizer.step, 0
+    count_step, pressed = minidl.optim.Optimizer.count_step, 0
 
-    def pressing(self: minidl.optim.Optimizer) -> None:
-        nonlocal steps
-        step(self)
-        steps += 1
-        if steps == 5:
+    def pressing(self: minidl.optim.Optimizer, n: int = 1) -> None:
+        nonlocal pressed
+        count_step(self, n)
+        if self.steps == 5 and not pressed:
+            pressed += 1
             signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(minidl.optim.Optimizer, "step", pressing)
+    monkeypatch.setattr(minidl.optim.Optimizer, "count_step", pressing)
     output = run(script, *options)
     assert output.status == 130
-    assert steps == 5
+    assert pressed == 1
     assert shown in output.out
     assert output.err.endswith("stopped by Ctrl-C\n")
 

@@ -1,0 +1,821 @@
+"""The compiler: a compiled step is the eager step, bit for bit, or it is refused."""
+
+from __future__ import annotations
+
+import copy
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import minidl
+from minidl import functional as F
+from minidl import nn, optim
+from minidl.gradcheck.samples import MODULES, SAMPLES, Sample
+
+step_module = sys.modules["minidl.compile.step"]
+PATIENCE = step_module.PATIENCE
+
+
+@pytest.fixture(autouse=True)
+def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write a program for each kind of batch at once, so that it is looked at."""
+    monkeypatch.setattr(step_module, "PATIENCE", 0)
+
+
+EVERY_SAMPLE = [sample for entries in SAMPLES.values() for sample in entries]
+
+
+class Called(nn.Module):
+    """A call of a sample, its inputs the parameters."""
+
+    def __init__(self, sample: Sample) -> None:
+        self.call = sample.call
+        self.inputs = [
+            nn.Parameter(x) if isinstance(x, np.ndarray) and x.dtype.kind == "f" else x
+            for x in sample.inputs
+        ]
+
+    def forward(self, x: Any) -> Any:
+        y = self.call(*self.inputs)
+        return (y if isinstance(y, minidl.Tensor) else sum(part.sum() for part in y)) * x
+
+
+def weighted_sum(y: Any, weights: Any) -> Any:
+    return (y * weights).sum()
+
+
+def trained(
+    model: nn.Module,
+    loss: Any,
+    make: Callable[..., Any],
+    batches: Any,
+    compiled: bool,
+    **options: Any,
+) -> tuple[list[float], dict[str, bytes]]:
+    """Losses, and the bits of everything that was trained."""
+    minidl.seed(0)
+    model, loss = copy.deepcopy((model, loss))
+    optimizer = make(model.parameters())
+    step = minidl.compile(model, loss, optimizer, **options)
+    losses = []
+    for x, y in batches:
+        losses.append(step(x, y) if compiled else step.eager(x, y)[0])
+    grads = {f"{n}.grad": p.grad for n, p in model.named_parameters() if p.grad is not None}
+    state = model.state_dict() | grads
+    for group in optimizer.state_dict()["groups"]:
+        for name, entry in group["params"].items():
+            state |= {f"{key} of {name}": np.asarray(value) for key, value in entry.items()}
+    return losses, {name: np.asarray(a).tobytes() for name, a in state.items()}
+
+
+def assert_equal(model: nn.Module, loss: Any, make: Any, batches: Any, **options: Any) -> None:
+    """The same both ways, bit for bit."""
+    losses, state = trained(model, loss, make, batches, compiled=True, **options)
+    expected, wanted = trained(model, loss, make, batches, compiled=False, **options)
+    assert np.array(losses).tobytes() == np.array(expected).tobytes()
+    assert state == wanted
+
+
+@pytest.mark.parametrize("sample", EVERY_SAMPLE, ids=lambda s: s.name)
+def test_every_operation_compiles(sample: Sample) -> None:
+    model = Called(sample)
+    y = model.call(*model.inputs)
+    weights = np.random.default_rng(0).standard_normal(
+        np.shape(y.data) if isinstance(y, minidl.Tensor) else ()
+    )
+    batches = [(np.float64(k) * np.ones(()), weights) for k in (1.0, 0.5, -1.5, 2.0)]
+    with np.errstate(all="ignore"):
+        assert_equal(model, weighted_sum, lambda p: optim.SGD(p, lr=1e-3), batches)
+
+
+class Branching(nn.Module):
+    """Two ways that share a layer, and one parameter that nothing uses."""
+
+    def __init__(self, rng: Any) -> None:
+        self.first = nn.Linear(6, 5, rng=rng)
+        self.shared = nn.Linear(5, 5, rng=rng)
+        self.parts = {
+            "scale": nn.Parameter(rng.standard_normal(5)),
+            "idle": nn.Parameter(np.ones(3)),
+        }
+        self.last = nn.Linear(5, 3, rng=rng)
+
+    def forward(self, x: Any) -> Any:
+        h = F.relu(self.first(x))
+        a, b = np.tanh(self.shared(h)), self.shared(h) * self.parts["scale"]
+        return self.last(a * b + np.concatenate([h[:, :2], b[:, 2:]], axis=1))
+
+
+def random_network(seed: int) -> tuple[nn.Module, Any, Any, Any]:
+    """A network, a loss, a rule, and batches, all drawn at random."""
+    rng = np.random.default_rng(seed)
+    dtype = rng.choice([np.float32, np.float64])
+    layers: list[nn.Module] = []
+    width = features = int(rng.integers(1, 8))
+    for _ in range(rng.integers(1, 5)):
+        out = int(rng.integers(1, 40))
+        layers.append(nn.Linear(width, out, bias=bool(rng.integers(2)), rng=rng, dtype=dtype))
+        if rng.random() < 0.4:
+            layers.append(nn.BatchNorm(out, affine=bool(rng.integers(2)), dtype=dtype))
+        layers.append(rng.choice(
+            [nn.ReLU(), nn.LeakyReLU(0.1), nn.Sigmoid(), nn.Tanh(), nn.GELU(), nn.GELU("tanh")]
+        ))  # fmt: skip
+        if rng.random() < 0.3:
+            layers.append(nn.Dropout(0.3, rng=None if rng.random() < 0.5 else int(rng.integers(9))))
+        width = out
+    classes = int(rng.integers(2, 6))
+    layers.append(nn.Linear(width, classes, rng=rng, dtype=dtype))
+    losses = [nn.CrossEntropyLoss(), nn.CrossEntropyLoss(label_smoothing=0.1),
+              nn.CrossEntropyLoss(weight=rng.random(classes) + 0.1), nn.MSELoss(), nn.HuberLoss(),
+              nn.L1Loss(), nn.BCEWithLogitsLoss()]  # fmt: skip
+    loss = losses[rng.integers(len(losses))]
+    batches = []
+    n = int(rng.integers(2, 40))
+    for size in (n, n, max(2, n // 2), n, max(2, n // 2), n, n):
+        x = rng.standard_normal((size, features)).astype(dtype)
+        y = rng.integers(0, classes, size)
+        if not isinstance(loss, nn.CrossEntropyLoss):
+            y = rng.random((size, classes)).astype(dtype)
+        batches.append((x, y))
+    rule = RULES[int(rng.integers(len(RULES)))]
+    decay = float(rng.choice([0.0, 0.01]))
+    lr = optim.schedules.cosine(0.05, steps=20) if rng.random() < 0.3 else 0.01
+    return nn.Sequential(*layers), loss, lambda p: rule(p, lr=lr, weight_decay=decay), batches
+
+
+RULES = [optim.SGD, optim.Momentum, optim.Adagrad, optim.RMSProp, optim.Adam]
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_random_networks_train_the_same_both_ways(seed: int) -> None:
+    assert_equal(*random_network(seed))
+
+
+@pytest.mark.parametrize("entry", MODULES, ids=[name for name, *_ in MODULES])
+def test_every_module_compiles(entry: Any) -> None:
+    _, module, inputs = entry
+    model = nn.Sequential(nn.Flatten(), nn.Linear(inputs[0][0].size, inputs[0][0].size, rng=0))
+    x = inputs[0].reshape(len(inputs[0]), -1)
+    if isinstance(module, nn.Module) and len(inputs) == 2:
+        loss, batches = module, [(x.reshape(len(x), -1), inputs[1])] * 4
+        model = nn.Sequential(*model, Reshaped(inputs[0].shape[1:]))
+    else:
+        model = nn.Sequential(*model, Reshaped(inputs[0].shape[1:]), module)
+        loss, batches = weighted_sum, [(x, np.float32(0.5))] * 4
+    assert_equal(model, loss, lambda p: optim.Adam(p, lr=0.01), batches)
+
+
+class Reshaped(nn.Module):
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.shape = shape
+
+    def forward(self, x: Any) -> Any:
+        return x.reshape(-1, *self.shape)
+
+
+BATCHES = [
+    (np.random.default_rng(i).standard_normal((8, 6)).astype(np.float32),
+     np.random.default_rng(i).integers(0, 3, 8))
+    for i in range(8)
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_modules_of_ones_own_compile(rule: Any) -> None:
+    model = Branching(np.random.default_rng(0))
+    assert_equal(model, nn.CrossEntropyLoss(), lambda p: rule(p, lr=0.01), BATCHES)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_large_updates_go_in_blocks(rule: Any) -> None:
+    model = nn.Sequential(
+        nn.Linear(6, 300, rng=0), nn.ReLU(), nn.Linear(300, 400, rng=0), nn.Linear(400, 3, rng=0)
+    )
+    make = lambda p: rule(p, lr=0.01, weight_decay=0.1)
+    assert_equal(model, nn.CrossEntropyLoss(), make, BATCHES)
+
+
+# --- What changes between steps is followed -------------------------------------------------------
+
+
+class Pair:
+    """The same network twice: one trains eagerly, one compiled."""
+
+    def __init__(
+        self, make: Callable[[], tuple[nn.Module, Any]], rule: Any = None, **options: Any
+    ) -> None:
+        self.models, self.steps, self.optimizers = [], [], []
+        for _ in range(2):
+            minidl.seed(0)
+            model, loss = make()
+            optimizer = (rule or (lambda m: optim.Adam(m.parameters(), lr=0.01)))(model)
+            self.models.append(model)
+            self.optimizers.append(optimizer)
+            self.steps.append(minidl.compile(model, loss, optimizer, **options))
+        minidl.seed(1)
+        self.streams = [minidl.rng.generator().bit_generator.state] * 2
+        self.batches = 0
+
+    def train(self, steps: int = 4, x: Any = None, y: Any = None) -> None:
+        for _ in range(steps):
+            batch = BATCHES[self.batches % len(BATCHES)]
+            bx, by = batch if x is None else (x, y)
+            self.batches += 1
+            losses = []
+            for i, step in enumerate(self.steps):
+                minidl.rng.generator().bit_generator.state = self.streams[i]
+                losses.append(step(bx, by) if i else step.eager(bx, by)[0])
+                self.streams[i] = minidl.rng.generator().bit_generator.state
+            assert np.float64(losses[0]).tobytes() == np.float64(losses[1]).tobytes()
+        self.check()
+
+    def check(self) -> None:
+        states = [model.state_dict() for model in self.models]
+        for name, a in states[0].items():
+            assert a.tobytes() == states[1][name].tobytes(), name
+        for p, q in zip(*(model.parameters() for model in self.models), strict=True):
+            assert (p.grad is None) == (q.grad is None)
+            assert p.grad is None or p.grad.tobytes() == q.grad.tobytes()
+        first, second = (optimizer.state_dict() for optimizer in self.optimizers)
+        assert repr(first) == repr(second)
+
+    def both(self, change: Callable[[nn.Module, Any], Any]) -> None:
+        for model, optimizer in zip(self.models, self.optimizers, strict=True):
+            change(model, optimizer)
+
+
+def network() -> tuple[nn.Module, Any]:
+    model = nn.Sequential(
+        nn.Linear(6, 12, rng=0), nn.BatchNorm(12), nn.ReLU(), nn.Dropout(0.2),
+        nn.Linear(12, 12, rng=1), nn.Tanh(), nn.Linear(12, 3, rng=2),
+    )  # fmt: skip
+    return model, nn.CrossEntropyLoss()
+
+
+CHANGES: dict[str, Callable[[Any, Any], Any]] = {
+    "the rate": lambda m, o: setattr(o, "lr", 0.5),
+    "a schedule": lambda m, o: setattr(o, "lr", optim.schedules.exponential_decay(0.1, 0.9)),
+    "a hyper-parameter": lambda m, o: setattr(o, "betas", (0.5, 0.9)),
+    "weight decay": lambda m, o: setattr(o, "weight_decay", 0.1),
+    "a group's value": lambda m, o: o.groups[0].__setitem__("eps", 1e-3),
+    "eval mode": lambda m, o: m.eval(),
+    "a frozen layer's mode": lambda m, o: m[1].eval(),
+    "a layer's attribute": lambda m, o: setattr(m[3], "p", 0.7),
+    "no dropout": lambda m, o: setattr(m[3], "p", 0.0),
+    "a frozen parameter": lambda m, o: setattr(m[0].weight, "requires_grad", False),
+    "rebound data": lambda m, o: setattr(m[0].weight, "data", np.ones((12, 6), np.float32) / 9),
+    "data written into": lambda m, o: m[0].weight.data.__imul__(0.5),
+    "a buffer rebound": lambda m, o: setattr(m[1], "running_mean", np.ones(12, np.float32)),
+    "loaded state": lambda m, o: m.load_state_dict(
+        {name: value * 0 + 1 for name, value in m.state_dict().items()}
+    ),
+    "the optimizer's state loaded": lambda m, o: o.load_state_dict(
+        {**o.state_dict(), "steps": 100}
+    ),
+    "gradients forgotten": lambda m, o: o.zero_grad(),
+    "a gradient set": lambda m, o: setattr(m[0].weight, "grad", np.ones((12, 6))),
+    "another layer": lambda m, o: setattr(m, "layers", [*m.layers[:5], nn.ReLU(), *m.layers[6:]])
+    if hasattr(m, "layers") else None,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=list(CHANGES))
+def test_changes_between_steps_are_followed(change: Any) -> None:
+    pair = Pair(network)
+    pair.train(4)
+    pair.both(change)
+    pair.train(4)
+
+
+def test_batches_of_another_size_or_dtype_get_a_program_of_their_own() -> None:
+    pair = Pair(network)
+    x, y = BATCHES[0]
+    for n, dtype in (
+        (8, np.float32),
+        (5, np.float32),
+        (8, np.float64),
+        (5, np.float32),
+        (8, np.float32),
+    ):
+        pair.train(3, x[:n].astype(dtype), y[:n])
+        pair.train(1, x[:n].astype(dtype), y[:n].astype(np.int8))
+    assert len(pair.steps[1].programs) == 6
+
+
+def test_a_kind_of_batch_that_comes_seldom_gets_no_program(monkeypatch: Any) -> None:
+    monkeypatch.setattr(step_module, "PATIENCE", PATIENCE)
+    pair = Pair(network)
+    x, y = BATCHES[0]
+    pair.train(3)
+    pair.train(PATIENCE, x[:5], y[:5])
+    assert len(pair.steps[1].programs) == 1
+    pair.train(4, x[:5], y[:5])
+    assert len(pair.steps[1].programs) == 2
+
+
+def test_the_number_of_programs_is_bounded() -> None:
+    step = Pair(network).steps[1]
+    rng = np.random.default_rng(0)
+    for n in range(2, 30):
+        step(rng.standard_normal((n, 6), np.float32), rng.integers(0, 3, n))
+    assert len(step.programs) == 16
+
+
+def test_eager_and_compiled_steps_alternate() -> None:
+    pair = Pair(network)
+    for _ in range(4):
+        pair.train(2)
+        pair.steps.reverse()
+        pair.streams.reverse()
+        pair.models.reverse()
+        pair.optimizers.reverse()
+
+
+def test_groups_with_their_own_hyper_parameters() -> None:
+    def rule(m: Any) -> Any:
+        first, *rest = m.named_parameters()
+        return optim.RMSProp([
+            {"params": [first], "lr": 0.1, "eps": 1e-3},
+            {"params": rest, "lr": optim.schedules.cosine(0.1, steps=9), "weight_decay": 0.01},
+        ])  # fmt: skip
+
+    Pair(network, rule).train(8)
+
+
+def test_shared_parameters_move_once() -> None:
+    def make() -> tuple[nn.Module, Any]:
+        layer = nn.Linear(6, 6, rng=0)
+        return nn.Sequential(layer, nn.ReLU(), layer, nn.Linear(6, 3, rng=1)), nn.CrossEntropyLoss()
+
+    Pair(make).train(6)
+
+
+@pytest.mark.parametrize("max_norm", [0.01, 1.0, 1e9])
+def test_gradients_are_clipped(max_norm: float) -> None:
+    Pair(network, max_norm=max_norm).train(6)
+
+
+def test_a_parameter_that_comes_late_counts_its_own_steps() -> None:
+    pair = Pair(network)
+    pair.both(lambda m, o: setattr(m[0].weight, "requires_grad", False))
+    pair.train(5)
+    pair.both(lambda m, o: setattr(m[0].weight, "requires_grad", True))
+    pair.train(5)
+
+
+def test_dropout_goes_on_with_the_stream_of_the_generator() -> None:
+    pair = Pair(
+        lambda: (nn.Sequential(nn.Dropout(0.5), nn.Linear(6, 3, rng=0)), nn.CrossEntropyLoss())
+    )
+    pair.train(6)
+    assert pair.streams[0] == pair.streams[1]
+
+
+def test_checkpoints_are_bitwise_what_eager_ones_are() -> None:
+    pair = Pair(network)
+    pair.train(5)
+    saved = [
+        (m.state_dict(), o.state_dict()) for m, o in zip(pair.models, pair.optimizers, strict=True)
+    ]
+    pair.train(3)
+    for (model, optimizer), m, o in zip(saved, pair.models, pair.optimizers, strict=True):
+        m.load_state_dict(model)
+        o.load_state_dict(optimizer)
+    pair.train(5)
+
+
+def test_debug_runs_the_eager_step() -> None:
+    model, loss = network()
+    step = minidl.compile(model, loss, optim.Adam(model.parameters()))
+    for _ in range(3):
+        step(*BATCHES[0])
+    model[0].weight.data[0, 0] = np.nan
+    with pytest.raises(FloatingPointError, match="nll makes nan"), minidl.debug():
+        model[6].weight.data[:] = np.inf
+        step(*BATCHES[0])
+
+
+def test_a_loss_that_is_not_finite_is_left_to_the_eager_step() -> None:
+    pair = Pair(network)
+    pair.train(3)
+    x, y = BATCHES[0]
+    with np.errstate(all="ignore"):
+        pair.train(1, x * np.float32(np.nan), y)
+
+
+def test_wrong_targets_raise_the_eager_error_and_change_nothing() -> None:
+    pair = Pair(network)
+    pair.train(3)
+    x, y = BATCHES[0]
+    before = {k: v.tobytes() for k, v in pair.models[1].state_dict().items()}
+    with pytest.raises(ValueError, match="target 3 is out of range"):
+        pair.steps[1].attempt(x, y + 1) or F.cross_entropy(np.zeros((8, 3)), y + 1)
+    assert {k: v.tobytes() for k, v in pair.models[1].state_dict().items()} == before
+
+
+def test_explain_tells_of_a_compiled_step_as_of_an_eager_one() -> None:
+    schedule = optim.schedules.exponential_decay(0.1, 0.9)
+    pair = Pair(network, lambda m: optim.Adam(m.parameters(), lr=schedule))
+    pair.train(6)
+    pair.both(lambda m, o: o.steps)
+    texts = [optimizer.explain("4.weight") for optimizer in pair.optimizers]
+    assert texts[0] == texts[1]
+
+
+def test_predictions_that_are_a_view_are_returned() -> None:
+    model = nn.Sequential(nn.Linear(6, 6, rng=0), Reshaped((2, 3)))
+    step = minidl.compile(model, weighted_sum, optim.SGD(model.parameters(), lr=0.0))
+    x = BATCHES[0][0]
+    for _ in range(4):
+        _, predictions = step.attempt(x, np.ones((8, 2, 3), np.float32)) or (0, None)
+        assert np.array_equal(predictions, model(x).data)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_float16_parameters_are_followed(rule: Any) -> None:
+    def make() -> tuple[nn.Module, Any]:
+        first = nn.Linear(6, 9, rng=0, dtype=np.float16)
+        second = nn.Linear(9, 3, rng=1, dtype=np.float16)
+        return nn.Sequential(first, nn.ReLU(), second), nn.CrossEntropyLoss()
+
+    pair = Pair(make, lambda m: rule(m.parameters(), lr=0.01))
+    pair.train(6)
+    pair.both(lambda m, o: m[0].weight.data.__imul__(0.5))
+    pair.train(3)
+
+
+# --- What people write ----------------------------------------------------------------------------
+
+
+class Written(nn.Module):
+    """A Linear layer, and what is written around it."""
+
+    def __init__(self, forward: Callable[[Any, Any], Any], **attributes: Any) -> None:
+        self.written, self.linear = forward, nn.Linear(6, 3, rng=0)
+        for name, value in attributes.items():
+            setattr(self, name, copy.deepcopy(value))
+
+    def forward(self, x: Any) -> Any:
+        return self.written(self, x)
+
+
+@minidl.differentiable
+def cubed(x: Any) -> Any:
+    return x**3
+
+
+minidl.vjp(cubed, "x", x=lambda g, x: g * 3 * x**2)
+
+
+def own_average(m: Any, x: Any) -> Any:
+    y = m.linear(x)
+    m.mean = 0.9 * m.mean + 0.1 * y.data.mean(axis=0)  # set anew, and needed for the loss
+    return y - m.mean
+
+
+def own_table(m: Any, x: Any) -> Any:
+    y = m.linear(x)
+    m.table[0] += y.data.mean(axis=0)
+    m.table[1, :2] = y.data[0, :2]
+    return y + m.table[0] * m.table[1]
+
+
+def own_count(m: Any, x: Any) -> Any:
+    m.count += 1
+    return m.linear(x) * (1 / (1 + m.count)).astype(np.float32)
+
+
+def without_a_graph(m: Any, x: Any) -> Any:
+    with minidl.no_grad():
+        factor = np.tanh(m.linear(x)).data
+    return m.linear(x) * factor
+
+
+def layer_norm(m: Any, x: Any) -> Any:
+    h = m.linear(x)
+    return (h - h.mean(axis=1, keepdims=True)) / np.sqrt(h.var(axis=1, keepdims=True) + 1e-5)
+
+
+def random_rows(m: Any, x: Any) -> Any:
+    return m.linear(x)[minidl.rng.generator().permutation(len(x))]
+
+
+WRITTEN: dict[str, tuple[Callable[[Any, Any], Any], dict[str, Any]]] = {
+    "an average of one's own": (own_average, {"mean": np.zeros(3, np.float32)}),
+    "a table written in parts": (own_table, {"table": np.zeros((2, 3), np.float32)}),
+    "a count in an array": (own_count, {"count": np.zeros((), np.int64)}),
+    "no graph": (without_a_graph, {}),
+    "layer norm": (layer_norm, {}),
+    "a permutation": (random_rows, {}),
+    "normal numbers": (
+        lambda m, x: m.linear(x) + minidl.rng.generator().normal(size=(8, 3)), {}),
+    "integers from a module's generator": (
+        lambda m, x: m.linear(x) * m.rng.integers(1, 3, size=3), {"rng": np.random.default_rng(1)}),
+    "a choice among numbers": (
+        lambda m, x: m.linear(x) * minidl.rng.generator().choice(np.array([1.0, 2.0]), 3), {}),
+    "detach": (lambda m, x: m.linear(x) * m.linear(x).detach(), {}),
+    "where": (lambda m, x: np.where(m.linear(x) > 0, m.linear(x), 0.1 * m.linear(x)), {}),
+    "split and concatenate": (
+        lambda m, x: np.concatenate(np.split(m.linear(x), 3, axis=1)[::-1], axis=1), {}),
+    "pad": (lambda m, x: np.pad(m.linear(x), ((0, 0), (1, 1)))[:, 1:4], {}),
+    "columns taken twice": (lambda m, x: m.linear(x)[:, [0, 0, 2]], {}),
+    "rows in the order of a value": (lambda m, x: m.linear(x)[np.argsort(x[:, 0])], {}),
+    "sorted": (lambda m, x: np.take_along_axis(
+        m.linear(x), np.argsort(m.linear(x).data, axis=1), axis=1), {}),
+    "einsum": (lambda m, x: np.einsum("ij,kj->ik", x, m.linear.weight) + m.linear.bias, {}),
+    "stacked matrices": (
+        lambda m, x: (x.reshape(-1, 2, 3) @ m.w).sum(axis=1), {"w": nn.Parameter(np.ones((3, 3)))}),
+    "windows": (
+        lambda m, x: np.transpose(np.stack([x[:, i : i + 3] for i in range(4)], 1), (0, 2, 1))
+        .reshape(len(x), -1) @ m.w, {"w": nn.Parameter(np.ones((12, 3)))}),
+    "standardised input": (
+        lambda m, x: m.linear((x - x.mean(axis=0)) / (x.std(axis=0) + 1e-5)), {}),
+    "a parameter without axes": (
+        lambda m, x: m.linear(x) * m.k, {"k": nn.Parameter(np.float32(1.5))}),
+    "an empty parameter": (lambda m, x: m.linear(x), {"k": nn.Parameter(np.zeros((0, 3)))}),
+    "a derivative of one's own": (lambda m, x: cubed(m.linear(x)), {}),
+    "cumsum and prod": (lambda m, x: np.cumsum(m.linear(x), axis=1) * np.prod(
+        m.linear(x), axis=1, keepdims=True), {}),
+    "the batch written into a copy": (lambda m, x: m.linear(x * np.r_[0, np.ones(5)]), {}),
+    "the norm of a weight": (lambda m, x: m.linear(x) / np.linalg.norm(m.linear.weight), {}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("forward", "attributes"), WRITTEN.values(), ids=list(WRITTEN))
+def test_what_people_write_compiles(forward: Any, attributes: dict[str, Any]) -> None:
+    Pair(lambda: (Written(forward, **attributes), nn.CrossEntropyLoss())).train(6)
+
+
+def test_settings_deep_in_attributes_are_followed() -> None:
+    def forward(m: Any, x: Any) -> Any:
+        return m.linear(x) * m.settings["scales"][0]
+
+    pair = Pair(lambda: (Written(forward, settings={"scales": [2.0]}), nn.CrossEntropyLoss()))
+    for scale in (3.0, 4.0):
+        pair.train(4)
+        pair.both(lambda m, o, scale=scale: m.settings["scales"].__setitem__(0, scale))
+    pair.train(4)
+
+
+class GradientPenalty(nn.Module):
+    def __init__(self, model: Any) -> None:
+        self.model = model
+
+    def forward(self, predictions: Any, target: Any) -> Any:
+        loss = F.cross_entropy(predictions, target)
+        g = minidl.grad(loss, self.model.linear.weight, create_graph=True)
+        return loss + 0.1 * np.sum(g * g)
+
+
+def test_losses_of_ones_own_compile() -> None:
+    def with_penalty() -> tuple[nn.Module, Any]:
+        model = Written(lambda m, x: np.tanh(m.linear(x)))
+        return model, GradientPenalty(model)
+
+    def regularised() -> tuple[nn.Module, Any]:
+        model = Written(lambda m, x: m.linear(x))
+        return (
+            model,
+            lambda z, t: (
+                F.cross_entropy(z, t) + 0.01 * sum(np.sum(p**2) for p in model.parameters())
+            ),
+        )
+
+    def one_element() -> tuple[nn.Module, Any]:
+        model = Written(lambda m, x: (m.linear(x), x))
+        return model, lambda z, t: F.cross_entropy(z[0], t).reshape(1)
+
+    def one_hot() -> tuple[nn.Module, Any]:
+        model = Written(lambda m, x: m.linear(x))
+        return model, lambda z, t: F.mse_loss(z, (np.arange(3) == t[:, None]).astype(np.float32))
+
+    for make in (with_penalty, regularised, one_element, one_hot):
+        Pair(make).train(6)
+
+
+BATCH = BATCHES[0]
+
+
+@pytest.mark.parametrize("x", [
+    BATCH[0].tolist(), minidl.Tensor(BATCH[0]), np.asfortranarray(BATCH[0]), BATCH[0][::-1],
+    BATCH[0].astype(">f4"), (BATCH[0] * 10).astype(np.int64), BATCH[0][:1],
+], ids=["list", "Tensor", "Fortran", "reversed", "big-endian", "integers", "one"])  # fmt: skip
+def test_batches_in_any_form_are_taken(x: Any) -> None:
+    def make() -> tuple[nn.Module, Any]:
+        return Written(lambda m, x: m.linear(x)), nn.CrossEntropyLoss()
+
+    Pair(make).train(5, x, BATCH[1][: len(x)])
+
+
+class Counting(optim.Optimizer):
+    """A rule that counts in Python."""
+
+    calls = 0
+
+    def __init__(self, params: Any, lr: float) -> None:
+        super().__init__(params, lr=lr)
+
+    def update(self, x: Any, dx: Any) -> None:
+        self.calls += 1
+        x -= self.lr * dx / self.calls
+
+
+def test_a_rule_that_counts_in_python_is_refused_and_left_as_it_was() -> None:
+    model, loss = network()
+    optimizer = Counting(model.parameters(), lr=0.1)
+    step = minidl.compile(model, loss, optimizer)
+    with pytest.raises(minidl.CompileError, match="the step sets calls to 1, and the program"):
+        step(*BATCH)
+    assert (optimizer.calls, optimizer.steps) == (0, 0)
+
+
+class Whole(optim.Optimizer):
+    """A rule that sees whole tensors."""
+
+    elementwise = False
+    state = ("v",)
+
+    def __init__(self, params: Any, lr: float) -> None:
+        super().__init__(params, lr=lr)
+
+    def update(self, x: Any, dx: Any, v: Any) -> None:
+        v *= 0.9
+        v += dx
+        x -= self.lr * v / (np.sqrt(np.sum(v * v)) + 1e-8)
+
+
+def test_a_rule_that_sees_whole_tensors_compiles() -> None:
+    pair = Pair(network, lambda m: Whole(m.parameters(), lr=0.1))
+    pair.train(6)
+    assert "rule(" not in pair.steps[1].source
+
+
+# --- What cannot be followed is refused, with the line --------------------------------------------
+
+
+class Layer(nn.Module):
+    """A layer whose forward is given."""
+
+    def __init__(self, function: Callable[[Any, Any], Any]) -> None:
+        self.function, self.linear, self.calls = function, nn.Linear(6, 3, rng=0), 0
+        self.rng = np.random.default_rng(0)
+
+    def forward(self, x: Any) -> Any:
+        return self.function(self, self.linear(x))
+
+
+def counting(layer: Any, y: Any) -> Any:
+    layer.calls += 1
+    return y
+
+
+OWN = np.random.default_rng(0)
+HISTORY: list[int] = []
+
+REFUSED: dict[str, tuple[Callable[[Any, Any], Any], str]] = {
+    "a branch": (
+        lambda m, y: y * 2 if y.data.mean() > 0 else y, "branches on a value.*test_compile"),
+    "a branch by where's any": (lambda m, y: y * 2 if (y > 0).any() else y, "branches on a value"),
+    "item": (lambda m, y: y * y.detach().sum().item(), "Python number.*test_compile"),
+    "float": (lambda m, y: y * float(y.data.sum()), "Python number.*test_compile"),
+    "asarray": (lambda m, y: y * np.asarray(y.data), "NumPy's sight.*test_compile"),
+    "random numbers from elsewhere": (
+        lambda m, y: y * OWN.standard_normal(y.shape).astype(np.float32), "differs from the eager"),
+    "a count": (counting, "Layer.calls"),
+    "a list that grows": (
+        lambda m, y: (HISTORY.append(1), y * np.float32(len(HISTORY)))[1],
+        "differs from the eager"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("function", "message"), REFUSED.values(), ids=list(REFUSED))
+def test_what_cannot_be_followed_is_refused(function: Any, message: str) -> None:
+    model = Layer(function)
+    step = minidl.compile(model, nn.CrossEntropyLoss(), optim.Adam(model.parameters()))
+    before = {k: v.tobytes() for k, v in model.state_dict().items()}
+    with pytest.raises(minidl.CompileError, match=message):
+        step(*BATCHES[0])
+    assert {k: v.tobytes() for k, v in model.state_dict().items()} == before
+
+
+def test_draws_from_a_modules_own_generator_are_followed() -> None:
+    def make() -> tuple[nn.Module, Any]:
+        return Layer(lambda m, y: y + m.rng.standard_normal(y.shape)), nn.CrossEntropyLoss()
+
+    Pair(make).train(6)
+
+
+def test_an_error_of_the_model_is_raised_as_it_is() -> None:
+    model, loss = network()
+    step = minidl.compile(model, loss, optim.Adam(model.parameters()))
+    with pytest.raises(ValueError, match="does not fit a weight for 6"):
+        step(np.ones((8, 5), np.float32), BATCHES[0][1])
+
+
+def test_a_rule_that_cannot_be_followed_is_called_as_it_stands() -> None:
+    class Odd(optim.Optimizer):
+        state = ("v",)
+
+        def __init__(self, params: Any, lr: float) -> None:
+            super().__init__(params, lr=lr)
+
+        def update(self, x: Any, dx: Any, v: Any) -> None:
+            v += dx * float(np.sqrt(self.t + 0.0) > 1)
+            x -= self.lr * v / max(1.0, float(np.abs(v).max()))
+
+    pair = Pair(network, lambda m: Odd(m.parameters(), lr=0.1))
+    pair.train(6)
+    assert "rule(t, lr)" in pair.steps[1].source
+
+
+# --- fit ------------------------------------------------------------------------------------------
+
+
+def fitted(compiled: bool, epochs: int = 3, **options: Any) -> tuple[Any, dict[str, bytes]]:
+    minidl.seed(0)
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((70, 6), np.float32), rng.integers(0, 3, 70)
+    model, loss = network()
+    optimizer = optim.Adam(model.parameters(), lr=optim.schedules.cosine(0.05, steps=12))
+    loader = minidl.data.DataLoader(x, y, batch_size=16, shuffle=True)
+    history = minidl.fit(
+        model, loss, optimizer, loader, (x, y), epochs=epochs, progress=False, compiled=compiled,
+        **options,
+    )  # fmt: skip
+    return dict(history), {name: a.tobytes() for name, a in model.state_dict().items()}
+
+
+def test_fit_compiled_is_fit() -> None:
+    history, state = fitted(compiled=True)
+    expected, wanted = fitted(compiled=False)
+    assert history == expected
+    assert state == wanted
+
+
+def test_a_compiled_run_goes_on_from_a_checkpoint_of_either_kind(tmp_path: Any) -> None:
+    expected = fitted(compiled=False, epochs=4)
+    for first, then in ((True, False), (False, True), (True, True)):
+        path = tmp_path / f"{first}{then}.npz"
+        fitted(compiled=first, epochs=2, checkpoint=path)
+        assert fitted(compiled=then, epochs=4, checkpoint=path) == expected
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_compiled_run_that_diverges_says_why(compiled: bool) -> None:
+    model = nn.Sequential(nn.Linear(6, 8, rng=0), nn.Linear(8, 3, rng=1))
+    x, y = np.random.default_rng(0).standard_normal((64, 6)) * 100, np.zeros((64, 3))
+    optimizer = optim.SGD(model.parameters(), lr=10.0)
+    with pytest.raises(FloatingPointError, match=r"the loss is (inf|nan) in step .*too high"):
+        minidl.fit(model, nn.MSELoss(), optimizer, (x, y), progress=False, compiled=compiled)
+    assert all(np.isfinite(p.data).all() for p in model.parameters())
+
+
+def test_fit_refuses_what_cannot_be_compiled() -> None:
+    model = Layer(lambda m, y: y * 2 if y.data.mean() > 0 else y)
+    optimizer = optim.SGD(model.parameters(), lr=0.1)
+    with pytest.raises(minidl.CompileError, match="branches"):
+        x, y = BATCHES[0]
+        minidl.fit(model, nn.CrossEntropyLoss(), optimizer, (x, y), progress=False, compiled=True)
+
+
+# --- The text -------------------------------------------------------------------------------------
+
+
+def test_the_source_runs_on_its_own(tmp_path: Any) -> None:
+    pair = Pair(network)
+    pair.train(3)
+    step = pair.steps[1]
+    path = tmp_path / "own_step.py"
+    step.write(path)
+    assert path.read_text() == step.source
+    space: dict[str, Any] = {}
+    exec(path.read_text(), space)
+    arrays = copy.deepcopy(step.arrays)
+    own = space["program"](arrays)
+    for i in range(4):
+        x, y = BATCHES[i]
+        t = pair.optimizers[1].groups[0].storage.counts[0] + 1
+        loss, _ = own(x, y, t, 0.01)
+        assert step(x, y) == float(loss)
+    assert all(
+        np.array_equal(a, arrays[name])
+        for name, a in step.arrays.items()
+        if isinstance(a, np.ndarray)
+    )
+
+
+def test_the_source_has_short_lines_and_no_trailing_space() -> None:
+    pair = Pair(network)
+    pair.train(3)
+    lines = pair.steps[1].source.splitlines()
+    assert max(map(len, lines)) <= 100
+    assert not [line for line in lines if line != line.rstrip()]
+
+
+def test_no_program_yet_is_an_error_that_says_so() -> None:
+    model, loss = network()
+    with pytest.raises(RuntimeError, match="call step\\(x, y\\) first"):
+        _ = minidl.compile(model, loss, optim.Adam(model.parameters())).source
