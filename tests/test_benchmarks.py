@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from benchmarks import expert, floor, ours, textbook
-from benchmarks.workloads import NETWORKS, RULES, agree
+from benchmarks.workloads import NETWORKS, RULES, agree, as_number
 
 CASES = [(name, rule, 20) for name in NETWORKS if name != "wide" for rule in RULES]
 CASES.append(("wide", "adam", 4))
@@ -19,12 +19,22 @@ def test_contestants_have_the_same_losses(name: str, rule: str, steps: int) -> N
     batches = network.batches()
     losses = {}
     for module in (ours, expert, floor, textbook):
-        contestant = module.training(network, rule)[""]()
-        losses[module] = [contestant.step(*batches[i % len(batches)]).item() for i in range(steps)]
+        contestant = next(iter(module.training(network, rule).values()))()
+        losses[module] = [
+            as_number(contestant.step(*batches[i % len(batches)])) for i in range(steps)
+        ]
     assert agree(losses[expert], losses[ours]) < 1e-5
     assert agree(losses[floor], losses[ours]) < 1e-5
     assert agree(losses[textbook], losses[ours]) < 1e-5
     assert losses[ours][-1] != losses[ours][0]
+
+
+@pytest.mark.parametrize("name", ["tiny", "digits"])
+def test_the_compiled_contestant_has_the_losses_of_the_eager_one(name: str) -> None:
+    network = NETWORKS[name]
+    batches = network.batches()[:12]
+    eager, compiled = (make() for make in ours.training(network, "adam").values())
+    assert [compiled.step(*b) for b in batches] == [eager.step(*b).item() for b in batches]
 
 
 HAND_WRITTEN = [expert.Expert, floor.Floor]

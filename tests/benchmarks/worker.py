@@ -25,7 +25,7 @@ import numpy as np
 
 from benchmarks import ours
 from benchmarks.measure import Run, calls, interleaved, ratio, steps
-from benchmarks.workloads import NETWORKS, OPERATIONS, NotComparable, agree
+from benchmarks.workloads import NETWORKS, OPERATIONS, NotComparable, agree, as_number
 
 MODULES = {
     "expert": "benchmarks.expert",
@@ -49,17 +49,21 @@ class Worker:
         self.other: ModuleType = importlib.import_module(MODULES[against])
         self.pause = getattr(self.other, "PAUSE", 0.0)
 
-    def compared(self, mine: Run, others: dict[str, Run], rounds: int, seconds: float) -> Row:
-        """minidl against the fastest variant of the other."""
+    def compared(
+        self, mine: dict[str, Run], others: dict[str, Run], rounds: int, seconds: float
+    ) -> Iterator[Row]:
+        """Each variant of minidl against the fastest variant of the other, all in turns."""
         if len(others) > 2:  # a first heat: the best of each number of threads goes on
             heat = interleaved(others, 3, seconds, self.pause)
             order = sorted(others, key=lambda name: float(np.median(heat[name])), reverse=True)
             best = {name.rpartition(", ")[2]: name for name in order}
             others = {name: others[name] for name in best.values()}
-        times = interleaved({"minidl": mine, **others}, rounds, seconds, self.pause)
-        ratios = {name: ratio(times["minidl"], times[name]) for name in others}
-        variant = max(ratios, key=lambda name: ratios[name]["ratio"])
-        return {"variant": variant, **ratios[variant], "rounds": rounds}
+        ours_ = {f"minidl {name}": run for name, run in mine.items()}
+        times = interleaved(ours_ | others, rounds, seconds, self.pause)
+        for name in mine:
+            ratios = {other: ratio(times[f"minidl {name}"], times[other]) for other in others}
+            variant = max(ratios, key=lambda other: ratios[other]["ratio"])
+            yield {"ours": name, "variant": variant, **ratios[variant], "rounds": rounds}
 
     def training(self, name: str, rule: str) -> Iterator[Row]:
         network = NETWORKS[name]
@@ -67,20 +71,23 @@ class Worker:
         others = self.other.training(network, rule)
         convert = getattr(self.other, "batches", lambda batches: batches)
         converted = convert(batches)
-        mine = ours.training(network, rule)[""]
-        expected = losses(mine, batches)
+        mine = ours.training(network, rule)
+        expected = losses(mine["eager"], batches)
+        if losses(mine["compiled"], batches) != expected:
+            raise ArithmeticError("eager and compiled steps differ")
         differences = [agree(losses(make, converted), expected) for make in others.values()]
         if hasattr(self.other, "timed"):
             runs = self.other.timed(network, rule)
         else:
             runs = {variant: steps(make, converted) for variant, make in others.items()}
-        row = self.compared(steps(mine, batches), runs, self.rounds, self.seconds)
-        yield {"difference of losses": max(differences), **row}
+        own = {name: steps(make, batches) for name, make in mine.items()}
+        for row in self.compared(own, runs, self.rounds, self.seconds):
+            yield {"difference of losses": max(differences), **row}
 
     def epoch(self, name: str, rule: str) -> Iterator[Row]:
         runs = self.function("epoch")(rule)
         rounds = 5 if self.quick else 15
-        yield self.compared(ours.epoch(rule)[""], runs, rounds, 0.15)
+        yield from self.compared(ours.epoch(rule), runs, rounds, 0.15)
 
     def optimizer(self, name: str, rule: str) -> Iterator[Row]:
         for size, tensors in SIZES:
@@ -88,23 +95,21 @@ class Worker:
             kinds = dict.fromkeys(variant.split(",")[0] for variant in runs)  # default, fused, ...
             for kind in kinds:
                 some = {v: run for v, run in runs.items() if v.split(",")[0] == kind}
-                mine = ours.optimizer(rule, size, tensors)[""]
-                row = self.compared(mine, some, self.rounds, self.seconds)
-                yield {"detail": f"{size:,} in {tensors}", "kind": kind, **row}
+                mine = ours.optimizer(rule, size, tensors)
+                for row in self.compared(mine, some, self.rounds, self.seconds):
+                    yield {"detail": f"{size:,} in {tensors}", "kind": kind, **row}
 
     def operation(self, name: str, rule: str) -> Iterator[Row]:
         for operation in OPERATIONS:
             others = self.function("operation")(operation)
-            mine = ours.operation(operation)[""]
-            yield {
-                "detail": operation,
-                **self.compared(mine, others, self.rounds, self.seconds),
-            }
+            mine = ours.operation(operation)
+            for row in self.compared(mine, others, self.rounds, self.seconds):
+                yield {"detail": operation, **row}
 
     def chain(self, name: str, rule: str) -> Iterator[Row]:
         others = self.function("chain")(CHAIN)
         rounds = 3 if self.quick else 7
-        yield self.compared(ours.chain(CHAIN)[""], others, rounds, 0.0)
+        yield from self.compared(ours.chain(CHAIN), others, rounds, 0.0)
 
     def function(self, name: str) -> Any:
         function = getattr(self.other, name, None)
@@ -118,7 +123,7 @@ def losses(make: Any, batches: list[Any]) -> list[float]:
     contestant = make()
     if hasattr(contestant, "begin"):
         contestant.begin()
-    return [contestant.step(*batches[i % len(batches)]).item() for i in range(20)]
+    return [as_number(contestant.step(*batches[i % len(batches)])) for i in range(20)]
 
 
 def imports(quick: bool) -> Row:

@@ -140,6 +140,11 @@ class NotComparable(Exception):
     """A contestant cannot do this, or does something else; the message says what."""
 
 
+def as_number(loss: Any) -> float:
+    """The loss that a step returned."""
+    return float(loss.item()) if hasattr(loss, "item") else float(loss)
+
+
 def agree(losses: list[float], others: list[float]) -> float:
     """The largest relative difference between two runs of losses."""
     a, b = np.array(losses), np.array(others)
