@@ -1309,3 +1309,13 @@ def test_a_rule_that_returns_another_shape_is_named(shape):
     x = Tensor(np.ones(3), requires_grad=True)
     with pytest.raises(ValueError, match="rule of tripled returned a gradient of shape"):
         tripled(x).sum().backward()
+
+
+def test_an_error_in_a_block_that_ends_in_another_thread_is_not_replaced():
+    block = minidl.no_grad()
+    thread = threading.Thread(target=block.__enter__)
+    thread.start()
+    thread.join()
+    assert block.__exit__(ValueError, ValueError("of the user's"), None) is None
+    with pytest.raises(RuntimeError, match="another thread"):
+        block.__exit__(None, None, None)

@@ -1317,3 +1317,13 @@ def test_a_loss_over_a_batch_is_the_sum_over_its_samples(loss, dtype: str) -> No
     each = copy.copy(loss)
     each.reduction = "none"
     np.testing.assert_allclose(np.sum(value_and_gradients(each, x, target)[0]), whole, **close)
+
+
+def test_an_error_inside_a_module_keeps_all_that_it_carries() -> None:
+    class Failing(nn.Module):
+        def forward(self, x):
+            raise ValueError("wrong", 7)
+
+    with pytest.raises(ValueError) as caught:
+        nn.Sequential(Failing())(np.ones(1))
+    assert caught.value.args == ("wrong\n  in 0 (Failing)", 7)

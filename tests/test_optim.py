@@ -2689,3 +2689,11 @@ def test_the_norm_of_float32_gradients_does_not_overflow():
     x.grad = np.full(4, 1e30, np.float32)
     assert optim.clip_grad_norm([x], 1.0) == pytest.approx(2e30)
     np.testing.assert_allclose(x.grad, 0.5, rtol=1e-6)
+
+
+def test_the_faults_of_a_state_name_a_group_only_if_there_are_several() -> None:
+    x = Tensor([1.0], requires_grad=True)
+    state = SGD([x], lr=0.1).state_dict()
+    with pytest.raises(ValueError, match="is missing") as caught:
+        SGD([("other", x)], lr=0.1).load_state_dict(state)
+    assert "group" not in str(caught.value)
