@@ -499,8 +499,20 @@ def layer_norm(m: Any, x: Any) -> Any:
     return (h - h.mean(axis=1, keepdims=True)) / np.sqrt(h.var(axis=1, keepdims=True) + 1e-5)
 
 
+def square(y: Any) -> Any:
+    s = np.tanh(y.T @ y)
+    return y @ (s + s.T)
+
+
 def random_rows(m: Any, x: Any) -> Any:
     return m.linear(x)[minidl.rng.generator().permutation(len(x))]
+
+
+def written_in_part(m: Any, x: Any) -> Any:
+    y = m.linear(x)
+    u, v = np.exp(y.data), np.exp(y.data)  # computed once, until one of them is written into
+    u[:, 0] = 0
+    return y * u + v
 
 
 WRITTEN: dict[str, tuple[Callable[[Any, Any], Any], dict[str, Any]]] = {
@@ -510,6 +522,10 @@ WRITTEN: dict[str, tuple[Callable[[Any, Any], Any], dict[str, Any]]] = {
     "no graph": (without_a_graph, {}),
     "layer norm": (layer_norm, {}),
     "a permutation": (random_rows, {}),
+    "what is written in part": (written_in_part, {}),
+    "a draw that is not used": (
+        lambda m, x: (minidl.rng.generator().random(3), m.linear(x))[1], {}),
+    "plus its transpose": (lambda m, x: square(m.linear(x)), {}),
     "normal numbers": (
         lambda m, x: m.linear(x) + minidl.rng.generator().normal(size=(8, 3)), {}),
     "integers from a module's generator": (
