@@ -183,6 +183,9 @@ BATCHES = [
 ]  # fmt: skip
 
 
+BATCH = BATCHES[0]
+
+
 @pytest.mark.parametrize("rule", RULES)
 def test_modules_of_ones_own_compile(rule: Any) -> None:
     model = Branching(np.random.default_rng(0))
@@ -387,15 +390,17 @@ def test_checkpoints_are_bitwise_what_eager_ones_are() -> None:
     pair.train(5)
 
 
-def test_debug_runs_the_eager_step() -> None:
-    model, loss = network()
-    step = minidl.compile(model, loss, optim.Adam(model.parameters()))
-    for _ in range(3):
-        step(*BATCHES[0])
-    model[0].weight.data[0, 0] = np.nan
-    with pytest.raises(FloatingPointError, match="nll makes nan"), minidl.debug():
-        model[6].weight.data[:] = np.inf
-        step(*BATCHES[0])
+def test_debug_runs_the_eager_step(monkeypatch: Any) -> None:
+    pair = Pair(network)
+    pair.train(3)
+    program = pair.steps[1].last
+    monkeypatch.setattr(program, "run", lambda x, y: pytest.fail("the program was run"))
+    with minidl.debug():
+        pair.train(1)
+    pair.models[1][0].weight.data[0, 0] = np.nan
+    with pytest.raises(FloatingPointError, match="makes nan out of"), minidl.debug():
+        pair.models[1][6].weight.data[:] = np.inf
+        pair.steps[1](*BATCH)
 
 
 def test_a_loss_that_is_not_finite_is_left_to_the_eager_step() -> None:
@@ -610,9 +615,6 @@ def test_losses_of_ones_own_compile() -> None:
 
     for make in (with_penalty, regularised, one_element, one_hot):
         Pair(make).train(6)
-
-
-BATCH = BATCHES[0]
 
 
 @pytest.mark.parametrize("x", [
