@@ -30,6 +30,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
 from minidl.autograd import TABLE, vjp
+from minidl.signatures import Parameters
 from minidl.tensor import PLAIN, astype, differentiable, plain
 
 # --- Half precision -------------------------------------------------------------------------------
@@ -383,7 +384,12 @@ def _to_ties(g: Any, a: Any, y: Any, shape: tuple[int, ...], axis: Any) -> Any:
 
 # --- Shapes and places ----------------------------------------------------------------------------
 
-vjp(np.reshape, "a shape_ order='C'", a=lambda g, shape, order: np.reshape(g, shape, order))
+_SHAPE = Parameters(np.reshape).names[1]  # "shape", and "newshape" before NumPy 2.1
+vjp(
+    np.reshape,
+    f"a {'shape_' if _SHAPE == 'shape' else _SHAPE} order='C'",
+    a=lambda g, shape, order: np.reshape(g, shape, order),
+)
 vjp(np.transpose, "a axes=None", a=lambda g, axes: np.transpose(g, _inverse(axes)))
 vjp(np.swapaxes, "a axis1 axis2", a=lambda g, axis1, axis2: np.swapaxes(g, axis1, axis2))
 vjp(np.expand_dims, "a axis", a=lambda g, shape: g.reshape(shape))

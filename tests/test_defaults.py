@@ -402,6 +402,8 @@ def test_a_composed_function_has_the_parameters_and_defaults_of_numpys(function)
     for p in inspect.signature(COMPOSED[function]).parameters.values():
         if p.kind is p.POSITIONAL_OR_KEYWORD and p.name in expected:
             default = expected[p.name].default
+            if default is p.empty:  # a default that NumPy has had since a later release
+                continue
             if p.default is not p.empty and repr(default) != "<no value>":
                 assert p.default == default, p.name
     ours = [p.name for p in inspect.signature(COMPOSED[function]).parameters.values()]

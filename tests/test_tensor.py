@@ -614,14 +614,19 @@ def test_an_argument_that_would_be_dropped_is_refused(call):
 def test_arguments_by_name_reach_the_function_and_its_rule():
     x = np.random.default_rng(0).normal(size=(2, 3))
     t = Tensor(x, requires_grad=True)
+    since_numpy_2_1 = [
+        (lambda t: np.reshape(t, shape=(3, 2)), lambda t: np.reshape(t, (3, 2))),
+        (lambda t: np.clip(t, -0.1, max=0.1), lambda t: np.clip(t, -0.1, 0.1)),
+    ] if np.lib.NumpyVersion(np.__version__) >= "2.1.0" else []  # fmt: skip
     for by_name, by_position in [
         (lambda t: functional.softmax(t, axis=0), lambda t: functional.softmax(t, 0)),
         (lambda t: functional.softmax(x=t, axis=0), lambda t: functional.softmax(t, 0)),
         (lambda t: functional.relu(x=t), functional.relu),
         (lambda t: np.sum(t, axis=1, keepdims=True), lambda t: np.sum(t, 1, None, None, True)),
-        (lambda t: np.reshape(t, shape=(3, 2)), lambda t: np.reshape(t, (3, 2))),
+        (lambda t: np.reshape(t, (3, 2), order="F"), lambda t: np.reshape(t, (3, 2), "F")),
         (lambda t: np.transpose(t, axes=(1, 0)), lambda t: np.transpose(t, (1, 0))),
-        (lambda t: np.clip(t, -0.1, max=0.1), lambda t: np.clip(t, -0.1, 0.1)),
+        (lambda t: np.clip(t, -0.1, a_max=0.1), lambda t: np.clip(t, -0.1, 0.1)),
+        *since_numpy_2_1,
         (lambda t: functional.leaky_relu(t, negative_slope=0.3),
          lambda t: functional.leaky_relu(t, 0.3)),
     ]:  # fmt: skip

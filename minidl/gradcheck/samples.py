@@ -20,6 +20,7 @@ from minidl import compositions, derivatives, nn
 from minidl import functional as F
 from minidl import tensor as T
 from minidl.autograd import TABLE, name_of
+from minidl.signatures import Parameters
 from minidl.tensor import COMPOSED, Array
 
 
@@ -212,7 +213,8 @@ sample(derivatives._norm, (2, 3), call=lambda x: np.linalg.norm(x, axis=0, keepd
 
 sample(np.reshape, (2, 6), call=lambda x: np.reshape(x, (3, -1)))
 sample(np.reshape, (2, 6), call=lambda x: np.reshape(x, (3, 4), order="F"), note="order=F")
-sample(np.reshape, (2, 6), call=lambda x: np.reshape(x, (3, 4), copy=True), note="copied")
+if "copy" in Parameters(np.reshape).keyword_only:  # since NumPy 2.1
+    sample(np.reshape, (2, 6), call=lambda x: np.reshape(x, (3, 4), copy=True), note="copied")
 sample(np.ravel, (2, 3))
 sample(np.transpose, (2, 3, 4))
 sample(np.transpose, (2, 3, 4), call=lambda x: np.transpose(x, (1, -1, 0)), note="axes")
