@@ -402,8 +402,8 @@ def _rows_times(x: Array, m: Array) -> Array:
     """``x @ m`` for a matrix m and any x. Of more axes NumPy makes many small products, or leaves
     the fast ones; and dot begins half a microsecond earlier than @."""
     if x.ndim <= 2:
-        return x.dot(m)
-    y: Array = _rows(x).dot(m).reshape(*x.shape[:-1], m.shape[1])
+        return np.dot(x, m)
+    y: Array = np.dot(_rows(x), m).reshape(*x.shape[:-1], m.shape[1])
     return y
 
 

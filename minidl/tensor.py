@@ -937,7 +937,7 @@ def _first_gradient(y: Tensor, gradient: ArrayLike | Tensor | None) -> Array | T
     if isinstance(gradient, Tensor):
         g: Array | Tensor = gradient if gradient.dtype == y.dtype else gradient.astype(y.dtype)
     else:
-        g = np.array(as_real(gradient, "gradient="), dtype=y.dtype)
+        g = as_real(gradient, "gradient=").astype(y.dtype)
     if g.shape != y.shape:
         raise ValueError(f"gradient= has shape {g.shape}, but the Tensor has shape {y.shape}")
     return g

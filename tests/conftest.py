@@ -28,16 +28,10 @@ def pytest_collection_modifyitems(config, items):
 @pytest.fixture(autouse=True)
 def _tables_stay_as_they_were():
     """Take out what a test has entered, so that no other test finds it there."""
-    from minidl import (
-        autograd,
-        compositions,
-        tensor,
-    )  # not above, where NumPy would come before its variables
+    from minidl import autograd, tensor  # not above: NumPy would come before its variables
 
     before = [(table, table.copy()) for table in (autograd.TABLE, tensor.COMPOSED, tensor.PLAIN)]
     yield
     for table, entries in before:
         table.clear()
         table.update(entries)
-    if hasattr(compositions, "_concatenation"):
-        compositions._concatenation.cache_clear()  # they are entered at their first use

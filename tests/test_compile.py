@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import linecache
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -543,6 +544,10 @@ WRITTEN: dict[str, tuple[Callable[[Any, Any], Any], dict[str, Any]]] = {
         lambda m, x: np.concatenate(np.split(m.linear(x), 3, axis=1)[::-1], axis=1), {}),
     "pad": (lambda m, x: np.pad(m.linear(x), ((0, 0), (1, 1)))[:, 1:4], {}),
     "columns taken twice": (lambda m, x: m.linear(x)[:, [0, 0, 2]], {}),
+    "an index from the batch": (
+        lambda m, x: m.linear(x)[np.arange(len(x)), np.argmax(x[:, :3], axis=1)][:, None] * m.o,
+        {"o": np.ones(3, np.float32)}),
+    "a constant in a layer": (lambda m, x: m.linear(np.ones((8, 6), np.float32)) + x[:, :3], {}),
     "rows in the order of a value": (lambda m, x: m.linear(x)[np.argsort(x[:, 0])], {}),
     "sorted": (lambda m, x: np.take_along_axis(
         m.linear(x), np.argsort(m.linear(x).data, axis=1), axis=1), {}),
@@ -568,6 +573,172 @@ WRITTEN: dict[str, tuple[Callable[[Any, Any], Any], dict[str, Any]]] = {
 @pytest.mark.parametrize(("forward", "attributes"), WRITTEN.values(), ids=list(WRITTEN))
 def test_what_people_write_compiles(forward: Any, attributes: dict[str, Any]) -> None:
     Pair(lambda: (Written(forward, **attributes), nn.CrossEntropyLoss())).train(6)
+
+
+def test_an_array_from_outside_the_model_may_be_written_into() -> None:
+    masks = [np.ones(3, np.float32) for _ in range(2)]
+    models: list[nn.Module] = []
+
+    def make() -> tuple[nn.Module, Any]:
+        mask = masks[len(models)]
+        models.append(Written(lambda m, x: m.linear(x) * mask))
+        return models[-1], nn.CrossEntropyLoss()
+
+    pair = Pair(make)
+    pair.train(4)
+    for mask in masks:
+        mask[0] = 0
+    pair.train(4)
+
+
+LATE: dict[str, tuple[Any, Any, Any]] = {
+    "an array in a list": (
+        lambda m, x: m.linear(x) * m.masks[0], {"masks": [np.ones(3, np.float32)]},
+        lambda m, o: m.masks[0].__setitem__(0, 0)),
+    "what is made of an array in a dict": (
+        lambda m, x: m.linear(x) * np.exp(m.masks["a"]), {"masks": {"a": np.ones(3, np.float32)}},
+        lambda m, o: m.masks["a"].__setitem__(0, 0)),
+    "an equal array in its place": (
+        own_count, {"count": np.zeros((), np.int64)},
+        lambda m, o: setattr(m, "count", m.count.copy())),
+    "an equal number of another kind": (
+        lambda m, x: m.linear(x) * m.c, {"c": 0.5}, lambda m, o: setattr(m, "c", np.float64(0.5))),
+    "a set": (
+        lambda m, x: m.linear(x) * float(len(m.names)), {"names": {"a"}},
+        lambda m, o: m.names.add("b")),
+    "an attribute of the rule": (
+        lambda m, x: m.linear(x), {}, lambda m, o: setattr(o, "scale", 3.0)),
+}  # fmt: skip
+
+
+class Scaled(optim.Optimizer):
+    """A rule with a number of its own, beside its hyper-parameters."""
+
+    scale = 1.0
+
+    def __init__(self, params: Any, lr: float) -> None:
+        super().__init__(params, lr=lr)
+
+    def update(self, x: Any, dx: Any) -> None:
+        x -= self.lr * self.scale * dx
+
+
+@pytest.mark.parametrize(("forward", "attributes", "change"), LATE.values(), ids=list(LATE))
+def test_what_changes_late_is_noticed(forward: Any, attributes: Any, change: Any) -> None:
+    pair = Pair(
+        lambda: (Written(forward, **attributes), nn.CrossEntropyLoss()),
+        lambda m: Scaled(m.parameters(), lr=0.1),
+    )
+    pair.train(4)
+    pair.both(change)
+    pair.train(4)
+
+
+class Weighing:
+    """A loss that is a plain object."""
+
+    factor = 1.0
+
+    def __call__(self, z: Any, t: Any) -> Any:
+        return F.cross_entropy(z, t) * self.factor
+
+
+def test_settings_of_a_loss_that_is_no_module_are_followed() -> None:
+    losses = [Weighing(), Weighing()]
+    made: list[Any] = []
+
+    def make() -> tuple[nn.Module, Any]:
+        loss = losses[len(made)]
+        made.append(loss)
+        return Written(lambda m, x: m.linear(x)), loss if len(made) else None
+
+    pair = Pair(make)
+    pair.train(4)
+    for loss in losses:
+        loss.factor = 2.0
+    pair.train(4)
+
+
+def test_batches_in_another_memory_order_are_told_apart() -> None:
+    def forward(m: Any, x: Any) -> Any:
+        return m.linear(np.tanh(x * 2) - np.tanh(x * 2).mean(axis=0))
+
+    pair = Pair(lambda: (Written(forward), nn.CrossEntropyLoss()))
+    pair.train(4)
+    pair.train(4, np.asfortranarray(BATCH[0]), BATCH[1])
+
+
+def test_a_check_that_fails_after_a_draw_does_not_draw_twice() -> None:
+    def make() -> tuple[nn.Module, Any]:
+        layers = nn.Linear(6, 6, rng=0), nn.Dropout(0.5), nn.Linear(6, 3, rng=1)
+        return nn.Sequential(*layers), nn.CrossEntropyLoss()
+
+    pair = Pair(make)
+    pair.train(4)
+    with np.errstate(all="ignore"):
+        pair.train(1, BATCH[0] * np.float32(np.nan), BATCH[1])
+    assert pair.streams[0] == pair.streams[1]
+
+
+def test_a_step_without_a_graph_is_left_to_the_eager_step() -> None:
+    model, loss = network()
+    step = minidl.compile(model, loss, optim.Adam(model.parameters()))
+    for _ in range(3):
+        step(*BATCH)
+    with pytest.raises(RuntimeError, match="does not require a gradient"), minidl.no_grad():
+        step(*BATCH)
+
+
+def test_an_index_out_of_range_raises_the_eager_error() -> None:
+    model = Written(lambda m, x: m.linear(m.table[x]), table=nn.Parameter(np.ones((4, 6))))
+    step = minidl.compile(model, nn.CrossEntropyLoss(), optim.SGD(model.parameters(), lr=0.1))
+    x = np.arange(8) % 4
+    for _ in range(3):
+        step(x, BATCH[1])
+    with pytest.raises(IndexError, match="getitem"):
+        step(x + 1, BATCH[1])
+
+
+def test_an_optimizer_with_a_step_of_its_own_is_refused() -> None:
+    class Halving(optim.Adam):
+        def step(self) -> None:
+            super().step()
+
+    model, loss = network()
+    with pytest.raises(minidl.CompileError, match=r"Halving has a step\(\) of its own"):
+        minidl.compile(model, loss, Halving(model.parameters()))
+
+
+def test_names_that_python_does_not_allow_are_made_others() -> None:
+    model = Written(lambda m, x: m.linear(x) * getattr(m, "class") + getattr(m, "1a") * m.all_dx)
+    for name in ("class", "1a", "range", "all_dx"):
+        setattr(model, name, nn.Parameter(np.ones(3)))
+    step = minidl.compile(model, nn.CrossEntropyLoss(), optim.SGD(model.parameters(), lr=0.1))
+    assert [step(*BATCH) for _ in range(4)][-1] < step(*BATCH) + 1
+    assert "v_class" in step.source
+
+
+def test_a_refusal_leaves_lists_and_generators_as_they_were() -> None:
+    def forward(m: Any, x: Any) -> Any:
+        m.seen.append(x)
+        m.rngs[0].random()
+        return m.linear(x)
+
+    model = Written(forward, seen=[], rngs=[np.random.default_rng(0)])
+    before = model.rngs[0].bit_generator.state
+    step = minidl.compile(model, nn.CrossEntropyLoss(), optim.SGD(model.parameters(), lr=0.1))
+    with pytest.raises(minidl.CompileError, match=r"Written\.seen"):
+        step(*BATCH)
+    assert model.seen == []
+    assert model.rngs[0].bit_generator.state == before
+
+
+def test_programs_that_are_dropped_leave_no_lines_behind() -> None:
+    before = len(linecache.cache)
+    step = Pair(network).steps[1]
+    for n in range(2, 30):
+        step(np.ones((n, 6), np.float32), np.zeros(n, np.int64))
+    assert len(linecache.cache) <= before + 16
 
 
 def test_settings_deep_in_attributes_are_followed() -> None:
@@ -609,11 +780,15 @@ def test_losses_of_ones_own_compile() -> None:
         model = Written(lambda m, x: (m.linear(x), x))
         return model, lambda z, t: F.cross_entropy(z[0], t).reshape(1)
 
+    def picked() -> tuple[nn.Module, Any]:
+        model = Written(lambda m, x: m.linear(x))
+        return model, lambda z, t: -F.log_softmax(z)[np.arange(len(t)), t].mean()
+
     def one_hot() -> tuple[nn.Module, Any]:
         model = Written(lambda m, x: m.linear(x))
         return model, lambda z, t: F.mse_loss(z, (np.arange(3) == t[:, None]).astype(np.float32))
 
-    for make in (with_penalty, regularised, one_element, one_hot):
+    for make in (with_penalty, regularised, one_element, picked, one_hot):
         Pair(make).train(6)
 
 
@@ -703,6 +878,10 @@ REFUSED: dict[str, tuple[Callable[[Any, Any], Any], str]] = {
     "random numbers from elsewhere": (
         lambda m, y: y * OWN.standard_normal(y.shape).astype(np.float32), "differs from the eager"),
     "a count": (counting, "Layer.calls"),
+    "a mask as an index": (lambda m, y: y[y.data > -9].reshape(y.shape), "size depends on values"),
+    "nonzero": (lambda m, y: y * len(np.nonzero(y.data > -9)[0]), "size depends on values"),
+    "a shuffle": (
+        lambda m, y: (m.rng.shuffle(HISTORY), y)[1], "into an array that is there already"),
     "a list that grows": (
         lambda m, y: (HISTORY.append(1), y * np.float32(len(HISTORY)))[1],
         "differs from the eager"),

@@ -6,6 +6,8 @@ the step, a function of a batch. It needs nothing but NumPy.
 
 from __future__ import annotations
 
+import builtins
+import keyword
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -92,6 +94,7 @@ class _Writer:
             ["np", "math", "arrays", "program", "step", "x", "y", *trace.given]
         )
         self.buffers = _buffers(optimizer)
+        self.taken |= dict.fromkeys(key for key, _, _ in self.buffers.values())
         self.outside = [f'{name} = arrays["{name}"]' for name in trace.given]
         self.constants: dict[str, str] = {}  # how a constant array is made, and its name
         self.numbers: dict[str, str] = {}  # how an array without axes is made, and its name
@@ -124,7 +127,7 @@ class _Writer:
         if id(x.sample) in self.buffers:
             key, buffer, start = self.buffers[id(x.sample)]
             if key not in self.arrays:
-                self.arrays[key], self.taken[key] = buffer, None
+                self.arrays[key] = buffer
                 self.outside.append(f'{key} = arrays["{key}"]  # {buffer.dtype} {buffer.shape}')
             if x.shape == buffer.shape:
                 return key
@@ -133,11 +136,13 @@ class _Writer:
             name = self.free(x.name)
         else:
             made = "" if x.name else literal(x.sample)
-            if made and made in self.constants:
-                return self.constants[made]
-            name = self.free(x.name or re.split(r"\W", made or "np.constant")[1])
-            self.constants[made] = name
-            if not made:
+            name = x.name or re.split(r"\W", made or "np.constant")[1]
+            if made and not x.sample.flags.writeable:  # nobody can change it between two steps
+                if made in self.constants:
+                    return self.constants[made]
+                name = self.constants[made] = self.free(name)
+            else:
+                name = self.free(name)
                 self.arrays[name] = x.sample
                 made = f'arrays["{name}"]  # {x.sample.dtype} {x.shape}'
         self.outside.append(f"{name} = {made}")
@@ -148,10 +153,8 @@ class _Writer:
     def statements(self, plan: Plan) -> list[str]:
         """The lines of a plan, under the titles of the parts of the model."""
         self.plan, self.lines, place = plan, [], ""
-        for call in reversed(
-            plan.calls
-        ):  # without a name, it has that of what is made in its place
-            before = plan.follows.get(call)
+        for call in reversed(plan.calls):
+            before = plan.follows.get(call)  # without a name, it has that of what takes its place
             if before is not None and before.place == call.place:
                 before.name = before.name or call.name
         for call in plan.calls:
@@ -182,9 +185,8 @@ class _Writer:
                 )
             else:
                 self.lines.append(f"{what}({', '.join(map(self.text, call.args))})")
-        elif not inputs and isinstance(
-            call.sample, np.bool
-        ):  # for a check, which it becomes part of
+        elif not inputs and isinstance(call.sample, np.bool):
+            # It becomes part of the check that it is for.
             symbol = _COMPARISONS.get(what.removeprefix("np."))
             args = list(map(self.text, call.args))
             self.names[call] = f" {symbol} ".join(args) if symbol else self.expression(call)
@@ -286,7 +288,17 @@ class _Writer:
             return f"np.{np.dtype(x)}"
         if isinstance(x, slice):
             return f"slice({', '.join(map(self.text, (x.start, x.stop, x.step)))})"
-        return "..." if x is Ellipsis else x.__name__ if isinstance(x, type) else number(x)
+        if x is Ellipsis or x is None:
+            return "..." if x is Ellipsis else "None"
+        if isinstance(x, int | float | complex | str):
+            return number(x)
+        own_name = str(getattr(x, "__name__", type(x).__name__)).strip("<>")
+        if vars(builtins).get(own_name) is x:
+            return own_name
+        name = self.free(own_name)
+        self.arrays[name] = x
+        self.outside.append(f'{name} = arrays["{name}"]')
+        return name
 
     def index(self, x: Any) -> str:
         """What stands between brackets."""
@@ -349,6 +361,8 @@ class _Writer:
     def free(self, name: str, memory: Memory | None = None) -> str:
         """A name that nothing else has; what stands in the same memory may have it."""
         name = candidate = re.sub(r"\W", "_", name)
+        if keyword.iskeyword(name) or name in dir(builtins) or not name.isidentifier():
+            name = candidate = f"v_{name}"
         n = 1
         while candidate in self.taken and (memory is None or self.taken[candidate] is not memory):
             n += 1

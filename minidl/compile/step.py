@@ -15,6 +15,7 @@ import itertools
 import linecache
 import os
 import types
+import weakref
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
 from pathlib import Path
@@ -22,8 +23,8 @@ from typing import Any
 
 import numpy as np
 
-from minidl.autograd import current_watcher
-from minidl.compile.program import CompileError
+from minidl.autograd import current_watcher, is_recording
+from minidl.compile.program import CompileError, Trace
 from minidl.compile.source import Source, source_of
 from minidl.compile.trace import modules_of, traced_step
 from minidl.nn import Module
@@ -83,6 +84,12 @@ class CompiledStep:
     def __init__(
         self, model: Module, loss: Any, optimizer: Optimizer, max_norm: float | None = None
     ) -> None:
+        for method in ("step", "zero_grad", "apply"):
+            if getattr(type(optimizer), method) is not getattr(Optimizer, method):
+                raise CompileError(
+                    f"{type(optimizer).__name__} has a {method}() of its own, which a program "
+                    f"would not run: write a rule as update(), or train without compile"
+                )
         self.model, self.loss, self.optimizer, self.max_norm = model, loss, optimizer, max_norm
         self.programs: OrderedDict[Any, Program] = OrderedDict()
         self.seen: Counter[Any] = Counter()
@@ -95,11 +102,13 @@ class CompiledStep:
 
     def attempt(self, x: Any, y: Any) -> tuple[float, Any] | None:
         """Loss and predictions of a step; None, and nothing changed, if it must be made eagerly."""
-        if current_watcher() is not None:
+        if current_watcher() is not None or not is_recording():
             return None
         program = self.last
         if program is None or not program.is_for(x, y):
-            x, y = (np.asarray(plain(a)) for a in (x, y))
+            x, y = plain(x), plain(y)
+            if type(x) is not np.ndarray or type(y) is not np.ndarray:
+                return None  # a model may treat a list, a dict or a number as it likes
             program = self._found(x, y)
             if program is None:
                 return None
@@ -147,7 +156,7 @@ class CompiledStep:
                 return program
         self.optimizer.bring_home()
         settings = Settings(self.model, self.loss, self.optimizer)
-        key = x.shape, x.dtype, y.shape, y.dtype, settings.key()
+        key = x.strides, x.shape, x.dtype, y.strides, y.shape, y.dtype, settings.key()
         if len(self.seen) > 1000:  # settings that change in every step
             self.seen.clear()
         self.seen[key] += 1
@@ -155,7 +164,12 @@ class CompiledStep:
             return None
         if key not in self.programs:
             source = self._written(x, y, settings)
-            self.programs[key] = Program(source, self.optimizer, x, y)
+            try:
+                self.programs[key] = Program(source, self.optimizer, x, y)
+            except Exception as error:
+                raise CompileError(
+                    f"this step cannot be compiled, since what was written is no program: {error}"
+                ) from error
             if len(self.programs) > PROGRAMS:
                 self.programs.popitem(last=False)
         self.programs.move_to_end(key)
@@ -164,10 +178,10 @@ class CompiledStep:
 
     def _written(self, x: Array, y: Array, settings: Settings) -> Source:
         """Trace a step, and leave everything as it was."""
-        state = State(settings.modules, self.optimizer)
+        state = State(settings, self.optimizer)
         try:
             with np.errstate(all="ignore"):
-                trace = traced_step(self.model, self.loss, self.optimizer, x, y, self.max_norm)
+                trace = self._traced(x, y, state)
             changed = settings.changed()
         except CompileError:
             raise
@@ -193,16 +207,27 @@ class CompiledStep:
             f"{type(self.optimizer).__name__}, for {x.dtype} {x.shape} and {y.dtype} {y.shape}.",
         )
 
+    def _traced(self, x: Array, y: Array, state: State) -> Trace:
+        parts = self.model, self.loss, self.optimizer, x, y, self.max_norm
+        try:
+            return traced_step(*parts)
+        except CompileError as error:
+            state.restore()
+            try:
+                return traced_step(*parts, from_a_value=True)
+            except CompileError:
+                raise error from None
+
     def _both_ways(self, program: Program, x: Array, y: Array) -> tuple[float, Any] | None:
         """Make a step by the program and eagerly, from the same state, and compare all bits."""
-        modules = program.settings.modules
-        before = State(modules, self.optimizer)
+        settings = program.settings
+        before = State(settings, self.optimizer)
         try:
             result = self.eager(x, y)
         except Exception:  # the step is wrong, and whoever makes it anew is told so
             before.restore()
             return None
-        after = State(modules, self.optimizer)
+        after = State(settings, self.optimizer)
         before.restore()
         try:
             made = program.run(x, y)
@@ -211,7 +236,7 @@ class CompiledStep:
             raise CompileError(f"the program of this step is wrong: {error}") from error
         if made is None:
             return None
-        differs = after.difference(State(modules, self.optimizer, copied=False))
+        differs = after.difference(State(settings, self.optimizer, copied=False))
         if np.float64(made[0]).tobytes() != np.float64(result[0]).tobytes():
             differs = f"the loss is {made[0]!r} and not {result[0]!r}"
         if differs:
@@ -236,9 +261,11 @@ class Program:
     def __init__(self, source: Source, optimizer: Optimizer, x: Array, y: Array) -> None:
         self.source, self.optimizer, self.trials = source, optimizer, 0
         self.x_shape, self.x_dtype, self.y_shape, self.y_dtype = x.shape, x.dtype, y.shape, y.dtype
+        self.x_strides, self.y_strides = x.strides, y.strides
         name = f"<compiled step {next(_numbers)}>"
         lines = source.text.splitlines(keepends=True)
         linecache.cache[name] = (len(source.text), None, lines, name)  # a traceback shows the lines
+        weakref.finalize(self, linecache.cache.pop, name, None)
         space: dict[str, Any] = {}
         exec(builtins.compile(source.text, name, "exec"), space)
         self.step = space["program"](source.arrays)
@@ -255,6 +282,8 @@ class Program:
             if p._node is not None
         ]
         self.narrow = [s for _, s in storages if s.narrow]
+        arrays = source.arrays.values()
+        self.rngs = [rng for rng in arrays if isinstance(rng, np.random.Generator)]
 
     def is_for(self, x: Any, y: Any) -> bool:
         """Whether a batch is of this kind, and what the program takes for granted still holds."""
@@ -264,6 +293,8 @@ class Program:
             and y.shape == self.y_shape
             and x.dtype is self.x_dtype
             and y.dtype is self.y_dtype
+            and x.strides == self.x_strides
+            and y.strides == self.y_strides
             and self.settings.hold()
         )
 
@@ -276,8 +307,14 @@ class Program:
             group.since, group.stepped_with = "", lr  # as after an eager step
         for storage in self.narrow:
             storage.widen()
-        made = self.quiet.run(self.step, x, y, *numbers)
+        states = [(rng, rng.bit_generator.state) for rng in self.rngs]
+        try:
+            made = self.quiet.run(self.step, x, y, *numbers)
+        except IndexError:  # of an index among the values, which the eager step explains
+            made = None
         if made is None:
+            for rng, state in states:
+                rng.bit_generator.state = state
             return None
         for counts, i in self.moving:
             counts[i] += 1
@@ -296,50 +333,101 @@ _OPAQUE = (np.ndarray, np.generic, np.random.Generator, Tensor, Module, Optimize
 
 
 class Settings:
-    """Attributes of modules and hyper-parameters, and which arrays are the parameters'."""
+    """Attributes of modules, loss and rule, hyper-parameters, and which arrays are whose."""
 
     def __init__(self, model: Module, loss: Any, optimizer: Optimizer) -> None:
         self.names: list[str] = []
-        self.now: list[Any] = []  # dicts and lists, as they are
+        self.now: list[Any] = []  # dicts, lists and sets, as they are
         self.then: list[Any] = []  # and as they were: what they held, not copied
+        self.places: list[tuple[Any, Any, Any]] = []  # what is told apart by which it is
+        self.tensors: list[tuple[Tensor, Array]] = []
+        self.rngs: dict[int, np.random.Generator] = {id(generator()): generator()}
         self.modules = list(modules_of(model, loss))
         for module, path in self.modules:
             self._watch(path or type(module).__name__, vars(module))
         for i, group in enumerate(optimizer.groups):
             self._watch(f"groups[{i}]", group.hyper)
+        for part in ("__self__", "keywords", "__dict__"):  # of a method, a partial, an object
+            found = getattr(loss, part, None)
+            self._watch_value("loss", found, 0)
+        self.optimizer = optimizer
+        self.own = self._own()
         params = [p for g in optimizer.groups for p in g.storage.params] + [*model.parameters()]
         self.params = [(p, p._data, p._node) for p in dict.fromkeys(params)]
 
+    def _own(self) -> dict[str, Any]:
+        """What a rule keeps beside its hyper-parameters."""
+        counted = ("groups", "steps", "t")
+        return {key: value for key, value in vars(self.optimizer).items() if key not in counted}
+
     def _watch(self, name: str, members: Any, depth: int = 0) -> None:
-        if depth > 4 or any(members is known for known in self.now):
+        if depth > 8 or any(members is known for known in self.now):
             return
         self.names.append(name)
         self.now.append(members)
         self.then.append(copy.copy(members))
-        for key, value in members.items() if isinstance(members, dict) else enumerate(members):
-            if isinstance(value, dict | list | tuple | deque):
-                self._watch(f"{name}.{key}", value, depth + 1)
-            elif not isinstance(value, _OPAQUE) and hasattr(value, "__dict__"):
-                self._watch(f"{name}.{key}", vars(value), depth + 1)
+        items = members.items() if isinstance(members, dict) else enumerate(members)
+        for key, value in items:
+            if isinstance(value, np.ndarray | int | float) and not isinstance(members, set):
+                if not (key == "lr" and isinstance(value, int | float)):
+                    self.places.append((members, key, value))
+            elif isinstance(value, Tensor):
+                self.tensors.append((value, value._data))
+            elif isinstance(value, np.random.Generator):
+                self.rngs[id(value)] = value
+            self._watch_value(f"{name}.{key}", value, depth)
+
+    def _watch_value(self, name: str, value: Any, depth: int) -> None:
+        if isinstance(value, dict | list | tuple | deque | set):
+            self._watch(name, value, depth + 1)
+        elif value is not None and not isinstance(value, _OPAQUE) and hasattr(value, "__dict__"):
+            self._watch(name, vars(value), depth + 1)
 
     def hold(self) -> bool:
-        """Whether everything is as it was: one comparison of lists, which runs in C."""
+        """Whether everything is as it was: mostly one comparison of lists, which runs in C."""
         for p, data, node in self.params:
             if p._data is not data or p._node is not node:
                 return False
         try:
-            return self.now == self.then
-        except ValueError:  # two arrays that are not the same one do not compare
+            for members, key, value in self.places:
+                if members[key] is not value:
+                    return False
+            if self.now != self.then:
+                return False
+        except (ValueError, LookupError):  # arrays that do not compare, a key that is not there
             return False
+        return len(vars(self.optimizer)) == 3 + len(self.own) and (
+            not self.own or self._own() == self.own
+        )
 
     def changed(self) -> str:
         """The name of an attribute that is not what it was; of arrays only which one it is."""
         for name, now, then in zip(self.names, self.now, self.then, strict=True):
+            if isinstance(now, set):
+                if now != then:
+                    return name
+                continue
             for key in now if isinstance(now, dict) else range(len(now)):
                 known = key in then if isinstance(now, dict) else key < len(then)
                 if not known or _known(now[key]) != _known(then[key]):
                     return f"{name}.{key}"
         return ""
+
+    def put_back(self) -> None:
+        """Let everything hold again what it held."""
+        for now, then in zip(self.now, self.then, strict=True):
+            if isinstance(now, dict | set):
+                now.clear()
+                now.update(then)
+            elif not isinstance(now, tuple):
+                now.clear()
+                now.extend(then)
+        for tensor, data in self.tensors:
+            tensor._data = data
+        kept = vars(self.optimizer)
+        for key in set(kept) - set(self.own) - {"groups", "steps", "t"}:
+            del kept[key]
+        kept.update(self.own)
 
     def key(self) -> Any:
         """What is equal where the same program serves. (The rate is an argument.)"""
@@ -347,7 +435,7 @@ class Settings:
             tuple((k, _known(v)) for k, v in part.items() if k != "lr")
             if isinstance(part, dict)
             else tuple(map(_known, part))
-            for part in self.then
+            for part in [*self.then, self.own]
         ]
         return tuple(self.names), tuple(parts), tuple(tuple(map(id, p)) for p in self.params)
 
@@ -360,25 +448,16 @@ def _known(x: Any) -> Any:
 class State:
     """Copies of all that a step changes (or, without copies, how it is now)."""
 
-    def __init__(
-        self, modules: list[tuple[Module, str]], optimizer: Optimizer, copied: bool = True
-    ) -> None:
-        self.optimizer, self.steps = optimizer, optimizer.steps
-        self.arrays: dict[str, tuple[Array, Array]] = {}
-        self.attributes: list[tuple[dict[str, Any], dict[str, Any]]] = [
-            (vars(optimizer), vars(optimizer).copy())
-        ]
-        rngs = {id(generator()): generator()}
-        for module, path in modules:
-            self.attributes.append((vars(module), vars(module).copy()))
-            for name, x in vars(module).items():
-                x = plain(x)
-                if isinstance(x, np.ndarray):
-                    self.arrays[f"{path}.{name}".strip(".")] = x, x.copy() if copied else x
-                elif isinstance(x, np.random.Generator):
-                    rngs[id(x)] = x
-        self.rngs = [(rng, rng.bit_generator.state) for rng in rngs.values()]
-        self.counts = [(g.storage.counts, [*g.storage.counts]) for g in optimizer.groups]
+    def __init__(self, settings: Settings, optimizer: Optimizer, copied: bool = True) -> None:
+        self.settings, self.optimizer, self.steps = settings, optimizer, optimizer.steps
+        self.own = settings._own()
+        found = {
+            f"{name}.{key}": plain(x)
+            for name, members in zip(settings.names, settings.now, strict=True)
+            if not isinstance(members, set)
+            for key, x in (members.items() if isinstance(members, dict) else enumerate(members))
+            if isinstance(x, np.ndarray | Tensor)
+        }
         self.grads = []
         for i, group in enumerate(optimizer.groups):
             storage = group.storage
@@ -387,19 +466,16 @@ class State:
                 for dtype, arrays in buffers.items():
                     names = ("x", "dx", *storage.rule.state)
                     for name, a in zip(names, arrays, strict=False):
-                        if name == "dx":  # gradients are computed anew in each step
-                            continue
-                        self.arrays[f"{name} ({width}{dtype}, group {i})"] = (
-                            a,
-                            a.copy() if copied else a,
-                        )
+                        if name != "dx":  # gradients are computed anew in each step
+                            found[f"{name} ({width}{dtype}, group {i})"] = a
+        self.arrays = {name: (a, a.copy() if copied else a) for name, a in found.items()}
+        self.rngs = [(rng, rng.bit_generator.state) for rng in settings.rngs.values()]
+        self.counts = [(g.storage.counts, [*g.storage.counts]) for g in optimizer.groups]
 
     def restore(self) -> None:
+        self.settings.put_back()
         for a, content in self.arrays.values():
             a[...] = content
-        for attributes, then in self.attributes:
-            attributes.clear()
-            attributes.update(then)
         for rng, state in self.rngs:
             rng.bit_generator.state = state
         for counts, before in self.counts:
@@ -411,13 +487,12 @@ class State:
     def difference(self, other: State) -> str:
         """In what two states are not equal bit for bit."""
         for name, (_, content) in self.arrays.items():
-            if content.tobytes() != other.arrays[name][1].tobytes():
+            theirs = other.arrays.get(name)
+            if theirs is None or content.tobytes() != theirs[1].tobytes():
                 return f"{name} comes out otherwise"
-        for (_, then), (_, theirs) in zip(self.attributes, other.attributes, strict=True):
-            for key, value in then.items():
-                plain_one = isinstance(value, int | float | str) and key != "t"  # as apply left it
-                if plain_one and theirs.get(key) != value:
-                    return f"the step sets {key} to {value!r}, and the program does not"
+        for key, value in self.own.items():
+            if isinstance(value, int | float | str) and other.own.get(key) != value:
+                return f"the step sets {key} to {value!r}, and the program does not"
         if [state for _, state in self.rngs] != [state for _, state in other.rngs]:
             return "it draws other random numbers"
         if [counts for _, counts in self.counts] != [counts for _, counts in other.counts]:

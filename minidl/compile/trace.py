@@ -28,9 +28,20 @@ Gradients = dict[int, Any]  # of Traced, by the identity of the parameter
 
 
 def traced_step(
-    model: Module, loss: Any, optimizer: Optimizer, x: Array, y: Array, max_norm: float | None
+    model: Module,
+    loss: Any,
+    optimizer: Optimizer,
+    x: Array,
+    y: Array,
+    max_norm: float | None,
+    from_a_value: bool = False,
 ) -> Trace:
-    """Make one step on traced arrays. Values change as in every step; objects do not."""
+    """Make one step on traced arrays. Values change as in every step; objects do not.
+
+    The gradient that the backward pass begins with is 1, a constant, and so is much that is made of
+    it. Where a constant must take in values of the step, as zeros with something at an index, it
+    has to be a value itself, which ``from_a_value`` asks for.
+    """
     trace = Trace()
     batch = [_stand_in(trace, Value("argument", a, name=name)) for a, name in ((x, "x"), (y, "y"))]
 
@@ -53,7 +64,8 @@ def traced_step(
             trace.predictions = predictions.data.value  # type: ignore[attr-defined]
         trace.place = "the loss"
         trace.add("check", "finite", True, (trace.loss,))
-        value.backward()
+        one = np.ones(value.shape, value.dtype)
+        value.backward(_stand_in(trace, trace.array(one, "one")) if from_a_value else None)
         trace.place = "the gradients"
         gradients: Gradients = {}
         for group in optimizer.groups:
@@ -88,7 +100,7 @@ def readable(path: str) -> str:
 def _standing_in(trace: Trace, model: Module, loss: Any, optimizer: Optimizer) -> Iterator[None]:
     """Put stand-ins in the place of all arrays of the step, and take them out again."""
     tensors: list[tuple[Tensor, Array, Any]] = []
-    attributes: list[tuple[Module, str, Any, Any]] = []
+    attributes: list[tuple[Any, Any, Any, Any]] = []
 
     def replace(tensor: Tensor, name: str) -> None:
         if not isinstance(tensor._data, Traced):
@@ -105,33 +117,44 @@ def _standing_in(trace: Trace, model: Module, loss: Any, optimizer: Optimizer) -
             for name, p in zip(group.storage.names, group.storage.params, strict=True):
                 replace(p, name)
         for module, path in modules_of(model, loss):
-            for name, x in list(vars(module).items()):
+            for held, name, x, label in _held(vars(module), path):
                 if isinstance(x, Tensor):
-                    replace(x, f"{path}.{name}")
-                elif isinstance(x, np.ndarray | np.random.Generator):
-                    stand_in: Any = (
-                        _stand_in(trace, trace.array(x, readable(f"{path}.{name}".strip("."))))
-                        if isinstance(x, np.ndarray)
-                        else TracedGenerator(trace, x)
-                    )
-                    attributes.append((module, name, x, stand_in))
-                    vars(module)[name] = stand_in
+                    replace(x, label)
+                    continue
+                stand_in: Any = (
+                    _stand_in(trace, trace.array(x, readable(label)))
+                    if isinstance(x, np.ndarray)
+                    else TracedGenerator(trace, x)
+                )
+                attributes.append((held, name, x, stand_in))
+                held[name] = stand_in
         yield
-        for module, name, _, stand_in in attributes:
-            now = vars(module)[name]
+        for held, name, _, stand_in in attributes:
+            now = held[name]
             if now is not stand_in:  # set to another array, which the program writes into this one
                 now = now._data if isinstance(now, Tensor) else now
                 if not isinstance(now, Traced) or now.shape != stand_in.shape:
                     raise CompileError(
-                        f"{type(module).__name__}.{name} becomes another thing in every step, "
-                        f"{now!r:.60}: write into the array that it is, {name}[...] = ..."
+                        f"the attribute {name} becomes another thing in every step, {now!r:.60}: "
+                        f"write into the array that it is, {name}[...] = ..."
                     )
                 stand_in[...] = now
     finally:
         for tensor, data, node in tensors:
             tensor._data, tensor._node = data, node
-        for module, name, x, _ in attributes:
-            vars(module)[name] = x
+        for held, name, x, _ in attributes:
+            held[name] = x
+
+
+def _held(members: Any, path: str) -> Iterator[tuple[Any, Any, Any, str]]:
+    """Arrays, Tensors and generators among attributes, also in lists and dicts: by what holds them,
+    under which key, and what the path to them is."""
+    for key, x in list(members.items() if isinstance(members, dict) else enumerate(members)):
+        label = f"{path}.{key}".strip(".")
+        if isinstance(x, np.ndarray | Tensor | np.random.Generator):
+            yield members, key, x, label
+        elif isinstance(x, dict | list):
+            yield from _held(x, label)
 
 
 def _stand_in(trace: Trace, value: Value) -> Any:

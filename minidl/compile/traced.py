@@ -35,6 +35,8 @@ _OPERATORS = str(mixins.__file__)
 MEMORY = {f"np.{name}_like" for name in ("zeros", "ones", "empty", "full")}
 """Functions that make new memory, which is then written into."""
 
+_OF_ANY_SIZE = {np.nonzero, np.flatnonzero, np.argwhere, np.unique, np.compress, np.extract,
+                np.bincount, np.trim_zeros, np.union1d, np.setdiff1d, np.intersect1d}  # fmt: skip
 _REDUCTIONS: dict[Any, Any] = {np.sum: np.add, np.max: np.maximum, np.min: np.minimum}
 _POWERS = {2: np.square, 1: np.positive, 0.5: np.sqrt, -1: np.reciprocal}
 _SYMBOLS = {
@@ -61,7 +63,7 @@ class Traced(mixins.NDArrayOperatorsMixin):
     shape = property(lambda self: np.shape(self.array))
     ndim = property(lambda self: np.ndim(self.array))
     size = property(lambda self: np.size(self.array))
-    dtype = property(lambda self: np.result_type(self.array))
+    dtype = property(lambda self: getattr(self.array, "dtype", None) or np.result_type(self.array))
     itemsize = property(lambda self: self.dtype.itemsize)
     flags = property(lambda self: self.array.flags)
     T = property(lambda self: np.transpose(self) if self.ndim > 1 else self)
@@ -100,6 +102,8 @@ class Traced(mixins.NDArrayOperatorsMixin):
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
         if any(isinstance(x, Tensor) for x in inputs):
             return NotImplemented
+        if all(map(is_number, inputs)) and ufunc in (np.negative, np.absolute, np.positive):
+            raise _lost("has an operator on a number that the program does not know")
         if all(map(is_number, inputs)) and ufunc in _SYMBOLS:
             symbol, plain = _SYMBOLS[ufunc]
             number, args = plain(*raw(inputs)), recorded(self.trace, inputs)
@@ -120,6 +124,9 @@ class Traced(mixins.NDArrayOperatorsMixin):
             return NotImplemented
         if function in (np.shape, np.ndim, np.size, np.result_type, np.can_cast):
             return function(*raw(args), **kwargs)
+        counts = function is np.repeat and len(args) > 1 and isinstance(args[1], Traced)
+        if function in _OF_ANY_SIZE or counts:
+            raise _lost("makes an array whose size depends on values of the step")
         if function is np.copyto:
             args[0][...] = args[1]
             return None
@@ -201,6 +208,9 @@ class Traced(mixins.NDArrayOperatorsMixin):
     # What ndarrays have as methods ----------------------------------------------------------------
 
     def __getitem__(self, index: Any) -> Any:
+        for part in index if isinstance(index, tuple) else (index,):
+            if isinstance(part, Traced) and part.dtype == np.bool:
+                raise _lost("makes an array whose size depends on values of the step")
         return self._called(operator.getitem, "getitem", (self, index), {})
 
     def __pow__(self, other: Any) -> Any:
@@ -296,6 +306,8 @@ class TracedGenerator(np.random.Generator):
 
         def drawn(*args: Any, **options: Any) -> Traced:
             what = f"{trace.spelled(own, 'rng')}.{name}"
+            if name == "shuffle" or "out" in options:
+                raise _lost("draws random numbers into an array that is there already")
             sample = draw(*raw(args), **{k: raw(v) for k, v in options.items()})
             given = recorded(trace, args), recorded(trace, tuple(options.items()))
             more: Any = {"options": given[1], "line": users_line()}
@@ -375,8 +387,9 @@ def users_line() -> str:
 def _lost(how: str) -> CompileError:
     return CompileError(
         f"this step cannot be compiled, since it {how} (in {users_line()}). That would be the "
-        f"value of the traced step in every later one. Compute on arrays with NumPy's functions "
-        f"(np.where in place of if), or train without compile"
+        f"value of the traced step in every later one. Compute on arrays with NumPy's functions: "
+        f"np.where in place of if and of masks as indices, np.zeros_like in place of np.zeros. "
+        f"Make an array that is indexed by them an attribute of the module, or do not compile"
     )
 
 
