@@ -66,7 +66,10 @@ class Bar:
             # Here, and not above, because it would be a quarter of the time of ``import minidl``.
             from tqdm.autonotebook import tqdm  # a widget in a notebook, a line in a terminal
         self.run, self.epochs, self.due = run, epochs, 0.0
-        self.wanted = wanted and sys.stderr is not None  # as it is where there is no console
+        gone = sys.stderr is None or getattr(
+            sys.stderr, "closed", False
+        )  # as it is where there is no console
+        self.wanted = wanted and not gone
         self.tqdm = tqdm(
             total=epochs * len(run.train),
             initial=run.epochs * len(run.train) + run.means.batches,

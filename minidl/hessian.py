@@ -76,9 +76,8 @@ def hessian(f: Callable[[Tensor], Any], x: ArrayLike | Tensor) -> Array:
     if not slope.requires_grad:
         return np.zeros((n, n), leaf.dtype)
     rows = np.eye(n, dtype=leaf.dtype).reshape(n, *leaf.shape)
-    return np.stack(
-        [grad(slope, leaf, row, retain_graph=True, allow_unused=True).reshape(n) for row in rows]
-    )
+    columns = [grad(slope, leaf, row, retain_graph=True, allow_unused=True) for row in rows]
+    return np.array(columns, leaf.dtype).reshape(n, n)
 
 
 def _leaf(x: Any) -> Tensor:

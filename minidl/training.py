@@ -277,6 +277,7 @@ class _Run:
         self.means = Means(loss, metrics)  # of the epoch under way
         self.previous: float | None = None  # the loss in the step before
         self.proven = False  # whether the first step was looked at
+        self.trained = {id(p) for p in model.parameters()}
         self.compiled = CompiledStep(model, loss, optimizer) if compiled else None
         self.buffers = [(module, name) for _, module in model.modules() for name in module.buffers]
 
@@ -379,6 +380,12 @@ class _Run:
             raise ValueError(
                 "the loss depends on no parameter that the optimizer holds, so that none got a "
                 "gradient: see that forward() uses them and that they are not frozen"
+            )
+        new = [name for name, p in self.model.named_parameters() if id(p) not in self.trained]
+        if new:
+            raise ValueError(
+                f"forward() made new parameters, {', '.join(new)}, which the optimizer does not "
+                f"hold: make layers in __init__, before the optimizer"
             )
         loss, outputs = known(self.loss), plain(predictions)
         if isinstance(loss, CrossEntropyLoss) and are_probabilities(outputs):

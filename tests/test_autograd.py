@@ -1319,3 +1319,7 @@ def test_an_error_in_a_block_that_ends_in_another_thread_is_not_replaced():
     assert block.__exit__(ValueError, ValueError("of the user's"), None) is None
     with pytest.raises(RuntimeError, match="another thread"):
         block.__exit__(None, None, None)
+
+
+def test_the_hessian_of_nothing_is_empty():
+    assert minidl.hessian(lambda x: np.sum(x**2), np.zeros(0)).shape == (0, 0)

@@ -1739,3 +1739,33 @@ def test_predict_refuses_bad_input() -> None:
         predict(model, X, batch_size=0)
     with pytest.raises(TypeError, match="numbers"):
         predict(model, [["a"] * 4])
+
+
+def test_a_closed_stderr_is_as_none() -> None:
+    before, sys.stderr = sys.stderr, io.StringIO()
+    sys.stderr.close()
+    try:
+        x, y = np.ones((8, 2), np.float32), np.zeros(8, np.int64)
+        model = nn.Linear(2, 2)
+        history = minidl.fit(
+            model, nn.CrossEntropyLoss(), optim.SGD(model.parameters(), 0.1), (x, y)
+        )
+    finally:
+        sys.stderr = before
+    assert len(history["loss"]) == 10
+
+
+def test_layers_that_forward_makes_are_refused_in_the_first_step() -> None:
+    class Lazy(nn.Module):
+        def __init__(self) -> None:
+            self.first = nn.Linear(2, 2)
+
+        def forward(self, x: Any) -> Any:
+            if not hasattr(self, "second"):
+                self.second = nn.Linear(2, 2)
+            return self.second(self.first(x))
+
+    model = Lazy()
+    x, y = np.ones((8, 2), np.float32), np.zeros(8, np.int64)
+    with pytest.raises(ValueError, match=r"made new parameters, second\.weight, second\.bias"):
+        minidl.fit(model, nn.CrossEntropyLoss(), optim.SGD(model.parameters(), 0.1), (x, y))
