@@ -28,7 +28,7 @@ from numpy.typing import ArrayLike
 
 from minidl.autograd import no_grad
 from minidl.checkpoint import load, save
-from minidl.compile import CompiledStep
+from minidl.compile import compile as compiled_step
 from minidl.console import Bar, BetweenSteps, ctrl_c_held_back, modes_restored
 from minidl.data import DataLoader
 from minidl.data.checks import same_keys, whole_number
@@ -278,7 +278,7 @@ class _Run:
         self.previous: float | None = None  # the loss in the step before
         self.proven = False  # whether the first step was looked at
         self.trained = {id(p) for p in model.parameters()}
-        self.compiled = CompiledStep(model, loss, optimizer) if compiled else None
+        self.compiled = compiled_step(model, loss, optimizer) if compiled else None
         self.buffers = [(module, name) for _, module in model.modules() for name in module.buffers]
 
     def step(self, x: Array, y: Array) -> None:

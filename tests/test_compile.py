@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import linecache
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +16,7 @@ from minidl import functional as F
 from minidl import nn, optim
 from minidl.gradcheck.samples import MODULES, SAMPLES, Sample
 
-step_module = sys.modules["minidl.compile.step"]
+step_module = importlib.import_module("minidl.compile.step")
 PATIENCE = step_module.PATIENCE
 
 

@@ -17,7 +17,6 @@ import os
 import types
 import weakref
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,45 +36,6 @@ PATIENCE = 20  # steps of another kind are eager before a further program is wri
 TRIALS = 2  # steps are made both ways before a program is trusted
 
 _numbers = itertools.count(1)
-
-
-def compile(
-    model: Module, loss: Callable[..., Any], optimizer: Optimizer, *, max_norm: float | None = None
-) -> CompiledStep:
-    """Return a training step that runs as a NumPy program written for the model.
-
-    ``step(x, y)`` does what ``optimizer.zero_grad(); l = loss(model(x), y); l.backward();
-    optimizer.step()`` does, bit for bit, and returns the loss as a number. The program is written
-    when a batch of a new shape comes, by making the step once on arrays that write down what is
-    done to them. It is trusted after two steps that were made both ways and agreed in every bit.
-
-    Args:
-        model: any Module.
-        loss: a function of predictions and targets that returns a Tensor of one number.
-        optimizer: over the parameters of the model. The gradients of others are not computed.
-        max_norm: clip the gradients as :func:`minidl.optim.clip_grad_norm` does.
-
-    Returns:
-        The step, a :class:`CompiledStep`.
-
-    Raises:
-        CompileError: at the first steps, if the step cannot be written down; the message has the
-            line. Nothing was changed then.
-
-    Example:
-        >>> import minidl
-        >>> from minidl import nn, optim
-        >>> minidl.seed(0)
-        >>> model = nn.Linear(2, 1)
-        >>> step = minidl.compile(model, nn.MSELoss(), optim.SGD(model.parameters(), lr=0.1))
-        >>> x, y = np.ones((4, 2), np.float32), np.ones((4, 1), np.float32)
-        >>> losses = [step(x, y) for _ in range(20)]
-        >>> losses[-1] < 1e-3
-        True
-        >>> print(next(line.strip() for line in step.source.splitlines() if "dot" in line))
-        x.dot(weight_T, out=y_out)  # (4, 1)
-    """
-    return CompiledStep(model, loss, optimizer, max_norm)
 
 
 class CompiledStep:
