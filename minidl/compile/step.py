@@ -328,9 +328,10 @@ class Settings:
         self.then.append(copy.copy(members))
         items = members.items() if isinstance(members, dict) else enumerate(members)
         for key, value in items:
-            if isinstance(value, np.ndarray | int | float) and not isinstance(members, set):
-                if not (key == "lr" and isinstance(value, int | float)):
-                    self.places.append((members, key, value))
+            # (Hyper-parameters are plain numbers, which the optimizer sees to.)
+            plain_place = not isinstance(members, set) and not name.startswith("groups[")
+            if isinstance(value, np.ndarray | int | float) and plain_place:
+                self.places.append((members, key, value))
             elif isinstance(value, Tensor):
                 self.tensors.append((value, value._data))
             elif isinstance(value, np.random.Generator):
