@@ -5,17 +5,20 @@ from __future__ import annotations
 import copy
 import importlib
 import linecache
+import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
+from reference import make_sources
 
 import minidl
 from minidl import functional as F
 from minidl import nn, optim
 from minidl.gradcheck.samples import MODULES, SAMPLES, Sample
 
+source_module = importlib.import_module("minidl.compile.source")
 step_module = importlib.import_module("minidl.compile.step")
 PATIENCE = step_module.PATIENCE
 
@@ -1002,6 +1005,53 @@ def test_the_source_runs_on_its_own(tmp_path: Any) -> None:
         for name, a in step.arrays.items()
         if isinstance(a, np.ndarray)
     )
+
+
+@pytest.mark.skipif(np.lib.NumpyVersion(np.__version__) < "2.1.0", reason="other signatures")
+@pytest.mark.parametrize("name", make_sources.PROGRAMS)
+def test_the_source_reads_as_it_is_stored(name: str) -> None:
+    """Names, comments, order and memory are there for a reader, and no number depends on them. If
+    it is to read otherwise: python tests/reference/make_sources.py"""
+    assert make_sources.source(name) == make_sources.stored()[name]
+
+
+@pytest.mark.parametrize(
+    ("line", "lines"),
+    [
+        ("a = b", ["a = b"]),
+        ("    f(aaaaaaa, bbbbbbb)", ["    f(aaaaaaa,", "        bbbbbbb)"]),
+        ("    f(aaaaaaa, bbbbb)  # (3,)", ["    # (3,)", "    f(aaaaaaa,", "        bbbbb)"]),
+        ("    f(aaaa, bbbbbbb)  # 3", ["    # 3", "    f(aaaa, bbbbbbb)"]),
+        ("    aa = bbb = c(dddd)", ["    aa = bbb = \\", "        c(dddd)"]),
+        ("    aaaaa = c(dddd, eeee)", ["    aaaaa = c(dddd,", "        eeee)"]),
+        ("    aaaaaaaaaaaaaaaaaaaaaaaaa", ["    aaaaaaaaaaaaaaaaaaaaaaaaa"]),
+    ],
+)
+def test_a_long_line_is_broken_at_commas_or_equals_signs(line: str, lines: list[str]) -> None:
+    assert source_module.wrapped(line, 20) == lines
+
+
+@pytest.mark.parametrize(
+    ("a", "text"),
+    [
+        (np.zeros((2, 3), np.float32), "np.zeros((2, 3), np.float32)"),
+        (np.ones(2, np.int64), "np.ones((2,), np.int64)"),
+        (np.full(2, -0.0), "np.full((2,), -0.0, np.float64)"),
+        (np.full((1, 2), np.nan), "np.full((1, 2), math.nan, np.float64)"),
+        (np.full(2, -np.inf, np.float16), "np.full((2,), -math.inf, np.float16)"),
+        (np.array([True, True]), "np.ones((2,), np.bool)"),
+        (np.arange(4), "np.arange(4)"),
+        (np.arange(4.0), ""),
+        (np.arange(4).reshape(2, 2), ""),
+        (np.array([0.0, -0.0]), ""),
+        (np.zeros((0, 2)), ""),
+    ],
+)
+def test_a_regular_constant_is_written_out(a: Any, text: str) -> None:
+    assert source_module.literal(a) == text
+    if text:
+        made = eval(text, {"np": np, "math": math})
+        assert (made.dtype, made.shape, made.tobytes()) == (a.dtype, a.shape, a.tobytes())
 
 
 def test_the_source_has_short_lines_and_no_trailing_space() -> None:

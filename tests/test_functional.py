@@ -458,6 +458,19 @@ def test_softmax_of_nothing_but_minus_infinity_is_refused(function) -> None:
         function(leaf([[0.0, 1.0], [-INF, -INF]]))
 
 
+@pytest.mark.parametrize("function", [softmax, log_softmax])
+@pytest.mark.parametrize("axis", [0, 1, 2, -3])
+@pytest.mark.parametrize(("odd", "message"), [(-INF, "nothing but -inf"), (INF, "of infinity")])
+def test_infinite_maxima_are_refused_along_any_axis(function, axis, odd, message) -> None:
+    x = random(2, 3, 4)
+    np.moveaxis(x, axis, -1)[1, 1] = odd  # one whole line along the axis
+    with pytest.raises(ValueError, match=message), np.errstate(invalid="ignore"):
+        function(x, axis)
+    np.moveaxis(x, axis, -1)[1, 1, 0] = 0.0  # now -inf is a mask
+    if odd < 0:
+        assert np.isfinite(np.exp(function(x, axis))).all()
+
+
 def test_nan_logits_stay_visible_and_infinite_ones_are_refused() -> None:
     x = leaf([[math.nan, 0.0]])
     for y in (softmax(x), log_softmax(x), logsumexp(x), cross_entropy(x, [0])):

@@ -71,6 +71,21 @@ def test_the_message_names_function_input_element_and_both_gradients():
     assert not report.ok
 
 
+def test_a_report_of_several_inputs_gives_the_largest_error_and_counts_them_all():
+    wrong = minidl.differentiable(lambda a, b: np.abs(a) * b)
+    minidl.vjp(
+        wrong, "a b", a=lambda g, a, b: g * np.sign(a) * b * 1.25, b=lambda g, a: g * np.abs(a) * 3
+    )
+    a, b = np.array([0.0, 1.0, 2.0]), np.array([[2.0], [1.5]])
+    report = gradcheck(wrong, a, b, max_unjudged=1.0, raise_on_failure=False)
+    first, second = report.inputs[:2]
+    assert 0 < first.error < second.error == report.error
+    assert (first.size, second.size) == (3, 2)
+    assert report.size == sum(i.size for i in report.inputs)
+    assert report.unjudged == sum(len(i.unjudged) for i in report.inputs) > 0
+    assert not report.ok
+
+
 def test_a_softmax_backward_of_all_zeros_fails():
     """The sum of a softmax is constant: a check that sums the output finds zeros right."""
     softmax = planted(lambda g, y: g * 0 * y, functional.softmax)

@@ -1316,7 +1316,12 @@ def test_a_loss_over_a_batch_is_the_sum_over_its_samples(loss, dtype: str) -> No
     np.testing.assert_allclose(np.concatenate(d), whole_x, **close)
     each = copy.copy(loss)
     each.reduction = "none"
-    np.testing.assert_allclose(np.sum(value_and_gradients(each, x, target)[0]), whole, **close)
+    losses = value_and_gradients(each, x, target)[0]
+    np.testing.assert_allclose(losses.sum(), whole, **close)
+    for i in range(5):
+        alone, alone_x = value_and_gradients(each, x[i : i + 1], target[i : i + 1])
+        np.testing.assert_allclose(alone, losses[i : i + 1], **close)
+        np.testing.assert_allclose(alone_x, whole_x[i : i + 1], **close)
 
 
 def test_an_error_inside_a_module_keeps_all_that_it_carries() -> None:

@@ -649,6 +649,11 @@ class LoadsTheFirstGroupOnly(Momentum):
         super().load_state_dict({**state, "groups": [state["groups"][0], *own["groups"][1:]]})
 
 
+class IgnoresTheSizeOfLr(Optimizer):
+    def update(self, x: Array, dx: Array) -> None:
+        x -= 0.05 * np.sign(self.lr) * dx
+
+
 class SavesTheFirstRateForAll(Momentum):
     def state_dict(self) -> dict[str, Any]:
         saved = super().state_dict()
@@ -670,6 +675,7 @@ FAULTS: dict[type[Optimizer], str] = {
     StateWrongInFloat32: "float32 goes the way of float64: the state 'cache'",
     SwapsGroups: "keeps two groups apart",
     LoadsTheFirstGroupOnly: "keeps two groups apart",
+    IgnoresTheSizeOfLr: "learning rate is obeyed.*half the learning rate the first step",
     SavesTheFirstRateForAll: "keeps two groups apart",
     LosesCountsOfTheSecond: "keeps two groups apart",
     WrongSign: "falls on a convex problem.*should have fallen",
