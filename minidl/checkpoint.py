@@ -87,7 +87,7 @@ def save(path: str | os.PathLike[str], state: object) -> None:
     except BaseException as error:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
-        if isinstance(error, OSError) and error.filename is None:
+        if isinstance(error, OSError) and error.errno and error.filename is None:
             error.filename = target
         raise
     _sync_folder(os.path.dirname(target))

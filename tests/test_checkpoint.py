@@ -701,6 +701,25 @@ def test_an_error_names_the_file_unless_the_system_has_named_one(
     assert caught.value.filename == (named or os.path.realpath(path))
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError, OSError])
+def test_an_error_is_raised_as_it_is_also_where_nothing_can_be_tidied_up(
+    error: type[BaseException], path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*args: Any) -> None:
+        raise error("in between")
+
+    def cannot_unlink(*args: Any) -> None:
+        raise PermissionError("not yours")
+
+    save(path, "old")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", fails)
+        patch.setattr(os, "unlink", cannot_unlink)
+        with pytest.raises(error, match="in between"):
+            save(path, "new")
+    assert load(path) == "old"
+
+
 @pytest.mark.parametrize("step", ["write", "fsync", "replace"])
 def test_a_full_disk_leaves_the_old_file_and_no_stray(
     step: str, path: pathlib.Path, monkeypatch: pytest.MonkeyPatch

@@ -765,6 +765,50 @@ class GradientPenalty(nn.Module):
         return loss + 0.1 * np.sum(g * g)
 
 
+def test_what_takes_nothing_but_arrays_is_refused_as_it_cannot_be_traced() -> None:
+    class Strict(nn.Linear):
+        def forward(self, x: Any) -> Any:
+            if type(x) is not np.ndarray:
+                raise RuntimeError("only arrays")
+            return super().forward(x)
+
+    model = Strict(6, 3, rng=0)
+    step = minidl.compile(model, nn.CrossEntropyLoss(), optim.SGD(model.parameters(), lr=0.1))
+    with pytest.raises(minidl.CompileError, match="tracing it ends with a RuntimeError: only arr"):
+        step(*BATCHES[0])
+
+
+def test_what_is_written_and_no_program_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        step_module, "source_of", lambda *a: source_module.Source("def program(arrays)", {})
+    )
+    model, loss = network()
+    step = minidl.compile(model, loss, optim.SGD(model.parameters(), lr=0.1))
+    with pytest.raises(minidl.CompileError, match="what was written is no program"):
+        step(*BATCHES[0])
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({}, ""),
+        ({"arrays": {"x": (None, np.array([1.0, 3.0]))}}, "x comes out otherwise"),
+        ({"arrays": {}}, "x comes out otherwise"),
+        ({"own": {"calls": 2}}, "the step sets calls to 1, and the program does not"),
+        ({"own": {}}, "the step sets calls to 1, and the program does not"),
+        ({"rngs": [(None, {"state": 2})]}, "it draws other random numbers"),
+        ({"counts": [(None, [1, 0])]}, "it moves other parameters"),
+    ],
+)
+def test_two_states_differ_in_arrays_values_draws_and_counts(changed: Any, message: str) -> None:
+    one, other = (object.__new__(step_module.State) for _ in range(2))
+    whole = {"arrays": {"x": (None, np.array([1.0, 2.0]))}, "own": {"calls": 1},
+             "rngs": [(None, {"state": 1})], "counts": [(None, [1, 1])]}  # fmt: skip
+    vars(one).update(whole)
+    vars(other).update(whole | changed)
+    assert one.difference(other) == message
+
+
 def test_losses_of_ones_own_compile() -> None:
     def with_penalty() -> tuple[nn.Module, Any]:
         model = Written(lambda m, x: np.tanh(m.linear(x)))

@@ -11,7 +11,7 @@ from minidl import GradcheckError, functional, gradcheck, nn
 from minidl.autograd import TABLE
 from minidl.functional import _batch_norm_definition
 from minidl.gradcheck import samples
-from minidl.gradcheck.__main__ import main
+from minidl.gradcheck.__main__ import _library, main
 
 
 def planted(rule, forward=lambda x: x**3):
@@ -609,6 +609,18 @@ def test_the_command_runs_as_a_module_without_a_warning():
     assert run.returncode == 0, run.stderr
     assert "np.exp" not in run.stderr
     assert "0 failed" in run.stdout
+
+
+def test_the_command_checks_modules_with_a_batch_and_with_one_sample_if_they_take_one():
+    found = [(name, len(inputs[0])) for name, _, inputs, _ in _library(None) if "nn." in name]
+    expected = []
+    for name, module, inputs in samples.MODULES:
+        expected.append((f"nn.{name}", len(inputs[0])))
+        if not samples.needs_a_batch(module):
+            expected.append((f"nn.{name}", 1))
+    assert found == expected
+    assert ("nn.ReLU()", 1) in found
+    assert ("nn.BatchNorm(3, eps=1e-05, momentum=0.1)", 1) not in found
 
 
 def test_the_command_refuses_a_library_with_an_operation_without_a_sample(monkeypatch, capsys):

@@ -302,6 +302,11 @@ def test_debug_tells_all_that_it_saw_in_one_block():
     assert len(caught) == 4
 
 
+def test_debug_says_nothing_of_gradients_where_there_was_no_backward_pass():
+    with minidl.debug():
+        network()(X)
+
+
 @pytest.mark.parametrize(
     ("x", "expected"),
     [

@@ -382,7 +382,9 @@ class Keras(Optimizer):
 )
 def test_rules_of_ones_own_conform(rule: type[Optimizer], hyper: dict[str, Any]) -> None:
     passed = check_optimizer(rule, **hyper)
-    assert ("the size of blocks does not matter" in passed) == rule.elementwise
+    for name in ("the size of blocks does not matter", "whole tensors equal flat storage"):
+        assert (name in passed) == rule.elementwise
+    assert "the first step is the closed form" not in passed  # since none was given
 
 
 class WrongSign(Optimizer):
@@ -2438,6 +2440,28 @@ class ReadsThenWrites(Optimizer):
         m += 0.01 * dx
 
 
+class WritesByIndex(Optimizer):
+    """As above, and it writes with brackets."""
+
+    state = ("m",)
+
+    def update(self, x: Array, dx: Array, m: Array) -> None:
+        x -= self.lr * np.sign(0.9 * m + 0.1 * dx)
+        m[...] = dx
+
+
+class WritesByFunction(WritesByIndex):
+    def update(self, x: Array, dx: Array, m: Array) -> None:
+        x -= self.lr * np.sign(0.9 * m + 0.1 * dx)
+        np.copyto(m, dx)
+
+
+class WritesByOut(WritesByIndex):
+    def update(self, x: Array, dx: Array, m: Array) -> None:
+        x -= self.lr * np.sign(0.9 * m + 0.1 * dx)
+        np.add(0.5 * dx, dx, out=m)
+
+
 class Draws(Optimizer):
     def __init__(self, params: Any, lr: float) -> None:
         super().__init__(params, lr=lr)
@@ -2608,6 +2632,9 @@ def test_explain_says_of_a_parameter_without_gradient_that_it_rested() -> None:
     ("rule", "reason"),
     [
         (ReadsThenWrites, "update() uses m and changes it afterwards"),
+        (WritesByIndex, "update() uses m and changes it afterwards"),
+        (WritesByFunction, "update() uses m and changes it afterwards"),
+        (WritesByOut, "update() uses m and changes it afterwards"),
         (Draws, "x before the step, on which it depends, cannot be told from x after it"),
     ],
 )

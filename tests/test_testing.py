@@ -8,7 +8,7 @@ import pytest
 import minidl
 from minidl import Tensor, nn
 from minidl.gradcheck.samples import MODULES
-from minidl.testing.modules import _close, check_module
+from minidl.testing.modules import _close, _distance, _shaken, check_module
 from minidl.testing.optimizers import _same, _same_state
 
 
@@ -357,6 +357,17 @@ def test_a_sample_alone_is_compared_with_what_rounding_allows():
     assert check_module(AtAKink(), x, x.copy(), max_unjudged=1.0)
 
 
+def test_where_kinks_are_in_the_way_a_copy_nearby_is_judged():
+    module = nn.Linear(3, 2, rng=0)
+    before = module.state_dict()
+    nearby = _shaken(module).state_dict()
+    for name, value in module.state_dict().items():
+        np.testing.assert_array_equal(value, before[name])
+        moved = np.abs(nearby[name] - value)
+        assert (moved > 0).all()
+        assert moved.max() < 0.4
+
+
 # --- What the suites compare with -----------------------------------------------------------------
 
 ONE = np.array([1e6, 0.0, -2.0])
@@ -392,6 +403,12 @@ def test_outputs_that_are_nan_or_infinite_alike_are_close_and_hide_no_others(odd
     _close(np.array([odd, 1.0]), np.array([odd, 1.0]), "")
     with pytest.raises(AssertionError, match="they differ"):
         _close(np.array([odd, 1.0]), np.array([odd, 2.0]), "they differ")
+
+
+def test_distances_of_infinities_are_nothing_between_equals():
+    a = np.array([np.inf, -np.inf, np.nan, np.inf, 1.0, np.nan, 1.0])
+    b = np.array([np.inf, -np.inf, np.nan, -np.inf, np.inf, 1.0, 1.5])
+    np.testing.assert_array_equal(_distance(a, b), [0, 0, 0, np.inf, np.inf, np.nan, 0.5])
 
 
 def test_outputs_that_are_empty_alike_are_close():

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -1184,6 +1185,32 @@ def test_binary_targets_that_the_loss_does_not_take_are_found_before_the_first_s
     with pytest.raises(ValueError, match=r"targets are from 0 to 1, got 1\.5 to 1\.5"):
         fit(model, nn.BCEWithLogitsLoss(), optimizer, (X, good), (X, bad), progress=False)
     assert optimizer.steps == 0
+
+
+class PerPosition(nn.Module):
+    """Logits (N, 3, L) for features (N, 4, L), whatever L is."""
+
+    def __init__(self) -> None:
+        self.linear = nn.Linear(4, 3, rng=0)
+
+    def forward(self, x: Any) -> Any:
+        return np.swapaxes(self.linear(np.swapaxes(x, 1, -1)), 1, -1)
+
+
+def test_validation_data_of_another_shape_are_fine_if_the_model_takes_them() -> None:
+    model = PerPosition()
+    train = X[:20].reshape(4, 4, 5), Y[:20].reshape(4, 5)
+    other = X[20:50].reshape(3, 4, 10), Y[20:50].reshape(3, 10)
+    optimizer = optim.SGD(model.parameters(), lr=0.1)
+    history = fit(model, cross_entropy, optimizer, train, other, epochs=1, progress=False)
+    expected = evaluate(model, cross_entropy, other)["loss"]
+    assert history["validation_loss"] == [pytest.approx(expected)]
+
+
+def test_the_bar_leaves_the_filters_of_warnings_as_they_were() -> None:
+    before = [*warnings.filters]
+    fit(**setting() | {"progress": True})
+    assert warnings.filters == before
 
 
 @pytest.mark.parametrize("which", ["features", "targets"])
