@@ -524,6 +524,23 @@ def written_in_part(m: Any, x: Any) -> Any:
     return y * u + v
 
 
+def filled(m: Any, x: Any) -> Any:
+    m.rows.fill(0.5)
+    np.copyto(m.rows[1:3], x[:2])
+    return m.linear(x + m.rows)
+
+
+def in_place_power(m: Any, x: Any) -> Any:
+    x = np.abs(x)
+    x **= 1.5
+    return m.linear(x)
+
+
+def added_at(m: Any, x: Any) -> Any:
+    np.add.at(m.seen, np.argmax(x[:, :3], axis=1), np.float32(0.25))
+    return m.linear(x) * m.seen
+
+
 WRITTEN: dict[str, tuple[Callable[[Any, Any], Any], dict[str, Any]]] = {
     "an average of one's own": (own_average, {"mean": np.zeros(3, np.float32)}),
     "a table written in parts": (own_table, {"table": np.zeros((2, 3), np.float32)}),
@@ -569,6 +586,25 @@ WRITTEN: dict[str, tuple[Callable[[Any, Any], Any], dict[str, Any]]] = {
     "cumsum and prod": (lambda m, x: np.cumsum(m.linear(x), axis=1) * np.prod(
         m.linear(x), axis=1, keepdims=True), {}),
     "the batch written into a copy": (lambda m, x: m.linear(x * np.r_[0, np.ones(5)]), {}),
+    "methods that copy": (
+        lambda m, x: m.linear(x.flatten("F").reshape(6, 8).transpose((1, 0)).copy("F"))
+        + x.astype(np.float64).astype(np.float32, copy=False)[:, :3], {}),
+    "functions that copy": (lambda m, x: m.linear(np.copy(x.T).transpose(1, 0)) * len([*x]), {}),
+    "what is filled": (filled, {"rows": np.ones((8, 6), np.float32)}),
+    "powers": (lambda m, x: m.linear(np.abs(x) ** 2.5 - x**2 + abs(x) ** 0.5) ** 3, {}),
+    "a power in place": (in_place_power, {}),
+    "what is added at an index": (added_at, {"seen": np.zeros(3, np.float32)}),
+    "bits seen as integers": (
+        lambda m, x: m.linear(x) + (x.view(np.int32) % 7)[:, :3].astype(np.float32), {}),
+    "a view of the same": (lambda m, x: m.linear(x.view()), {}),
+    "a number that is computed with": (
+        lambda m, x: m.linear(x) * (np.float32(2.0) - 0.5 * len(x)) ** 2 / x.shape[1], {}),
+    "a slice and a dtype as arguments": (
+        lambda m, x: m.linear(x)[slice(None, None, -1)] + np.sum(
+            x, axis=1, dtype=np.float64, keepdims=True).astype(np.float32), {}),
+    "options that a function passes on": (
+        lambda m, x: m.linear(np.pad(
+            x, ((0, 0), (1, 1)), mode="linear_ramp", end_values=2.0)[:, :6]), {}),
     "the norm of a weight": (lambda m, x: m.linear(x) / np.linalg.norm(m.linear.weight), {}),
 }  # fmt: skip
 
@@ -902,6 +938,7 @@ class Layer(nn.Module):
     def __init__(self, function: Callable[[Any, Any], Any]) -> None:
         self.function, self.linear, self.calls = function, nn.Linear(6, 3, rng=0), 0
         self.rng = np.random.default_rng(0)
+        self.last = np.zeros(3, np.float32)
 
     def forward(self, x: Any) -> Any:
         return self.function(self, self.linear(x))
@@ -909,6 +946,11 @@ class Layer(nn.Module):
 
 def counting(layer: Any, y: Any) -> Any:
     layer.calls += 1
+    return y
+
+
+def growing(layer: Any, y: Any) -> Any:
+    layer.last = np.concatenate([layer.last, y.data[0]])
     return y
 
 
@@ -929,6 +971,14 @@ REFUSED: dict[str, tuple[Callable[[Any, Any], Any], str]] = {
     "nonzero": (lambda m, y: y * len(np.nonzero(y.data > -9)[0]), "size depends on values"),
     "a shuffle": (
         lambda m, y: (m.rng.shuffle(HISTORY), y)[1], "into an array that is there already"),
+    "an array of its own as out": (
+        lambda m, y: y + np.add(y.data, 1, out=np.zeros(y.shape, np.float32)),
+        "writes into an array that the program does not know.*test_compile"),
+    "an array of its own at an index": (
+        lambda m, y: (np.add.at(np.zeros(3), [0], y.data[0, 0]), y)[1],
+        "writes into an array that the program does not know.*test_compile"),
+    "an attribute of another shape in every step": (
+        growing, r"the attribute .*last becomes another thing in every step"),
     "a list that grows": (
         lambda m, y: (HISTORY.append(1), y * np.float32(len(HISTORY)))[1],
         "differs from the eager"),
@@ -1065,7 +1115,9 @@ def test_the_source_reads_as_it_is_stored(name: str) -> None:
         ("a = b", ["a = b"]),
         ("    f(aaaaaaa, bbbbbbb)", ["    f(aaaaaaa,", "        bbbbbbb)"]),
         ("    f(aaaaaaa, bbbbb)  # (3,)", ["    # (3,)", "    f(aaaaaaa,", "        bbbbb)"]),
-        ("    f(aaaa, bbbbbbb)  # 3", ["    # 3", "    f(aaaa, bbbbbbb)"]),
+        ("    f(aaaaa, bbbbbb)  # 3", ["    # 3", "    f(aaaaa, bbbbbb)"]),
+        ("    f(aaaa, bbbbbbbbb)", ["    f(aaaa, bbbbbbbbb)"]),
+        ("    f(aaaaa, bbbbbbbb)", ["    f(aaaaa,", "        bbbbbbbb)"]),
         ("    aa = bbb = c(dddd)", ["    aa = bbb = \\", "        c(dddd)"]),
         ("    aaaaa = c(dddd, eeee)", ["    aaaaa = c(dddd,", "        eeee)"]),
         ("    aaaaaaaaaaaaaaaaaaaaaaaaa", ["    aaaaaaaaaaaaaaaaaaaaaaaaa"]),

@@ -651,6 +651,18 @@ class LoadsTheFirstGroupOnly(Momentum):
         super().load_state_dict({**state, "groups": [state["groups"][0], *own["groups"][1:]]})
 
 
+class RefusesWithoutAName(Optimizer):
+    @classmethod
+    def checked(cls, name: str, value: Any) -> Any:
+        try:
+            return super().checked(name, value)
+        except (TypeError, ValueError):
+            raise ValueError("it will not do") from None
+
+    def update(self, x: Array, dx: Array) -> None:
+        x -= self.lr * dx
+
+
 class IgnoresTheSizeOfLr(Optimizer):
     def update(self, x: Array, dx: Array) -> None:
         x -= 0.05 * np.sign(self.lr) * dx
@@ -677,6 +689,7 @@ FAULTS: dict[type[Optimizer], str] = {
     StateWrongInFloat32: "float32 goes the way of float64: the state 'cache'",
     SwapsGroups: "keeps two groups apart",
     LoadsTheFirstGroupOnly: "keeps two groups apart",
+    RefusesWithoutAName: "bad arguments are refused.*the error does not name it",
     IgnoresTheSizeOfLr: "learning rate is obeyed.*half the learning rate the first step",
     SavesTheFirstRateForAll: "keeps two groups apart",
     LosesCountsOfTheSecond: "keeps two groups apart",
