@@ -225,6 +225,19 @@ def test_a_reserved_name_works_with_an_underscore_and_calls_keep_the_functions_o
         f(leaf(1.0))
 
 
+@pytest.mark.parametrize("name", ["g", "y", "shape", "out"])
+@pytest.mark.parametrize("which", ["x", "w"])
+def test_a_reserved_name_that_one_rule_of_two_names_is_refused(name, which):
+    made = {}
+    exec(
+        f"def f(x, w, {name}): return x * w * {name}\n"
+        f"rules = {{'x': lambda w: w, 'w': lambda x: x, {which!r}: lambda {name}: {name}}}",
+        made,
+    )
+    with pytest.raises(ValueError, match=f"write {name}_ for the parameter"):
+        minidl.vjp(made["f"], f"x w {name}", **made["rules"])
+
+
 def test_a_reserved_name_that_no_rule_names_is_an_ordinary_parameter():
     @minidl.differentiable
     def scaled(x, out=None):
