@@ -130,6 +130,14 @@ def test_data_without_a_gradient_can_be_rebound_in_any_dtype(dtype):
     assert not t.requires_grad
 
 
+def test_a_gradient_beyond_float16_is_infinite_and_no_warning():
+    t = Tensor(np.ones(2, np.float16), requires_grad=True)
+    y = t * np.array([300.0, 2.0], np.float16)
+    y.backward(np.full(2, 300.0))
+    assert t.grad.dtype == np.float16
+    assert t.grad.tolist() == [np.inf, 600.0]
+
+
 def test_data_of_another_dtype_begins_without_a_gradient():
     t = Tensor([1.0, 2.0], requires_grad=True)
     (t * 3).sum().backward()
