@@ -16,7 +16,6 @@ with its reason. They are not drawn again. The exit status is that of ``run.py``
 
 from __future__ import annotations
 
-import argparse
 import ast
 import io
 import random
@@ -32,7 +31,7 @@ from types import CodeType
 from typing import ClassVar
 
 from faults import Fault, ListError, read
-from suite import ROOT, run
+from suite import ROOT, parser, run
 
 EXPLAINED = Path(__file__).with_name("explained.txt")
 
@@ -770,15 +769,11 @@ def explained() -> list[Mutant]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit status is described at the top."""
-    parser = argparse.ArgumentParser(description="Plant faults drawn at random, and count.")
-    parser.add_argument("--seed", type=int, default=0, help="another seed, other faults")
-    parser.add_argument("--count", type=int, default=100, help="how many (default: 100)")
-    parser.add_argument("--only", default="", help="a part of file:line: kind in function")
-    parser.add_argument("--explained", action="store_true", help="those in explained.txt instead")
-    parser.add_argument("--quick", action="store_true", help="only the tests for the file")
-    parser.add_argument("--list", action="store_true", help="list the faults and plant none")
-    parser.add_argument("--jobs", type=int, default=2, help="how many to try at once (default: 2)")
-    args = parser.parse_args(argv)
+    options = parser("Plant faults drawn at random, and count.", "file:line: kind in function")
+    options.add_argument("--seed", type=int, default=0, help="another seed, other faults")
+    options.add_argument("--count", type=int, default=100, help="how many (default: 100)")
+    options.add_argument("--explained", action="store_true", help="those in explained.txt instead")
+    args = options.parse_args(argv)
     try:
         if args.explained:
             faults = [fault for fault in explained() if args.only.lower() in fault.name.lower()]

@@ -16,22 +16,17 @@ list does not fit the library any more or the tests fail without any fault.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 
 from faults import Fault, ListError, read
-from suite import ROOT, run
+from suite import ROOT, parser, run
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit status is described at the top."""
-    parser = argparse.ArgumentParser(description="Plant faults in a copy of minidl, and count.")
-    parser.add_argument("--only", default="", help="a part of the file's or the fault's name")
-    parser.add_argument("--quick", action="store_true", help="only the tests named in the list")
-    parser.add_argument("--list", action="store_true", help="list the faults and plant none")
-    parser.add_argument("--jobs", type=int, default=2, help="how many to try at once (default: 2)")
-    args = parser.parse_args(argv)
+    options = parser("Plant faults in a copy of minidl, and count.", "the file's or fault's name")
+    args = options.parse_args(argv)
     try:
         faults = [f for f in read() if args.only.lower() in f.name.lower()]
         if not faults:

@@ -6,6 +6,7 @@ drawn at random. The project itself is never touched.
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import shutil
@@ -17,7 +18,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
@@ -28,6 +29,7 @@ from tqdm import tqdm
 ROOT = Path(__file__).resolve().parents[2]
 LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__")
 NOT_COLLECTED = "the tests cannot even be collected:"
+RUNNING: set[subprocess.Popen[str]] = set()
 PATIENCE = 60.0  # seconds, beside ten times as long as without the fault: a loop may be endless
 
 
@@ -123,23 +125,52 @@ class Suite:
         return Result(fault, "survived", by, time.perf_counter() - start)
 
 
+def parser(description: str, only: str) -> argparse.ArgumentParser:
+    """The options that both commands have; ``only`` says of what a part is given."""
+    options = argparse.ArgumentParser(description=description)
+    options.add_argument("--only", default="", help=f"a part of {only}")
+    options.add_argument("--quick", action="store_true", help="only the tests for the file")
+    options.add_argument("--list", action="store_true", help="list the faults and plant none")
+    options.add_argument("--jobs", type=int, default=2, help="how many to try at once (default: 2)")
+    return options
+
+
 def _first_failure(folder: Path, names: Sequence[str], limit: float) -> str:
     """Run files of tests up to the first failure, and say what failed; nothing if nothing did."""
     command = [sys.executable, "-m", "pytest", "-x", "-q", "--tb=no", "-p", "no:cacheprovider"]
     command += [f"tests/{name}" for name in names]
     threads = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL")}
     env = os.environ | threads | {"PYTHONPATH": str(folder), "COLUMNS": "500"}
+    # In a session of its own, so that what a test has started ends with it.
+    run = subprocess.Popen(
+        command,
+        cwd=folder,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
+    RUNNING.add(run)
     try:
-        run = subprocess.run(
-            command, cwd=folder, env=env, capture_output=True, text=True, timeout=limit
-        )
+        output, _ = run.communicate(timeout=limit)
     except subprocess.TimeoutExpired:
         return f"no end after {limit:.0f} s"
+    finally:
+        _end(run)
     if run.returncode == 0:
         return ""
-    found = re.search(r"^(?:FAILED|ERROR) (?:tests/)?(.*?)(?: - .*)?$", run.stdout, re.MULTILINE)
+    found = re.search(r"^(?:FAILED|ERROR) (?:tests/)?(.*?)(?: - .*)?$", output, re.MULTILINE)
     test = found[1] if found else f"pytest ended with {run.returncode}"
-    return f"{NOT_COLLECTED} {test}" if "during collection" in run.stdout else test
+    return f"{NOT_COLLECTED} {test}" if "during collection" in output else test
+
+
+def _end(run: subprocess.Popen[str]) -> None:
+    """End a run and all that it has started."""
+    with suppress(ProcessLookupError):
+        os.killpg(run.pid, signal.SIGKILL)
+    run.wait()
+    RUNNING.discard(run)
 
 
 def run(faults: Sequence[Fault], jobs: int, quick: bool) -> int:
@@ -167,7 +198,9 @@ def run(faults: Sequence[Fault], jobs: int, quick: bool) -> int:
                     survivors = sum(r.verdict != "killed" for r in results.values())
                     bar.set_postfix(survived=survivors, refresh=False)
             except BaseException:
-                pool.shutdown(cancel_futures=True)
+                pool.shutdown(wait=False, cancel_futures=True)
+                for process in [*RUNNING]:
+                    _end(process)
                 raise
     for fault in faults:
         print(results[fault])
