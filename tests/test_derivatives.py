@@ -87,9 +87,16 @@ def test_ties_share_the_gradient():
     x = Tensor(np.array([1.0, 3.0, 3.0]), requires_grad=True)
     x.max().backward()
     np.testing.assert_array_equal(x.grad, [0, 0.5, 0.5])
-    a = Tensor(np.array([2.0]), requires_grad=True)
-    np.maximum(a, np.array([2.0])).sum().backward()
-    np.testing.assert_array_equal(a.grad, [0.5])
+
+
+@pytest.mark.parametrize("choose", [np.maximum, np.minimum])
+def test_both_sides_of_a_tie_get_half_of_the_gradient(choose):
+    a = Tensor(np.array([2.0, 1.0, 3.0]), requires_grad=True)
+    b = Tensor(np.array([2.0, 3.0, 1.0]), requires_grad=True)
+    (choose(a, b) * np.array([8.0, 1.0, 1.0])).sum().backward()
+    chosen = choose([1.0, 3.0], [3.0, 1.0]) == [1.0, 3.0]
+    np.testing.assert_array_equal(a.grad, [4.0, *chosen])
+    np.testing.assert_array_equal(b.grad, [4.0, *~chosen])
 
 
 @pytest.mark.parametrize(
