@@ -1087,6 +1087,10 @@ def test_the_source_runs_on_its_own(tmp_path: Any) -> None:
     assert path.read_text() == step.source
     space: dict[str, Any] = {}
     exec(path.read_text(), space)
+    # Also after another optimizer has taken the parameters into its own memory, and moved them.
+    model, other = pair.models[1], optim.SGD(pair.models[1].parameters(), lr=0.1)
+    nn.CrossEntropyLoss()(model(BATCHES[0][0]), BATCHES[0][1]).backward()
+    other.step()
     arrays = copy.deepcopy(step.arrays)
     own = space["program"](arrays)
     for i in range(4):

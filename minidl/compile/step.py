@@ -17,6 +17,7 @@ import os
 import types
 import weakref
 from collections import Counter, OrderedDict, deque
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,10 @@ from minidl.rng import generator
 from minidl.tensor import Array, Tensor, plain
 
 PROGRAMS = 16  # are kept at most
-PATIENCE = 20  # steps of another kind are eager before a further program is written
 TRIALS = 2  # steps are made both ways before a program is trusted
+# So many steps of another kind are eager before a further program is written: about as many as it
+# must run until it has saved the time that writing it takes.
+PATIENCE = 100
 
 _numbers = itertools.count(1)
 
@@ -94,7 +97,9 @@ class CompiledStep:
     @property
     def arrays(self) -> dict[str, Any]:
         """What that program works on, by its names: the model's and optimizer's own arrays."""
-        return dict(self._program().source.arrays)
+        program = self._program()
+        self.optimizer.bring_home()  # what another optimizer, or ``p.data = other``, took away
+        return dict(program.source.arrays)
 
     def write(self, path: str | os.PathLike[str]) -> None:
         """Save that program as a module."""
@@ -115,8 +120,9 @@ class CompiledStep:
             if program.is_for(x, y):
                 return program
         self.optimizer.bring_home()
-        settings = Settings(self.model, self.loss, self.optimizer)
-        key = x.strides, x.shape, x.dtype, y.strides, y.shape, y.dtype, settings.key()
+        known = (p.settings for p in reversed(self.programs.values()) if p.settings.hold())
+        settings = next(known, None) or Settings(self.model, self.loss, self.optimizer)
+        key = x.strides, x.shape, x.dtype, y.strides, y.shape, y.dtype, settings.key
         if len(self.seen) > 1000:  # settings that change in every step
             self.seen.clear()
         self.seen[key] += 1
@@ -390,6 +396,7 @@ class Settings:
             del kept[key]
         kept.update(self.own)
 
+    @cached_property
     def key(self) -> Any:
         """What is equal where the same program serves. (The rate is an argument.)"""
         parts = [
