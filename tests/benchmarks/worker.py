@@ -129,6 +129,7 @@ def losses(make: Any, batches: list[Any]) -> list[float]:
 def imports(quick: bool) -> Row:
     """``import minidl`` and ``import numpy``, each in fresh processes, in turns."""
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # else each import would compile minidl anew
 
     def of(module: str) -> Run:
         command = [sys.executable, "-c", f"import {module}"]
