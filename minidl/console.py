@@ -66,9 +66,8 @@ class Bar:
             # Here, and not above, because it would be a quarter of the time of ``import minidl``.
             from tqdm.autonotebook import tqdm  # a widget in a notebook, a line in a terminal
         self.run, self.epochs, self.due = run, epochs, 0.0
-        gone = sys.stderr is None or getattr(
-            sys.stderr, "closed", False
-        )  # as it is where there is no console
+        # Where there is no console, there is nothing to write to.
+        gone = sys.stderr is None or getattr(sys.stderr, "closed", False)
         self.wanted = wanted and not gone
         self.tqdm = tqdm(
             total=epochs * len(run.train),

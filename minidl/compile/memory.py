@@ -78,9 +78,8 @@ def _on(new: Value, root: Value, value: Value) -> Value:
 def _bring_home(calls: Sequence[Value], wanted: set[Value]) -> None:
     """What is only copied to where it is kept is computed there."""
     at = {call: i for i, call in enumerate(calls)}
-    uses = [
-        (i, value.root.home or value.root) for i, call in enumerate(calls) for value in call.needs
-    ]
+    roots = [(i, value.root) for i, call in enumerate(calls) for value in call.needs]
+    uses = [(i, root.home or root) for i, root in roots]
     for i, call in reversed(list(enumerate(calls))):  # the later first: what is copied twice
         source = call.args[0] if call.what == "copy" else None
         if call.home is None or not isinstance(source, Value) or source not in at:

@@ -122,13 +122,8 @@ class Trace:
         self, kind: str, what: str, sample: Any, args: Any, *, unique: bool = False, **more: Any
     ) -> Value:
         """A new value; unless it must be ``unique``, that of the same call before."""
-        key = (
-            kind,
-            what,
-            key_of(args),
-            key_of(more.get("options")),
-            getattr(sample, "dtype", None),
-        )
+        dtype = getattr(sample, "dtype", None)
+        key = kind, what, key_of(args), key_of(more.get("options")), dtype
         if unique or key not in self.known:
             value = Value(kind, shell(sample), what, args, place=self.place, **more)
             if kind in ("call", "check"):

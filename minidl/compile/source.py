@@ -236,10 +236,8 @@ class _Writer:
             value = fill.get(what, args[-1])
             return f"{out}.fill({value})" if value else ""
         if out and what.endswith(".random"):  # its memory has the size
-            args, options = (
-                [],
-                [f"dtype={a}" for a in args[1:]] + [o for o in options if o[:4] != "size"],
-            )
+            options = [f"dtype={a}" for a in args[1:]] + [o for o in options if o[:4] != "size"]
+            args = []
         axes = {len(value.shape) for value in call.needs}
         if out and (what == "np.dot" or (what == "np.matmul" and axes == {2})):
             return f"{args[0]}.dot({args[1]}, out={out})"
@@ -414,11 +412,8 @@ def _buffers(optimizer: Optimizer) -> dict[int, tuple[str, np.ndarray, int]]:
     for group in optimizer.groups:
         storage = group.storage
         for dtype, buffers in storage.buffers.items():
-            parts = [
-                v
-                for v, place in zip(storage.views, storage.places, strict=True)
-                if place[0] == dtype
-            ]
+            places = zip(storage.views, storage.places, strict=True)
+            parts = [arrays for arrays, place in places if place[0] == dtype]
             parts += [block for _, blocks in storage.runs for block in blocks]
             parts += [list(arrays) for _, *arrays in storage.homes]
             names = ("x", "dx", *storage.rule.state)

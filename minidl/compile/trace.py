@@ -234,9 +234,7 @@ def _trace_updates(trace: Trace, optimizer: Optimizer, group: Group, gradients: 
     """Write down what the rule does with each run of parameters that are in the same step."""
     storage = group.storage
     for (p, _, home), (_, dx, *_) in zip(storage.homes, storage.views, strict=True):
-        if (
-            id(p) in gradients and dx.dtype != home.dtype
-        ):  # float16, which the rule takes as float32
+        if id(p) in gradients and dx.dtype != home.dtype:  # float16, computed in float32
             wide = _stand_in(trace, trace.array(dx, f"{gradients[id(p)].value.name}_wide"))
             wide.value.scratch = True
             wide[...] = gradients[id(p)]
