@@ -824,6 +824,28 @@ def test_what_is_written_and_no_program_is_refused(monkeypatch: pytest.MonkeyPat
         step(*BATCHES[0])
 
 
+def test_a_program_that_raises_is_refused_and_undone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(trace: Any, *others: Any) -> Any:
+        source = source_module.source_of(trace, *others)
+        text = source.text.replace(
+            "        return y", "        raise TypeError('odd')\n        return y"
+        )
+        assert text != source.text
+        return source_module.Source(text, source.arrays)
+
+    monkeypatch.setattr(step_module, "source_of", broken)
+    model, loss = network()
+    optimizer = optim.Momentum(model.parameters(), lr=0.1)
+    step = minidl.compile(model, loss, optimizer)
+    before = copy.deepcopy((model.state_dict(), optimizer.state_dict()))
+    for _ in range(2):
+        with pytest.raises(minidl.CompileError, match="its program ends with a TypeError: odd"):
+            step(*BATCHES[0])
+        np.testing.assert_equal((model.state_dict(), optimizer.state_dict()), before)
+        with pytest.raises(RuntimeError, match="there is no program yet"):
+            step.source  # noqa: B018
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [

@@ -198,17 +198,18 @@ class CompiledStep:
         try:
             made = program.run(x, y)
         except Exception as error:
-            before.restore()
-            raise CompileError(f"the program of this step is wrong: {error}") from error
+            self._forget(before)
+            raise CompileError(
+                f"this step cannot be compiled, since its program ends with a "
+                f"{type(error).__name__}: {error}"
+            ) from error
         if made is None:
             return None
         differs = after.difference(State(settings, self.optimizer, copied=False))
         if np.float64(made[0]).tobytes() != np.float64(result[0]).tobytes():
             differs = f"the loss is {made[0]!r} and not {result[0]!r}"
         if differs:
-            before.restore()
-            self.programs.clear()
-            self.last = None
+            self._forget(before)
             raise CompileError(
                 f"this step cannot be compiled, since the program differs from the eager step: "
                 f"{differs}. Something changes from step to step that NumPy does not see: random "
@@ -217,6 +218,12 @@ class CompiledStep:
             )
         program.trials += 1
         return made
+
+    def _forget(self, before: State) -> None:
+        """Undo a step whose program is not to be trusted, and drop all programs."""
+        before.restore()
+        self.programs.clear()
+        self.last = None
 
 
 class Program:
