@@ -970,8 +970,9 @@ def _check_classes(shape: tuple[int, ...], target: Array, ignore_index: int) -> 
         target = target.astype(target.dtype.newbyteorder("="))
     largest = np.maximum.reduce(target.view(_UNSIGNED[target.dtype.itemsize]), axis=None)
     if largest >= classes:
-        bad = target[(target != ignore_index) & ((target < 0) | (target >= classes))]
-        if bad.size:
+        is_bad = (target != ignore_index) & ((target < 0) | (target >= classes))
+        if is_bad.any():
+            bad = target[is_bad]
             hint = " (if they count from 1, subtract 1)" if bad.min() == classes else ""
             raise ValueError(
                 f"cross_entropy: target {bad[0]} is out of range: with {classes} classes, targets "

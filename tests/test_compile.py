@@ -415,6 +415,50 @@ def test_a_loss_that_is_not_finite_is_left_to_the_eager_step() -> None:
         pair.train(1, x * np.float32(np.nan), y)
 
 
+@pytest.mark.parametrize("first", ["ignored", "whole"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"ignore_index": 0},
+        {"label_smoothing": 0.1},
+        {"weight": np.array([1.0, 2.0, 0.5])},
+        {"weight": np.array([1.0, 0.0, 0.5]), "label_smoothing": 0.2, "ignore_index": 2},
+        {"reduction": "sum"},
+    ],
+    ids=str,
+)
+def test_targets_that_are_ignored_now_and_then(options: dict[str, Any], first: str) -> None:
+    x, y = BATCHES[0]
+    some = np.where(np.arange(len(y)) % 3 == 1, options.get("ignore_index", -100), y)
+    pair = Pair(lambda: (network()[0], nn.CrossEntropyLoss(**options)))
+    for targets in (some, y, some) if first == "ignored" else (y, some, y):
+        pair.train(3, x, targets)
+    assert len(pair.steps[1].programs) == 1
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (lambda y: y + 1, r"target 3 is out of range.*if they count from 1, subtract 1"),
+        (lambda y: y - 1, r"target -1 is out of range"),
+        (lambda y: y.astype(float), "must be integers"),
+        (lambda y: np.full_like(y, -100), "of which none counts"),
+        (lambda y: y[1:], "targets have shape"),
+    ],
+)
+def test_targets_that_are_wrong_from_the_first_step_raise_the_eager_error(
+    wrong: Any, message: str
+) -> None:
+    step = Pair(network).steps[1]
+    x, y = BATCHES[0]
+    with pytest.raises((TypeError, ValueError), match=message):
+        step(x, wrong(y))
+    assert step.optimizer.steps == 0
+    step(x, y)
+    assert step.optimizer.steps == 1
+
+
 def test_wrong_targets_raise_the_eager_error_and_change_nothing() -> None:
     pair = Pair(network)
     pair.train(3)

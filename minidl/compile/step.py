@@ -149,11 +149,11 @@ class CompiledStep:
             with np.errstate(all="ignore"):
                 trace = self._traced(x, y, state)
             changed = settings.changed()
-        except CompileError:
-            raise
         except Exception as error:
             state.restore()
             self.eager(x, y)  # if the step itself is wrong, it says so
+            if isinstance(error, CompileError):
+                raise
             raise CompileError(
                 f"this step cannot be compiled, since tracing it ends with a "
                 f"{type(error).__name__}: {error}"
