@@ -36,6 +36,10 @@ class Parser(argparse.ArgumentParser):
         """Report what minidl or the file system refuses as an error of the command line."""
         try:
             yield
+            sys.stdout.flush()
+        except BrokenPipeError:  # of ``... | head``, which has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            self.exit(1)
         except (ValueError, OSError, FloatingPointError) as error:
             self.error(str(error))
         except KeyboardInterrupt:

@@ -75,8 +75,8 @@ def beside(model: nn.Module, step: str) -> Iterator[tuple[str, str]]:
             continue
         back = "back through " if title.startswith("back through ") else ""
         path, _, kind = title.removeprefix("back through ").partition(":")
-        layer = layers.get(path, kind.strip())
-        yield (f"{path}: {layer}" if path in layers else title.removeprefix(back)), ""
+        again = ", continued" if kind.endswith(", continued") else ""
+        yield (f"{path}: {layers[path]}{again}" if path in layers else title.removeprefix(back)), ""
         if back:
             yield "   backwards", ""
 

@@ -20,10 +20,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from minidl import functional as F
 from minidl.nn import BCEWithLogitsLoss, CrossEntropyLoss, HuberLoss, L1Loss, MSELoss
-from minidl.tensor import Array, plain
+from minidl.tensor import Array, as_real, plain
 
 Function = Callable[[Any, Any], Any]  # of predictions and targets: a loss or a metric
 
@@ -31,7 +32,7 @@ Function = Callable[[Any, Any], Any]  # of predictions and targets: a loss or a 
 # --- Accuracy -------------------------------------------------------------------------------------
 
 
-def accuracy(predictions: Array, targets: Array, ignore_index: int | None = None) -> float:
+def accuracy(predictions: ArrayLike, targets: ArrayLike, ignore_index: int | None = None) -> float:
     """The share of targets that were predicted right.
 
     Of several classes the one with the largest prediction is meant. Of a single prediction, a
@@ -46,6 +47,7 @@ def accuracy(predictions: Array, targets: Array, ignore_index: int | None = None
         ignore_index: a class number that does not count.
 
     Raises:
+        TypeError: for what is no array of numbers.
         ValueError: if the shapes are others, if targets for one logit are not 0 and 1, or if none
             counts.
 
@@ -55,11 +57,22 @@ def accuracy(predictions: Array, targets: Array, ignore_index: int | None = None
         >>> accuracy(np.array([[-0.3], [0.4]]), np.array([0, 1]))
         1.0
     """
+    predictions, targets = (as_real(plain(a), "accuracy") for a in (predictions, targets))
     return Accuracy(ignore_index)(predictions, targets)
 
 
 class Accuracy:
-    """:func:`accuracy` as a metric, which counts each batch by its targets that count."""
+    """:func:`accuracy` as a metric of arrays, which counts each batch by its targets that count.
+
+    Args:
+        ignore_index: a class number that does not count.
+
+    Example:
+        >>> metric = Accuracy(ignore_index=1)
+        >>> predictions, targets = np.array([[0.2, 0.8], [0.9, 0.1]]), np.array([1, 0])
+        >>> metric(predictions, targets), metric.divisor(predictions, targets)
+        (1.0, 1)
+    """
 
     def __init__(self, ignore_index: int | None = None) -> None:
         self.ignore_index = ignore_index
@@ -80,6 +93,7 @@ class Accuracy:
         return int(np.count_nonzero(right)) / counted
 
     def divisor(self, predictions: Array, targets: Array) -> int:
+        """How many targets count."""
         return int(np.count_nonzero(self._counts(targets)))
 
     def _counts(self, targets: Array) -> Array:

@@ -143,7 +143,7 @@ def fit(
     epochs = whole_number(epochs, "fit: epochs", at_least=0)
     if on_interrupt not in ("raise", "return"):
         raise ValueError(f"fit: on_interrupt is 'raise' or 'return', not {on_interrupt!r}")
-    _check("fit", model, loss)
+    check_parts("fit", model, loss, optimizer)
     _check_parameters(model, optimizer, saving=checkpoint is not None)
     loaders = {"train": _as_loader("fit: train", train, model, batch_size=32, shuffle=True)}
     if validation is not None:
@@ -213,7 +213,7 @@ def evaluate(
         >>> evaluate(model, nn.CrossEntropyLoss(), data)["accuracy"]
         0.75
     """
-    _check("evaluate", model, loss)
+    check_parts("evaluate", model, loss)
     loader = _as_loader("evaluate: data", data, model)
     with modes_restored(model):
         return _measured(model, loader, Means(loss, _by_name(metrics, loss)))
@@ -239,7 +239,7 @@ def predict(model: Module, x: ArrayLike, batch_size: int = 1024) -> Array:
         >>> predict(nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), np.zeros((5, 8, 8))).shape
         (5, 10)
     """
-    _check("predict", model)
+    check_parts("predict", model)
     outputs = []
     with modes_restored(model), no_grad():
         model.eval()
@@ -578,7 +578,8 @@ _REMEDIES = (
 )
 
 
-def _check(caller: str, model: Any, loss: Any = len) -> None:
+def check_parts(caller: str, model: Any, loss: Any = len, *optimizer: Any) -> None:
+    """Raise a TypeError for what is no Module, no function, or no Optimizer."""
     if not isinstance(model, Module):
         raise TypeError(f"{caller}: model is a Module, such as nn.Linear(4, 3), got {model!r}")
     if isinstance(loss, type) or not callable(loss):
@@ -586,15 +587,15 @@ def _check(caller: str, model: Any, loss: Any = len) -> None:
             f"{caller}: loss is a function of predictions and targets, such as "
             f"nn.CrossEntropyLoss() (with brackets), got {loss!r}"
         )
-
-
-def _check_parameters(model: Module, optimizer: Any, saving: bool) -> None:
-    """Raise or warn unless the optimizer moves what the model is made of."""
-    if not isinstance(optimizer, Optimizer):
+    if not all(isinstance(one, Optimizer) for one in optimizer):
         raise TypeError(
-            f"fit: optimizer is an Optimizer, such as optim.Adam(model.parameters()), "
-            f"got {optimizer!r}"
+            f"{caller}: optimizer is an Optimizer, such as optim.Adam(model.parameters()), "
+            f"got {optimizer[0]!r}"
         )
+
+
+def _check_parameters(model: Module, optimizer: Optimizer, saving: bool) -> None:
+    """Raise or warn unless the optimizer moves what the model is made of."""
     trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
     if not trainable:
         raise ValueError("fit: the model has no parameter that requires a gradient")

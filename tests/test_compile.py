@@ -868,6 +868,28 @@ def test_what_is_written_and_no_program_is_refused(monkeypatch: pytest.MonkeyPat
         step(*BATCHES[0])
 
 
+@pytest.mark.parametrize(
+    ("parts", "options", "message"),
+    [
+        ((len, nn.MSELoss(), None), {}, "compile: model is a Module"),
+        ((None, nn.MSELoss, None), {}, r"compile: loss is a function.*\(with brackets\)"),
+        ((None, None, nn.MSELoss()), {}, "compile: optimizer is an Optimizer"),
+        ((None, None, None), {"max_norm": "1"}, "compile: max_norm must be above 0, got '1'"),
+        ((None, None, None), {"max_norm": 0}, "compile: max_norm must be above 0, got 0"),
+    ],
+)
+def test_what_is_no_model_loss_or_optimizer_is_refused_at_once(
+    parts: Any, options: Any, message: str
+) -> None:
+    model = nn.Linear(6, 3, rng=0)
+    right = model, nn.CrossEntropyLoss(), optim.SGD(model.parameters(), lr=0.1)
+    with pytest.raises((TypeError, ValueError), match=message):
+        minidl.compile(
+            *(b if a is None else a for a, b in zip(parts, right, strict=True)), **options
+        )
+    assert repr(minidl.compile(*right)) == "<compiled step of Linear with SGD, programs: 0>"
+
+
 def test_a_program_that_raises_is_refused_and_undone(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(trace: Any, *others: Any) -> Any:
         source = source_module.source_of(trace, *others)

@@ -100,6 +100,23 @@ def without_seconds(output: str) -> str:
     return re.sub(r"in [\d.]+ s\n", "", output)
 
 
+@pytest.mark.parametrize("buffered", [True, False])
+def test_a_reader_that_has_seen_enough_ends_a_script_quietly(buffered: bool) -> None:
+    reads, writes = os.pipe()
+    os.close(reads)  # as ``head`` does
+    command = [
+        sys.executable,
+        *([] if buffered else ["-u"]),
+        EXAMPLES / "show_program.py",
+        "digits",
+    ]
+    env = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"}
+    env |= {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=env, stdout=writes, stderr=subprocess.PIPE, timeout=120)
+    os.close(writes)
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
 # --- The digits -----------------------------------------------------------------------------------
 
 

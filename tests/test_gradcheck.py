@@ -505,6 +505,13 @@ def test_the_bend_of_a_huber_loss_between_two_points_of_a_difference_is_no_fault
         assert gradcheck(lambda x: functional.huber_loss(x, np.ones((3, 2))), x, rng=seed).ok
 
 
+@pytest.mark.parametrize("f", [np.add, nn.MSELoss()])
+@pytest.mark.parametrize("names", [(), ["a"], ["a", "b", "c"]])
+def test_names_are_one_for_each_input(f, names):
+    with pytest.raises(ValueError, match="names has one for each input, 2"):
+        gradcheck(f, np.ones(3), np.ones(3), names=names)
+
+
 @pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
 def test_an_input_that_is_not_finite_is_refused_with_its_place(value):
     x = np.array([[1.0, 2.0], [value, 3.0]])

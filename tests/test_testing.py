@@ -147,6 +147,12 @@ def test_a_faulty_module_fails_with_the_reason(module, message):
         check_module(module, X)
 
 
+@pytest.mark.parametrize("wrong", [lambda x: x, nn.ReLU, np.exp])
+def test_what_is_no_module_is_refused(wrong):
+    with pytest.raises(TypeError, match="check_module takes a Module and what to call it with"):
+        check_module(wrong, np.ones((4, 3)))
+
+
 def test_checks_that_do_not_apply_can_be_left_out():
     passed = check_module(NeedsTwo(), X, batch_of_one=False)
     assert "batch of one" not in passed

@@ -317,6 +317,14 @@ def test_accuracy_counts_the_largest_prediction() -> None:
             accuracy(np.zeros(shapes[0]), np.zeros(shapes[1]))
 
 
+def test_accuracy_takes_lists_and_tensors_and_names_what_is_none() -> None:
+    assert accuracy([[0.2, 0.8], [0.9, 0.1]], [1, 1]) == 0.5
+    logits = Tensor([[0.2, 0.8], [0.9, 0.1]], requires_grad=True)
+    assert accuracy(logits, np.array([1, 0])) == 1.0
+    with pytest.raises(TypeError, match="accuracy takes real numbers"):
+        accuracy([["a", "b"]], [1])
+
+
 def test_accuracy_of_one_logit_is_by_its_sign() -> None:
     z, y = np.array([[-3.0], [2.0], [0.5], [-0.1]]), np.array([0, 1, 1, 0])
     for predictions in (z, z[:, 0]):

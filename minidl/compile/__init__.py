@@ -44,8 +44,9 @@ def compile(
         The step, a :class:`CompiledStep`.
 
     Raises:
-        CompileError: at the first steps, if the step cannot be written down; the message has the
-            line. Nothing was changed then.
+        TypeError, ValueError: for a model, loss, optimizer or ``max_norm`` that is none.
+        CompileError: for an optimizer with a ``step`` of its own; and at a step for which a program
+            is written, if it cannot be. The message has the line. Nothing was changed then.
 
     Example:
         >>> import numpy as np

@@ -17,7 +17,20 @@ import numpy as np
 
 
 class CompileError(RuntimeError):
-    """A step cannot be written down as a program; the message says where and why."""
+    """A step cannot be written down as a program; the message says where and why.
+
+    Example:
+        >>> import minidl, numpy as np
+        >>> from minidl import nn, optim
+        >>> model = nn.Linear(2, 1)
+        >>> loss = lambda z, y: np.mean((z - y) ** 2) if z.data.mean() > 0 else np.sum(z)
+        >>> step = minidl.compile(model, loss, optim.SGD(model.parameters(), lr=0.1))
+        >>> try:
+        ...     step(np.ones((4, 2), np.float32), np.ones((4, 1), np.float32))
+        ... except minidl.CompileError as error:
+        ...     print(str(error)[:70])
+        this step cannot be compiled, since it branches on a value of the step
+    """
 
 
 @dataclass(eq=False)

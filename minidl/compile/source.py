@@ -153,6 +153,7 @@ class _Writer:
     def statements(self, plan: Plan) -> list[str]:
         """The lines of a plan, under the titles of the parts of the model."""
         self.plan, self.lines, place = plan, [], ""
+        titles: set[str] = set()
         for call in reversed(plan.calls):
             before = plan.follows.get(call)  # without a name, it has that of what takes its place
             if before is not None and before.place == call.place:
@@ -162,7 +163,9 @@ class _Writer:
             self.line(call)
             if call.place != place and len(self.lines) > start:
                 place = call.place
-                self.lines[start:start] = ["", f"# {place}"]
+                again = ", continued" if place in titles else ""  # what waits for the last check
+                titles.add(place)
+                self.lines[start:start] = ["", f"# {place}{again}"]
         return self.lines[1:] if self.lines[:1] == [""] else self.lines
 
     def line(self, call: Value) -> None:

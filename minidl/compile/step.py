@@ -29,8 +29,10 @@ from minidl.compile.source import Source, source_of
 from minidl.compile.trace import modules_of, traced_step
 from minidl.nn import Module
 from minidl.optim import Optimizer, clip_grad_norm
+from minidl.optim.optimizer import check_max_norm
 from minidl.rng import generator
 from minidl.tensor import Array, Tensor, plain
+from minidl.training import check_parts
 
 PROGRAMS = 16  # are kept at most
 TRIALS = 2  # steps are made both ways before a program is trusted
@@ -42,11 +44,21 @@ _numbers = itertools.count(1)
 
 
 class CompiledStep:
-    """A training step: called with a batch, it trains and returns the loss."""
+    """A training step: called with a batch, it trains and returns the loss.
+
+    :func:`minidl.compile` makes it, and says what the arguments are.
+
+    Raises:
+        TypeError, ValueError: for arguments that are something else.
+        CompileError: if the optimizer has a ``step``, ``zero_grad`` or ``apply`` of its own.
+    """
 
     def __init__(
         self, model: Module, loss: Any, optimizer: Optimizer, max_norm: float | None = None
     ) -> None:
+        check_parts("compile", model, loss, optimizer)
+        if max_norm is not None:
+            check_max_norm("compile", max_norm)
         for method in ("step", "zero_grad", "apply"):
             if getattr(type(optimizer), method) is not getattr(Optimizer, method):
                 raise CompileError(
@@ -58,8 +70,22 @@ class CompiledStep:
         self.seen: Counter[Any] = Counter()
         self.last: Program | None = None
 
+    def __repr__(self) -> str:
+        parts = (type(self.model), type(self.optimizer))
+        names = " with ".join(part.__name__ for part in parts)
+        return f"<compiled step of {names}, programs: {len(self.programs)}>"
+
     def __call__(self, x: Any, y: Any) -> float:
-        """Train on a batch and return the loss before."""
+        """Train on a batch, and return the loss that it had before the update.
+
+        Args:
+            x: what the model takes.
+            y: the targets, what the loss takes beside the predictions.
+
+        Raises:
+            CompileError: if the step cannot be written down; nothing was changed then.
+            Whatever the eager step raises, such as a ValueError for targets that are no classes.
+        """
         made = self.attempt(x, y)
         return self.eager(x, y)[0] if made is None else made[0]
 
@@ -91,18 +117,35 @@ class CompiledStep:
 
     @property
     def source(self) -> str:
-        """The program of the last step, as text."""
+        """The program of the last step, as text: a module with one function, ``program(arrays)``.
+
+        That returns ``step(x, y, t, lr)``, which trains and returns loss and predictions, or None
+        if a check failed and nothing was changed. ``t`` is the number of the step, from 1 on, and
+        ``lr`` its rate; where groups or parameters differ in these, they are ``t_0``, ``lr_0``, ...
+
+        Raises:
+            RuntimeError: before the first step.
+        """
         return self._program().source.text
 
     @property
     def arrays(self) -> dict[str, Any]:
-        """What that program works on, by its names: the model's and optimizer's own arrays."""
+        """What that program works on, by its names: the model's and optimizer's own arrays.
+
+        Raises:
+            RuntimeError: before the first step.
+        """
         program = self._program()
         self.optimizer.bring_home()  # what another optimizer, or ``p.data = other``, took away
         return dict(program.source.arrays)
 
     def write(self, path: str | os.PathLike[str]) -> None:
-        """Save that program as a module."""
+        """Save that program as a module, in the file ``path``.
+
+        Raises:
+            RuntimeError: before the first step.
+            OSError: if the file cannot be written.
+        """
         Path(path).write_text(self.source, encoding="utf-8")
 
     def _program(self) -> Program:
@@ -162,9 +205,9 @@ class CompiledStep:
             state.restore()
         if changed:
             raise CompileError(
-                f"this step cannot be compiled, since it sets {changed} anew in every step, and a "
-                f"program writes into arrays only: make it one, {changed} = np.zeros(()), and "
-                f"write {changed}[...] = ..."
+                f"this step cannot be compiled, since it sets an attribute anew in every step, "
+                f"{changed}, and a program writes into arrays only: make it an array, np.zeros(()) "
+                f"for a number, and write into that, as in self.n[...] = ..."
             )
         return source_of(
             trace,

@@ -81,10 +81,10 @@ class Traced(mixins.NDArrayOperatorsMixin):
     # What would lose sight of it ------------------------------------------------------------------
 
     def __array__(self, *args: Any, **kwargs: Any) -> NoReturn:
-        raise _lost("takes an array of the step out of NumPy's sight, as np.asarray does")
+        raise _lost("takes an array of the step out of NumPy's sight, as np.asarray does", _NUMPY)
 
     def item(self, *args: Any) -> NoReturn:
-        raise _lost("makes a Python number of a value of the step")
+        raise _lost("makes a Python number of a value of the step", _NUMPY)
 
     __float__ = __int__ = __index__ = __complex__ = __round__ = tolist = item
 
@@ -92,7 +92,7 @@ class Traced(mixins.NDArrayOperatorsMixin):
         """A branch. Where the library checks what it was given, the check stays in the program."""
         asking = sys._getframe(1).f_code.co_filename
         if is_number(self) or not asking.startswith(_LIBRARY):
-            raise _lost("branches on a value of the step")
+            raise _lost("branches on a value of the step", _WHERE)
         answer = bool(self.array)
         self.trace.add("check", "is", answer, (self.value,), line=users_line())
         return answer
@@ -103,7 +103,7 @@ class Traced(mixins.NDArrayOperatorsMixin):
         if any(isinstance(x, Tensor) for x in inputs):
             return NotImplemented
         if all(map(is_number, inputs)) and ufunc in (np.negative, np.absolute, np.positive):
-            raise _lost("has an operator on a number that the program does not know")
+            raise _lost("has an operator on a number that the program does not know", _NUMPY)
         if all(map(is_number, inputs)) and ufunc in _SYMBOLS:
             symbol, plain = _SYMBOLS[ufunc]
             number, args = plain(*raw(inputs)), recorded(self.trace, inputs)
@@ -114,7 +114,7 @@ class Traced(mixins.NDArrayOperatorsMixin):
         if method == "at":
             target, *values = inputs
             if not isinstance(target, Traced):
-                raise _lost("writes into an array that the program does not know")
+                raise _lost("writes into an array that the program does not know", _MADE_LIKE)
             ufunc.at(target.array, *raw(values))
             return target.overwrite(f"{what}.at", values)
         return self._called(getattr(ufunc, method), f"{what}.{method}", inputs, options)
@@ -126,7 +126,7 @@ class Traced(mixins.NDArrayOperatorsMixin):
             return function(*raw(args), **kwargs)
         counts = function is np.repeat and len(args) > 1 and isinstance(args[1], Traced)
         if function in _OF_ANY_SIZE or counts:
-            raise _lost("makes an array whose size depends on values of the step")
+            raise _lost("makes an array whose size depends on values of the step", _WHERE)
         if function is np.copyto:
             args[0][...] = args[1]
             return None
@@ -151,7 +151,7 @@ class Traced(mixins.NDArrayOperatorsMixin):
         if not isinstance(raw(out), np.ndarray):  # ``x += y`` of numbers gives a new one
             out = None
         elif not isinstance(out, Traced):
-            raise _lost("writes into an array that the program does not know")
+            raise _lost("writes into an array that the program does not know", _MADE_LIKE)
         more = {} if out is None else {"out": out.array}
         sample = function(*raw(args), **{k: raw(v) for k, v in options.items()}, **more)
         first = args[0]
@@ -210,7 +210,7 @@ class Traced(mixins.NDArrayOperatorsMixin):
     def __getitem__(self, index: Any) -> Any:
         for part in index if isinstance(index, tuple) else (index,):
             if isinstance(part, Traced) and part.dtype == np.bool:
-                raise _lost("makes an array whose size depends on values of the step")
+                raise _lost("makes an array whose size depends on values of the step", _WHERE)
         return self._called(operator.getitem, "getitem", (self, index), {})
 
     def __pow__(self, other: Any) -> Any:
@@ -307,7 +307,9 @@ class TracedGenerator(np.random.Generator):
         def drawn(*args: Any, **options: Any) -> Traced:
             what = f"{trace.spelled(own, 'rng')}.{name}"
             if name == "shuffle" or "out" in options:
-                raise _lost("draws random numbers into an array that is there already")
+                raise _lost(
+                    "draws random numbers into an array that is there already", "Use what is drawn"
+                )
             sample = draw(*raw(args), **{k: raw(v) for k, v in options.items()})
             given = recorded(trace, args), recorded(trace, tuple(options.items()))
             more: Any = {"options": given[1], "line": users_line()}
@@ -384,12 +386,20 @@ def users_line() -> str:
     return f"{file}, line {number}: {linecache.getline(file, number).strip()}".rstrip(": ")
 
 
-def _lost(how: str) -> CompileError:
+_WHERE = "Use np.where in place of if and of masks as indices"
+_NUMPY = (
+    "Compute on arrays, with NumPy's functions (np.sum(x), not float(x.sum())). Make an array that "
+    "is indexed by them an attribute of the module"
+)
+_MADE_LIKE = (
+    "Use np.zeros_like(x) in place of np.zeros, or make the array an attribute of the module"
+)
+
+
+def _lost(how: str, remedy: str) -> CompileError:
     return CompileError(
         f"this step cannot be compiled, since it {how} (in {users_line()}). That would be the "
-        f"value of the traced step in every later one. Compute on arrays with NumPy's functions: "
-        f"np.where in place of if and of masks as indices, np.zeros_like in place of np.zeros. "
-        f"Make an array that is indexed by them an attribute of the module, or do not compile"
+        f"value of the traced step in every later one. {remedy}, or do not compile"
     )
 
 

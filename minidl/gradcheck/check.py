@@ -151,7 +151,8 @@ def gradcheck(
         GradcheckError: if a gradient is wrong, with the element where it is worst, the two
             gradients there, and a likely cause if the pattern shows one.
         TypeError: if no input is floating-point, or ``f`` does not return Tensors.
-        ValueError: if an input is infinite or NaN.
+        ValueError: if an input is infinite or NaN, ``order`` neither 1 nor 2, or ``names`` not as
+            many as inputs.
 
     Example:
         >>> import numpy as np
@@ -161,6 +162,11 @@ def gradcheck(
     """
     if order not in (1, 2):
         raise ValueError(f"gradcheck: order is 1 or 2, not {order!r}")
+    if names is not None and len(names) != len(inputs):
+        raise ValueError(
+            f"gradcheck: names has one for each input, {len(inputs)}, got {list(names)}"
+        )
+    names = names or [f"input {i}" for i in range(len(inputs))]
     settings = (order, tolerance, max_unjudged)
     dtypes = [np.dtype(dtype) for dtype in also_in]
     if isinstance(f, Module):
@@ -171,16 +177,14 @@ def gradcheck(
                 for dtype in (np.dtype(np.float64), *dtypes)
             )
             params = dict(wide.module.named_parameters())
-            given = [*(names or ()), *(f"input {i}" for i in range(len(names or ()), len(inputs)))]
-            labels = [f"{mode}: {n}" for n in (*given, *params)]
+            labels = [f"{mode}: {n}" for n in (*names, *params)]
             values = [*inputs, *(p.data for p in params.values())]
             problem = Problem(wide, values, labels, generator(rng))
             others = {d: problem.with_function(g) for d, g in zip(dtypes, narrow, strict=True)}
             _check(report, problem, others, settings)
     else:
         report = Report(name_of(f), order)
-        labels = list(names or (f"input {i}" for i in range(len(inputs))))
-        problem = Problem(f, list(inputs), labels, generator(rng))
+        problem = Problem(f, list(inputs), list(names), generator(rng))
         _check(report, problem, {dtype: problem.with_function(f) for dtype in dtypes}, settings)
     if raise_on_failure and not report.ok:
         raise GradcheckError(f"gradcheck of {report.name}: " + "\n".join(report.faults), report)

@@ -570,8 +570,7 @@ def clip_grad_norm(params: Iterable[Tensor], max_norm: float) -> float:
         >>> x.grad
         array([0.6, 0.8], dtype=float32)
     """
-    if not (_is_number(max_norm) and max_norm > 0):
-        raise ValueError(f"clip_grad_norm: max_norm must be above 0, got {max_norm!r}")
+    check_max_norm("clip_grad_norm", max_norm)
     _, tensors = _items(params, "clip_grad_norm")
     for i, p in enumerate(tensors):
         if not isinstance(p, Tensor):
@@ -586,6 +585,11 @@ def clip_grad_norm(params: Iterable[Tensor], max_norm: float) -> float:
         )
     with np.errstate(over="ignore"):
         return float(clip_gradients(grads, max_norm)) if grads else 0.0
+
+
+def check_max_norm(caller: str, max_norm: Any) -> None:
+    if not (_is_number(max_norm) and max_norm > 0):
+        raise ValueError(f"{caller}: max_norm must be above 0, got {max_norm!r}")
 
 
 def clip_gradients(grads: Sequence[Array], max_norm: float) -> Any:

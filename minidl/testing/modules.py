@@ -43,6 +43,7 @@ def check_module(
         The names of the checks that passed.
 
     Raises:
+        TypeError: if ``module`` is no Module (a class is not).
         AssertionError: if a check fails; the message says which, and what was expected.
 
     Example:
@@ -50,6 +51,11 @@ def check_module(
         >>> check_module(nn.Linear(3, 2), np.ones((4, 3)))[:3]
         ['gradients', 'repr', 'state dict']
     """
+    if not isinstance(module, Module):
+        raise TypeError(
+            f"check_module takes a Module and what to call it with, as in "
+            f"check_module(nn.Linear(3, 2), np.ones((4, 3))); got {module!r}"
+        )
     suite = _Suite(module, sample)
     checks: dict[str, Callable[[], None]] = {
         "gradients": lambda: _gradients(module, sample, order, max_unjudged),
