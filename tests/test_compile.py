@@ -1197,7 +1197,7 @@ def test_the_source_runs_on_its_own(tmp_path: Any) -> None:
 @pytest.mark.parametrize("name", make_sources.PROGRAMS)
 def test_the_source_reads_as_it_is_stored(name: str) -> None:
     """Names, comments, order and memory are there for a reader, and no number depends on them. If
-    it is to read otherwise: python tests/reference/make_sources.py"""
+    it is to read otherwise: python tests/laboratory/reference/make_sources.py"""
     assert make_sources.source(name) == make_sources.stored()[name]
 
 

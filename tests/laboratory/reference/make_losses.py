@@ -5,7 +5,7 @@ Each case holds the arguments of one call, its value, a gradient to send back in
 
 The stored numbers came from PyTorch 2.13.0 (CPU). To make them again, with PyTorch installed:
 
-    cd tests
+    cd tests/laboratory
     python -m reference.make_losses
 """
 

@@ -9,7 +9,7 @@ shove too much is refused: choose other settings then.
 
 The stored numbers came from PyTorch 2.13.0 (CPU). To make them again, with PyTorch installed:
 
-    cd tests
+    cd tests/laboratory
     python -m reference.make_trajectories
 """
 

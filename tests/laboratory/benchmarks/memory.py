@@ -1,6 +1,6 @@
 """How much memory a training step takes beside the expert's, and that nothing stays behind.
 
-    python tests/benchmarks/memory.py
+    python tests/laboratory/benchmarks/memory.py
 
 Three things, for 24 layers of 256 and batches of 512, with Adam:
 
@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
 import numpy as np
 

@@ -4,7 +4,7 @@ It is a script and not a test because it takes a minute or two, and because rand
 worth more the more of them there are. It needs a POSIX system (it forks and kills), and draws its
 progress in a terminal only:
 
-    python tests/endurance/checkpoint_faults.py
+    python tests/laboratory/endurance/checkpoint_faults.py
 
 The exit status is 0 only if no file was lost and every damaged file was refused with a
 CheckpointError.

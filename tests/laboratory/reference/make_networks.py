@@ -7,7 +7,7 @@ and the running statistics after that one train-mode forward pass.
 
 The stored numbers came from PyTorch 2.13.0 (CPU). To make them again, with PyTorch installed:
 
-    cd tests
+    cd tests/laboratory
     python -m reference.make_networks
 """
 

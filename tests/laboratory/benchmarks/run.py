@@ -1,8 +1,8 @@
 """How fast minidl is beside others: all comparisons with one command, as a table of ratios.
 
-    python tests/benchmarks/run.py                          everything, some 25 minutes
-    python tests/benchmarks/run.py --quick                  everything, some 8 minutes
-    python tests/benchmarks/run.py --quick --only digits --rule adam --against expert
+    python tests/laboratory/benchmarks/run.py               everything, some 25 minutes
+    python tests/laboratory/benchmarks/run.py --quick       everything, some 8 minutes
+    python tests/laboratory/benchmarks/run.py --quick --only digits --rule adam --against expert
 
 Each line is one comparison, measured in a process of its own, the two in turns: the median over the
 turns of minidl's time over the other's, with the quartiles in brackets; below 1 minidl is faster.
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
 from tqdm import tqdm
 

@@ -1,6 +1,6 @@
 """Programs that the compiler writes, as they should read: run this to write ``sources.txt`` anew.
 
-    python tests/reference/make_sources.py
+    python tests/laboratory/reference/make_sources.py
 
 Look at the difference before it is kept: names, comments, order and memory are there for a reader.
 """

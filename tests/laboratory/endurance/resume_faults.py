@@ -8,7 +8,7 @@ hyper-parameters unlike the defaults, a schedule, dropout and shuffled loaders.
 It is a script and not a test because it takes a minute or two. It needs a POSIX system, and draws
 its progress in a terminal only:
 
-    python tests/endurance/resume_faults.py
+    python tests/laboratory/endurance/resume_faults.py
 
 The exit status is 0 only if no run differs from the one that was never stopped.
 """

@@ -19,7 +19,7 @@ from types import ModuleType
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
 import numpy as np
 
@@ -128,7 +128,7 @@ def losses(make: Any, batches: list[Any]) -> list[float]:
 
 def imports(quick: bool) -> Row:
     """``import minidl`` and ``import numpy``, each in fresh processes, in turns."""
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[3])}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)  # else each import would compile minidl anew
 
     def of(module: str) -> Run:

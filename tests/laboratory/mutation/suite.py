@@ -26,7 +26,7 @@ from queue import SimpleQueue
 from faults import Fault, ListError
 from tqdm import tqdm
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__")
 NOT_COLLECTED = "the tests cannot even be collected:"
 RUNNING: set[subprocess.Popen[str]] = set()

@@ -5,10 +5,10 @@ tests think of the same ones. These are thought of by nobody: a walk over the sy
 files lists every place where a fault of one of the kinds below can be made, and a seed draws a
 sample of them, from each file in proportion to its code and from all kinds alike:
 
-    python tests/mutation/mutate.py --seed 7                100 faults
-    python tests/mutation/mutate.py --seed 7 --list         these, and none is planted
-    python tests/mutation/mutate.py --only optim/rules.py   from this file, or "axis", or a line
-    python tests/mutation/mutate.py --explained             those that are explained, once more
+    python tests/laboratory/mutation/mutate.py --seed 7             100 faults
+    python tests/laboratory/mutation/mutate.py --seed 7 --list      these, and none is planted
+    python tests/laboratory/mutation/mutate.py --only optim/rules   from this file, or "axis"
+    python tests/laboratory/mutation/mutate.py --explained          those that are explained
 
 ``explained.txt`` holds survivors that are no faults (nothing but speed or a text changes), each
 with its reason. They are not drawn again. The exit status is that of ``run.py``.

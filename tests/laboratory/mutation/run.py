@@ -5,10 +5,10 @@ make: a wrong sign, a missing mean, a state that is not copied. Each is planted 
 project, in a temporary folder, and the tests that should notice are run there; the others follow
 if those do not. It is a script and not a test because it takes some minutes:
 
-    python tests/mutation/run.py                    all faults
-    python tests/mutation/run.py --only optim       those with "optim" in the file or the fault
-    python tests/mutation/run.py --quick            only the tests named in the list, no others
-    python tests/mutation/run.py --list             the list, after a check that each can be planted
+    python tests/laboratory/mutation/run.py               all faults
+    python tests/laboratory/mutation/run.py --only optim  those with "optim" in file or fault
+    python tests/laboratory/mutation/run.py --quick       only the tests named in the list
+    python tests/laboratory/mutation/run.py --list        the list, if each can be planted
 
 The exit status is 0 if every fault is found or explained in the list, 1 if one is not, and 2 if the
 list does not fit the library any more or the tests fail without any fault.
