@@ -1,21 +1,15 @@
 """The optimizer race: its table, its page, and the page in a real browser, when one is there.
 
-The browser is a Chromium or Chrome on PATH. The tests speak its DevTools protocol over a pipe and
-use the page as people do: with mouse, keyboard and touch. Without a browser they are skipped.
+The browser is a Chromium or Chrome on PATH, led by Playwright. The tests use the page as people do:
+with mouse, keyboard and touch. Without a browser they are skipped.
 """
 
-import base64
-import contextlib
 import importlib
 import json
-import os
 import re
-import select
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -313,267 +307,158 @@ def test_the_page_is_small(race):
 # The page in a browser ----------------------------------------------------------------------------
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-dev-shm-usage",
-    "--no-first-run",
-    "--disable-gpu",
-    "--disable-quic",
-    "--disable-sync",
-    "--disable-component-update",
-    "--disable-background-networking",
-    "--remote-debugging-pipe",
-    "--window-size=1280,900",
-]
-# The browser reads from its descriptor 3 and writes to 4.
-LAUNCH = (
-    "import os, sys; r, w = map(int, sys.argv[1:3]); os.dup2(r, 103); os.dup2(w, 104); "
-    "os.dup2(103, 3); os.dup2(104, 4); os.execv(sys.argv[3], sys.argv[3:])"
-)
-KEYS = {  # what a key sends: its code, its number, and what it types
-    " ": ("Space", 32, " "),
-    "ArrowLeft": ("ArrowLeft", 37, ""),
-    "ArrowRight": ("ArrowRight", 39, ""),
-    "ArrowUp": ("ArrowUp", 38, ""),
-    "ArrowDown": ("ArrowDown", 40, ""),
-    "Tab": ("Tab", 9, ""),
-}
-
-
-class Browser:
-    """A headless browser with one page, moved over the DevTools protocol."""
-
-    def __init__(self, program, profile):
-        theirs, self.to = os.pipe()
-        self.back, answers = os.pipe()
-        launch = [sys.executable, "-c", LAUNCH, str(theirs), str(answers), program]
-        self.process = subprocess.Popen(
-            [*launch, *FLAGS, f"--user-data-dir={profile}"],
-            pass_fds=(theirs, answers),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        os.close(theirs)
-        os.close(answers)
-        self.buffer, self.count, self.session, self.events = b"", 0, None, []
-        target = self.call("Target.createTarget", url="about:blank")["targetId"]
-        attached = self.call("Target.attachToTarget", targetId=target, flatten=True)
-        self.session = attached["sessionId"]
-        for domain in ("Page", "Runtime", "Network", "Log"):
-            self.call(f"{domain}.enable")
-
-    def close(self):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
-        os.close(self.to)
-        os.close(self.back)
-
-    def call(self, method, **params):
-        self.count += 1
-        message = {"id": self.count, "method": method, "params": params}
-        if self.session:
-            message["sessionId"] = self.session
-        os.write(self.to, json.dumps(message).encode() + b"\0")
-        while True:
-            answer = self._read()
-            if answer.get("id") == self.count:
-                assert "error" not in answer, answer
-                return answer["result"]
-            self.events.append(answer)
-
-    def _read(self):
-        while b"\0" not in self.buffer:
-            ready, _, _ = select.select([self.back], [], [], 30)
-            data = os.read(self.back, 1 << 20) if ready else b""
-            assert data, "the browser does not answer"
-            self.buffer += data
-        message, self.buffer = self.buffer.split(b"\0", 1)
-        return json.loads(message)
-
-    def open(self, file, width=1280, height=900, **media):
-        """Open a page anew, on a screen of this size, with media features, such as colors."""
-        self.events.clear()
-        self.media(**media)
-        self.call(
-            "Emulation.setDeviceMetricsOverride",
-            width=width, height=height, deviceScaleFactor=1, mobile=width < 500,
-        )  # fmt: skip
-        self.call("Page.navigate", url=file.as_uri())
-        self.until("document.readyState === 'complete' && !!document.querySelector('#all td')")
-
-    def media(self, **features):
-        wanted = {"prefers_color_scheme": "light", "prefers_reduced_motion": "no-preference"}
-        wanted |= features
-        pairs = [{"name": k.replace("_", "-"), "value": v} for k, v in wanted.items()]
-        self.call("Emulation.setEmulatedMedia", features=pairs)
-
-    def ask(self, expression):
-        """The value of a JavaScript expression in the page."""
-        answer = self.call("Runtime.evaluate", expression=expression, returnByValue=True)
-        assert "exceptionDetails" not in answer, answer
-        return answer["result"].get("value")
-
-    def until(self, expression):
-        """Wait for an expression to be true."""
-        end = time.monotonic() + 20
-        while not (value := self.ask(expression)):
-            assert time.monotonic() < end, f"in vain waited for {expression}"
-            time.sleep(0.01)
-        return value
-
-    def text(self, selector):
-        return self.ask(f"document.querySelector({json.dumps(selector)}).textContent.trim()")
-
-    def spot(self, selector, x=0.5, y=0.5):
-        """Where an element is on the screen, or a place within it given as shares of its size."""
-        box = self.ask(
-            f"(e => {{ e.scrollIntoView({{block: 'center'}}); const b = e.getBoundingClientRect();"
-            f"return [b.x, b.y, b.width, b.height] }})(document.querySelector("
-            f"{json.dumps(selector)}))"
-        )
-        return {"x": box[0] + x * box[2], "y": box[1] + y * box[3]}
-
-    def mouse(self, kind, spot, buttons=0):
-        self.call(
-            "Input.dispatchMouseEvent",
-            type=kind, **spot, button="left", buttons=buttons, clickCount=1,
-        )  # fmt: skip
-
-    def click(self, selector, x=0.5, y=0.5):
-        self.drag(selector, (x, y))
-
-    def drag(self, selector, *places):
-        spots = [self.spot(selector, *place) for place in places]
-        self.mouse("mouseMoved", spots[0])
-        self.mouse("mousePressed", spots[0], 1)
-        for spot in spots[1:]:
-            self.mouse("mouseMoved", spot, 1)
-        self.mouse("mouseReleased", spots[-1])
-
-    def touch(self, selector, x=0.5, y=0.5):
-        spot = self.spot(selector, x, y)
-        self.call("Input.dispatchTouchEvent", type="touchStart", touchPoints=[spot])
-        self.call("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
-
-    def key(self, key, shift=False):
-        code, number, typed = KEYS[key]
-        what = {"key": key, "code": code, "windowsVirtualKeyCode": number, "modifiers": 8 * shift}
-        self.call("Input.dispatchKeyEvent", type="keyDown", text=typed, **what)
-        self.call("Input.dispatchKeyEvent", type="keyUp", **what)
-
-    def screenshot(self, file):
-        """Save what the page shows, all of it."""
-        answer = self.call("Page.captureScreenshot", captureBeyondViewport=True)
-        Path(file).write_bytes(base64.b64decode(answer["data"]))
-
-    # What the race shows
-
-    @property
-    def step(self):
-        return int(self.ask("document.getElementById('step').value"))
-
-    @property
-    def playing(self):
-        return self.text("#play") == "Pause"
-
-    def pixels(self, canvas, color):
-        """How many pixels of a canvas have just this color."""
-        red, green, blue = bytes.fromhex(color[1:])
-        return self.ask(
-            f"(c => {{ const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;"
-            f"let n = 0; for (let i = 0; i < d.length; i += 4) if (d[i] === {red} && "
-            f"d[i + 1] === {green} && d[i + 2] === {blue}) n++; return n }})"
-            f"(document.getElementById('{canvas}'))"
-        )
 
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory):
+def browser():
+    library = pytest.importorskip(
+        "playwright.sync_api", reason="needs Playwright: pip install playwright"
+    )
     program = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if program is None or os.name != "posix":
-        pytest.skip(f"no browser on PATH to open the page in (looked for {', '.join(BROWSERS)})")
-    browser = Browser(program, tmp_path_factory.mktemp("profile"))
-    yield browser
-    browser.close()
+    if program is None:
+        pytest.skip("needs Chromium or Chrome on PATH, such as: apt-get install chromium")
+    flags = ["--disable-dev-shm-usage", "--disable-gpu"]
+    with library.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=flags)
+        yield browser
+        browser.close()
 
 
 @pytest.fixture
-def page(browser, html):
-    """The page, opened anew; at the end there must have been neither errors nor requests."""
-    browser.open(html)
-    yield browser
-    browser.ask("0")
-    for event in browser.events:
-        assert event["method"] != "Runtime.exceptionThrown", event
-        if event["method"] == "Log.entryAdded":
-            assert event["params"]["entry"]["level"] != "error", event
-        if event["method"] == "Network.requestWillBeSent":
-            assert event["params"]["request"]["url"].startswith(("file:", "data:"))
+def opened(browser, html):
+    """Opens the page anew, with Playwright's options for the screen, colors and touch; at the end
+    there must have been neither errors nor requests."""
+    usual = {
+        "viewport": {"width": 1280, "height": 900},
+        "color_scheme": "light",
+        "reduced_motion": "no-preference",
+    }
+    pages, errors, requests = [], [], []
+
+    def open_page(**options):
+        page = browser.new_context(**usual | options).new_page()
+        pages.append(page)
+        page.set_default_timeout(20_000)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("console", lambda said: said.type == "error" and errors.append(said.text))
+        page.on("request", lambda request: requests.append(request.url))
+        page.goto(html.as_uri())
+        page.wait_for_selector("#all td")
+        return page
+
+    yield open_page
+    for page in pages:
+        page.evaluate("0")  # what came before has been told by then
+        page.context.close()
+    assert not errors
+    assert html.as_uri() in requests
+    assert all(url.startswith(("file:", "data:")) for url in requests), requests
+
+
+@pytest.fixture
+def page(opened):
+    return opened()
+
+
+def drag(page, selector, *places):
+    """Drag along places within an element, which are given as shares of its size."""
+    page.locator(selector).scroll_into_view_if_needed()
+    box = page.locator(selector).bounding_box()
+    spots = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in places]
+    page.mouse.move(*spots[0])
+    page.mouse.down()
+    for spot in spots[1:]:
+        page.mouse.move(*spot)
+    page.mouse.up()
+
+
+def step_of(page):
+    return int(page.input_value("#step"))
+
+
+def is_playing(page):
+    return page.text_content("#play").strip() == "Pause"
+
+
+def chosen_rate(page, place):
+    """What is chosen for the rule at this place."""
+    return page.input_value(f".rule:nth-child({place}) select")
+
+
+def pixels(page, canvas, color):
+    """How many pixels of a canvas have just this color."""
+    return page.evaluate(
+        """([id, red, green, blue]) => {
+            const c = document.getElementById(id);
+            const d = c.getContext("2d").getImageData(0, 0, c.width, c.height).data;
+            let n = 0;
+            for (let i = 0; i < d.length; i += 4)
+                n += d[i] === red && d[i + 1] === green && d[i + 2] === blue;
+            return n;
+        }""",
+        [canvas, *bytes.fromhex(color[1:])],
+    )
 
 
 SGD_BLUE = "#0072B2"
 
 
 def test_browser_shows_the_finished_race_at_first(page):
-    assert page.step == STEPS
-    assert not page.playing
-    assert page.pixels("map", SGD_BLUE) > 50
-    assert page.pixels("chart", SGD_BLUE) > 50
-    assert page.text("#formula") == "f(x, y) = x² / 2 + 90 y²"
+    assert step_of(page) == STEPS
+    assert not is_playing(page)
+    assert pixels(page, "map", SGD_BLUE) > 50
+    assert pixels(page, "chart", SGD_BLUE) > 50
+    assert page.text_content("#formula") == "f(x, y) = x² / 2 + 90 y²"
 
 
 def test_browser_plays_and_pauses_by_mouse(page):
-    page.ask("document.getElementById('speed').focus()")
-    page.key("ArrowUp")
-    page.key("ArrowUp")
-    assert page.ask("document.getElementById('speed').value") == "0.25"
+    page.focus("#speed")
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("ArrowUp")
+    assert page.input_value("#speed") == "0.25"
     page.click("#play")
-    assert page.playing
-    page.until("+document.getElementById('step').value < 30")  # it began anew
-    page.until("+document.getElementById('step').value > 3")
+    assert is_playing(page)
+    page.wait_for_function("+document.getElementById('step').value < 30")  # it began anew
+    page.wait_for_function("+document.getElementById('step').value > 3")
     page.click("#play")
-    assert not page.playing
-    here = page.step
-    assert page.text("#count") == f"{here} / {STEPS}"
-    page.ask("document.getElementById('speed').value = 4")
+    assert not is_playing(page)
+    here = step_of(page)
+    assert page.text_content("#count") == f"{here} / {STEPS}"
+    page.select_option("#speed", "4")
     page.click("#map")
-    assert page.playing
-    page.until("document.getElementById('play').textContent === 'Play'")  # it ends by itself
-    assert page.step == STEPS
+    assert is_playing(page)
+    page.wait_for_function("play.textContent === 'Play'")  # it ends by itself
+    assert step_of(page) == STEPS
 
 
 def test_browser_plays_and_steps_by_keyboard(page):
-    page.key("ArrowLeft")
-    page.key("ArrowLeft", shift=True)
-    assert page.step == STEPS - 11
-    page.key("ArrowRight")
-    assert page.step == STEPS - 10
-    page.ask("document.getElementById('speed').value = 0.25")
-    page.key(" ")
-    assert page.playing
-    page.key(" ")
-    assert not page.playing
-    page.ask("document.getElementById('step').focus()")
-    here = page.step
-    page.key("ArrowLeft")
-    assert page.step == here - 1  # one step, not one for the page and one for the slider
-    page.key(" ")
-    assert page.playing
-    page.ask("document.getElementById('play').focus()")
-    page.key(" ")
-    assert not page.playing
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("Shift+ArrowLeft")
+    assert step_of(page) == STEPS - 11
+    page.keyboard.press("ArrowRight")
+    assert step_of(page) == STEPS - 10
+    page.select_option("#speed", "0.25")
+    page.keyboard.press("Space")
+    assert is_playing(page)
+    page.keyboard.press("Space")
+    assert not is_playing(page)
+    page.focus("#step")
+    here = step_of(page)
+    page.keyboard.press("ArrowLeft")
+    assert step_of(page) == here - 1  # one step, not one for the page and one for the slider
+    page.keyboard.press("Space")
+    assert is_playing(page)
+    page.focus("#play")
+    page.keyboard.press("Space")
+    assert not is_playing(page)
 
 
 def test_browser_shows_where_the_focus_is(page):
     seen = []
     for _ in range(8):
-        page.key("Tab")
-        seen.append(page.ask("document.activeElement.id || document.activeElement.name"))
-        outline = page.ask(
+        page.keyboard.press("Tab")
+        seen.append(page.evaluate("document.activeElement.id || document.activeElement.name"))
+        outline = page.evaluate(
             "(e => { const s = getComputedStyle(e.type === 'radio' ? e.nextSibling : e);"
             "return s.outlineStyle + ' ' + s.outlineWidth })(document.activeElement)"
         )
@@ -582,93 +467,94 @@ def test_browser_shows_where_the_focus_is(page):
 
 
 def test_browser_scrubs(page):
-    page.drag("#step", (0.98, 0.5), (0.5, 0.5))
-    assert page.step == pytest.approx(STEPS / 2, abs=2)
-    page.drag("#chart", (0.9, 0.5), (0.6, 0.5), (0.1, 0.5))
-    assert page.step < 8
+    drag(page, "#step", (0.98, 0.5), (0.5, 0.5))
+    assert step_of(page) == pytest.approx(STEPS / 2, abs=2)
+    drag(page, "#chart", (0.9, 0.5), (0.6, 0.5), (0.1, 0.5))
+    assert step_of(page) < 8
     page.click("#on")
     page.click("#on")
     page.click("#back")
-    assert page.text("#said").startswith(f"Step {page.step} of {STEPS}. SGD: under way, loss ")
+    said = page.text_content("#said")
+    assert said.startswith(f"Step {step_of(page)} of {STEPS}. SGD: under way, loss ")
 
 
 def test_browser_shows_each_step_as_it_was(page, race, results):
     left, right, _, top = race.SURFACES["ravine"].view
     entered = [run for _, run in results["ravine"].values()]
-    unit = page.ask("document.getElementById('map').clientWidth") / (right - left)
+    unit = page.evaluate("document.getElementById('map').clientWidth") / (right - left)
     for _ in range(6):
-        page.key("ArrowLeft", shift=True)
-        at = page.step
+        page.keyboard.press("Shift+ArrowLeft")
+        at = step_of(page)
         for i, run in enumerate(entered, 1):
-            shown = page.text(f".rule:nth-child({i}) .now b")
+            shown = page.text_content(f".rule:nth-child({i}) .now b")
             expected = 0 if shown == "< 1e-6" else float(shown)
             assert run.losses[at] == pytest.approx(expected, rel=0.06, abs=1.1e-6)
         x, y = entered[-1].path[at]  # Adam, whose marker lies above all others
         pixel = f"{(x - left) * unit}, {(top - y) * unit}, 1, 1"
         color = f"[...document.getElementById('map').getContext('2d').getImageData({pixel}).data]"
-        assert bytes(page.ask(color)[:3]).hex() == "e69f00"
+        assert bytes(page.evaluate(color)[:3]).hex() == "e69f00"
     assert at == 0
 
 
 def test_browser_switches_rules_on_and_off(page):
-    assert page.pixels("map", SGD_BLUE) > 0
+    assert pixels(page, "map", SGD_BLUE) > 0
     page.click(".rule:nth-child(1) label b")
-    assert page.pixels("map", SGD_BLUE) == page.pixels("chart", SGD_BLUE) == 0
-    assert page.pixels("map", "#D55E00") > 0
-    page.ask("document.querySelector('.rule input').focus()")
-    page.key(" ")
-    assert not page.playing
-    assert page.pixels("map", SGD_BLUE) > 0
+    assert pixels(page, "map", SGD_BLUE) == pixels(page, "chart", SGD_BLUE) == 0
+    assert pixels(page, "map", "#D55E00") > 0
+    page.focus(".rule input")
+    page.keyboard.press("Space")
+    assert not is_playing(page)
+    assert pixels(page, "map", SGD_BLUE) > 0
 
 
 def test_browser_changes_the_surface(page, race, results):
     for i, (key, surface) in enumerate(race.SURFACES.items(), 1):
-        page.click(f"#surfaces label:nth-of-type({i}) span")
-        assert page.text("#story") == surface.story
+        page.click(f"#surfaces label:nth-of-type({i}) input")
+        assert page.text_content("#story") == surface.story
         for k, (_, run) in enumerate(results[key].values(), 1):
-            rate = f".rule:nth-child({k}) select"
-            assert page.ask(f"document.querySelector('{rate}').value") == f"lr {run.lr:g}"
-            text = page.text(f".rule:nth-child({k}) .now span")
+            assert chosen_rate(page, k) == f"lr {run.lr:g}"
+            text = page.text_content(f".rule:nth-child({k}) .now span")
             expected = "not there" if run.arrived is None else f"step {run.arrived}"
             assert text.endswith(expected), (key, text)
-    page.key("ArrowLeft")  # the focus is on the last radio button
-    assert page.text("#formula").startswith("f(x, y) = (1 \u2212 x)²")
+    page.keyboard.press("ArrowLeft")  # the focus is on the last radio button
+    assert page.text_content("#formula").startswith("f(x, y) = (1 \u2212 x)²")
 
 
 def test_browser_ranks_by_steps_to_the_goal(page, race, results):
     arrived = {n: run.arrived for n, (_, run) in results["ravine"].items() if run.arrived}
     first = min(arrived, key=arrived.get)
     place = list(race.RULES).index(first) + 1
-    assert page.text(f".rule:nth-child({place}) .now span") == f"1st, step {arrived[first]}"
+    assert page.text_content(f".rule:nth-child({place}) .now span") == f"1st, step {arrived[first]}"
 
 
 def test_browser_chooses_among_the_recorded_rates(page, race, results):
     rates, sgd = list(race.RATES), results["ravine"]["SGD"]
-    page.ask("document.querySelector('.rule select').focus()")
+    page.focus(".rule select")
     before = rates.index(sgd[1].lr)
-    page.key("ArrowUp")
+    page.keyboard.press("ArrowUp")
     run = sgd[0][before - 1]
-    assert page.ask("document.querySelector('.rule select').value") == f"lr {run.lr:g}"
-    shown = float(page.text(".rule:nth-child(1) .now b"))
+    assert chosen_rate(page, 1) == f"lr {run.lr:g}"
+    shown = float(page.text_content(".rule:nth-child(1) .now b"))
     assert shown == pytest.approx(run.losses[-1], rel=0.06)
 
     page.click("#all tbody tr:nth-child(1) td:nth-of-type(8) button")  # lr 1
-    assert page.text(".rule:nth-child(1) .now span") == f"diverged, step {sgd[0][7].diverged}"
+    result = page.text_content(".rule:nth-child(1) .now span")
+    assert result == f"diverged, step {sgd[0][7].diverged}"
     pressed = "document.querySelector('#all tbody tr').querySelectorAll('[aria-pressed=true]')"
-    assert page.ask(f"{pressed}.length") == 1
-    assert page.ask(f"document.activeElement === {pressed}[0]")
+    assert page.evaluate(f"{pressed}.length") == 1
+    assert page.evaluate(f"document.activeElement === {pressed}[0]")
     page.click("#reset")
-    assert page.ask("document.querySelector('.rule select').value") == f"lr {sgd[1].lr:g}"
+    assert chosen_rate(page, 1) == f"lr {sgd[1].lr:g}"
 
 
-def test_browser_shows_it_in_the_dark(page, html):
-    light = page.ask("getComputedStyle(document.body).backgroundColor")
-    page.media(prefers_color_scheme="dark")
-    page.until("darkness.matches")
-    page.until(f"getComputedStyle(document.body).backgroundColor !== '{light}'")
-    page.open(html, prefers_color_scheme="dark")
-    assert page.pixels("map", SGD_BLUE) == 0  # another blue, which can be seen there
-    assert page.pixels("map", "#4FA8EC") > 0
+def test_browser_shows_it_in_the_dark(page, opened):
+    light = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    page.emulate_media(color_scheme="dark")
+    page.wait_for_function("darkness.matches")
+    page.wait_for_function(f"getComputedStyle(document.body).backgroundColor !== '{light}'")
+    page = opened(color_scheme="dark")
+    assert pixels(page, "map", SGD_BLUE) == 0  # another blue, which can be seen there
+    assert pixels(page, "map", "#4FA8EC") > 0
     for selector in ("body", "#story", ".soft", "#count", "td button", "#play", "h2"):
         assert contrast(page, selector) >= 4.5, selector
 
@@ -680,7 +566,7 @@ def test_browser_shows_it_in_the_light_with_contrast(page):
 
 def contrast(page, selector):
     """The contrast of text to what is behind it, as the WCAG reckon it."""
-    text, ground = page.ask(
+    text, ground = page.evaluate(
         f"(e => {{ const text = getComputedStyle(e).color;"
         f"for (; e; e = e.parentElement) {{ const c = getComputedStyle(e).backgroundColor;"
         f"if (c !== 'rgba(0, 0, 0, 0)') return [text, c] }} }})"
@@ -695,45 +581,45 @@ def contrast(page, selector):
     return max(levels) / min(levels)
 
 
-def test_browser_fits_a_phone_and_obeys_fingers(page, html):
-    page.open(html, width=360, height=740)
-    assert page.ask("document.documentElement.scrollWidth") <= 360
-    assert page.ask("document.getElementById('map').clientWidth") > 300
-    page.touch("#surfaces label:nth-of-type(2) span")
-    page.until("document.getElementById('formula').textContent.includes('3/8')")
-    page.touch("#chart", 0.5)
-    page.until(f"Math.abs(document.getElementById('step').value - {STEPS} / 2) < 12")
-    page.touch("#play")
-    page.until("document.getElementById('play').textContent === 'Pause'")
-    small = page.ask(
+def test_browser_fits_a_phone_and_obeys_fingers(opened):
+    page = opened(viewport={"width": 360, "height": 740}, is_mobile=True, has_touch=True)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    assert page.evaluate("document.getElementById('map').clientWidth") > 300
+    page.tap("#surfaces label:nth-of-type(2) input")
+    page.wait_for_function("document.getElementById('formula').textContent.includes('3/8')")
+    page.tap("#chart")
+    page.wait_for_function(f"Math.abs(document.getElementById('step').value - {STEPS} / 2) < 12")
+    page.tap("#play")
+    page.wait_for_function("document.getElementById('play').textContent === 'Pause'")
+    small = page.evaluate(
         "[...document.querySelectorAll('.transport button, .rule label, .rule select')]"
         ".filter(e => e.offsetHeight < 40).length"
     )
     assert small == 0
 
 
-def test_browser_moves_little_for_those_who_want_that(page, html):
-    page.open(html, prefers_reduced_motion="reduce")
-    page.ask(
-        "var seen = new Set(), count = document.getElementById('count');"
+def test_browser_moves_little_for_those_who_want_that(opened):
+    page = opened(reduced_motion="reduce")
+    page.select_option("#speed", "2")
+    page.evaluate(
+        "window.seen = new Set();"
+        "const count = document.getElementById('count');"
         "new MutationObserver(() => seen.add(count.textContent)).observe(count, {childList: true});"
-        "document.getElementById('speed').value = 2"
     )
     page.click("#play")
-    page.until(f"seen.has('{STEPS} / {STEPS}')")
-    assert page.ask("[...seen].map(parseFloat)") == [0, 24, 48, STEPS]  # every half second
+    page.wait_for_function(f"seen.has('{STEPS} / {STEPS}')")
+    assert page.evaluate("[...seen].map(parseFloat)") == [0, 24, 48, STEPS]  # every half second
 
 
 def test_browser_finds_a_name_on_every_control(page):
-    roles = {"button", "checkbox", "combobox", "slider", "radio", "image", "img", "table", "status"}
-    counts = dict.fromkeys(roles, 0)
-    for node in page.call("Accessibility.getFullAXTree")["nodes"]:
-        role = node.get("role", {}).get("value")
-        if role in ("button", "checkbox", "combobox", "slider", "radio", "image", "img"):
-            counts[role] += 1
-            assert node["name"]["value"].strip(), node
-    assert counts["checkbox"] == counts["radio"] == 5
-    assert counts["combobox"] == 6
-    assert counts["slider"] == 1
-    assert counts["button"] == 3 + 1 + 5 * 8
-    assert counts["image"] + counts["img"] == 2
+    roles = {
+        "button": 3 + 1 + 5 * 8,
+        "checkbox": 5,
+        "radio": 5,
+        "combobox": 6,
+        "slider": 1,
+        "img": 2,
+    }
+    for role, count in roles.items():
+        assert page.get_by_role(role).count() == count, role
+        assert page.get_by_role(role, name=re.compile(r"\S")).count() == count, role
