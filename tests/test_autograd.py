@@ -4,7 +4,6 @@ import asyncio
 import functools
 import gc
 import inspect
-import subprocess
 import sys
 import threading
 import tracemalloc
@@ -12,6 +11,7 @@ import weakref
 
 import numpy as np
 import pytest
+from programs import printed_by
 
 import minidl
 from minidl import Tensor, grad, nn, no_grad
@@ -1256,16 +1256,7 @@ def test_results_are_the_same_in_another_process_with_another_hash_seed():
         "    o.zero_grad(); nn.CrossEntropyLoss()(m(x), np.arange(5) % 2).backward(); o.step()\n"
         "print(b''.join(v.tobytes() for v in m.state_dict().values()).hex())"
     )
-    outputs = {
-        subprocess.run(
-            [sys.executable, "-c", code],
-            env={"PYTHONHASHSEED": seed, "PYTHONPATH": ":".join(sys.path)},
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-        for seed in ("1", "2")
-    }
+    outputs = {printed_by("-c", code, PYTHONHASHSEED=seed) for seed in ("1", "2")}
     assert len(outputs) == 1
 
 

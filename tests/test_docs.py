@@ -17,10 +17,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from programs import ROOT, run_python
 
 import minidl
 
-ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 MODULES = ["minidl"] + [
     m.name
@@ -105,7 +105,6 @@ def test_the_tests_pass_where_pytest_may_not_write(tmp_path):
     (tmp_path / "file").touch()
     one = "tests/test_docs.py::test_every_public_name_has_a_docstring"
     cache = tmp_path / "file" / "cache"  # cannot be made, as in a checkout that may only be read
-    command = [sys.executable, "-m", "pytest", "-q", one, "-o", f"cache_dir={cache}"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    done = run_python("-m", "pytest", "-q", one, "-o", f"cache_dir={cache}")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "PytestCacheWarning" in done.stdout

@@ -15,12 +15,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from programs import EXAMPLES, environment, run_python
 
 import minidl
 from minidl import Tensor, nn
 
-ROOT = Path(__file__).resolve().parent.parent
-EXAMPLES = ROOT / "examples"
 QUICK = ("--epochs", 1, "--batch-size", 500)  # for the digits, where the result does not matter
 SCRIPTS = ("train_digits", "train_spirals", "train_csv", "own_rule", "from_scratch", "show_program")
 
@@ -60,19 +59,9 @@ def run(example: Callable[[str], ModuleType], capsys: pytest.CaptureFixture[str]
     return call
 
 
-def run_as_program(
-    folder: Path, script: str, *argv: str, says: str = "", **environment: str
-) -> str:
+def run_as_program(folder: Path, script: str, *argv: str, says: str = "", **variables: str) -> str:
     """Run an example as a user does, in another folder, and return what it printed."""
-    done = subprocess.run(
-        [sys.executable, EXAMPLES / f"{script}.py", *argv],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8", **environment},
-        capture_output=True,
-        encoding="utf-8",
-        timeout=120,
-        check=False,
-    )
+    done = run_python(EXAMPLES / f"{script}.py", *argv, cwd=folder, **variables)
     assert done.returncode == 0, done.stderr
     assert done.stderr == says
     return done.stdout
@@ -110,8 +99,7 @@ def test_a_reader_that_has_seen_enough_ends_a_script_quietly(buffered: bool) -> 
         EXAMPLES / "show_program.py",
         "digits",
     ]
-    env = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"}
-    env |= {"PYTHONPATH": str(ROOT)}
+    env = {k: v for k, v in environment().items() if k != "PYTHONUNBUFFERED"}
     done = subprocess.run(command, env=env, stdout=writes, stderr=subprocess.PIPE, timeout=120)
     os.close(writes)
     assert (done.returncode, done.stderr) == (1, b"")

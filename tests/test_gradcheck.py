@@ -1,10 +1,10 @@
 """The gradient check: it catches planted faults, raises no false alarm, and explains itself."""
 
-import subprocess
 import sys
 
 import numpy as np
 import pytest
+from programs import run_python
 
 import minidl
 from minidl import GradcheckError, functional, gradcheck, nn
@@ -606,13 +606,8 @@ def test_the_command_checks_a_function_of_ones_own(tmp_path, capsys, monkeypatch
 
 
 def test_the_command_runs_as_a_module_without_a_warning():
-    run = subprocess.run(
-        [sys.executable, "-W", "error", "-m", "minidl.gradcheck", "numpy:exp", "--shapes", "2,3"],
-        capture_output=True,
-        text=True,
-        env={"PYTHONPATH": ":".join(sys.path)},
-        check=False,
-    )
+    arguments = ["-m", "minidl.gradcheck", "numpy:exp", "--shapes", "2,3"]
+    run = run_python("-W", "error", *arguments)
     assert run.returncode == 0, run.stderr
     assert "np.exp" not in run.stderr
     assert "0 failed" in run.stdout

@@ -7,22 +7,19 @@ settings to save time. A rule that is broken on purpose must change them.
 from __future__ import annotations
 
 import functools
-import os
 import re
 import runpy
-import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from programs import EXAMPLES, ROOT, printed_by
 
 from minidl import optim
 
-ROOT = Path(__file__).parent.parent
-LECTURE = ROOT / "examples" / "lecture"
+LECTURE = EXAMPLES / "lecture"
 sys.path.insert(0, str(LECTURE))  # the scripts import each other by their plain names
 
 import adagrad  # noqa: E402
@@ -296,15 +293,9 @@ def test_ctrl_c_ends_the_experiments_with_the_verdicts_so_far(monkeypatch, capsy
 
 
 def test_a_script_prints_claim_experiment_numbers_and_verdict():
-    done = subprocess.run(
-        [sys.executable, str(LECTURE / "adam.py")],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
+    printed = printed_by(LECTURE / "adam.py")
     for claim in ("C16", "C17"):
-        assert str(found(claim)) in done.stdout
+        assert str(found(claim)) in printed
 
 
 def test_plots_are_saved_where_asked(monkeypatch, tmp_path, capsys):

@@ -9,15 +9,13 @@ import pickle
 import subprocess
 import sys
 import threading
-from pathlib import Path
 
 import numpy as np
 import pytest
+from programs import environment, printed_by
 
 import minidl
 from minidl import Tensor, nn, optim
-
-ROOT = Path(__file__).parent.parent
 
 rng = np.random.default_rng(0)
 X = rng.normal(size=(60, 5)).astype(np.float32)
@@ -126,26 +124,7 @@ def test_a_model_half_way_through_training_goes_on_after_fork_as_in_the_parent()
         "os.wait()\n"
         "print(t.train(model) == os.read(read, 1000).decode())\n"
     )
-    assert output_of(code) == "True\n"
-
-
-def environment(**extra):
-    path = os.pathsep.join([str(ROOT), str(Path(__file__).parent)])
-    return os.environ | {"PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1"} | extra
-
-
-def output_of(code, cwd=None, **extra):
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env=environment(**extra),
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    assert printed_by("-c", code) == "True\n"
 
 
 def test_the_same_seed_gives_the_same_bits_in_another_process_hash_seed_and_folder(tmp_path):
@@ -157,9 +136,9 @@ def test_the_same_seed_gives_the_same_bits_in_another_process_hash_seed_and_fold
         "print(t.train(model, seed=None))\n"
     )
     outputs = {
-        output_of(code, PYTHONHASHSEED="1"),
-        output_of(code, PYTHONHASHSEED="2", cwd=tmp_path),
-        output_of(code, PYTHONHASHSEED="0", cwd="/"),
+        printed_by("-c", code, PYTHONHASHSEED="1"),
+        printed_by("-c", code, PYTHONHASHSEED="2", cwd=tmp_path),
+        printed_by("-c", code, PYTHONHASHSEED="0", cwd="/"),
     }
     assert len(outputs) == 1
     minidl.seed(5)

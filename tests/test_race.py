@@ -8,16 +8,14 @@ import importlib
 import json
 import re
 import shutil
-import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from programs import EXAMPLES, run_python
 
 from minidl import Tensor, optim
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
 STEPS = 60  # in the page under test
 
 
@@ -257,8 +255,7 @@ def test_a_plot_is_drawn(race, capsys, tmp_path):
 
 
 def test_the_command_runs_from_a_shell():
-    command = [sys.executable, str(EXAMPLES / "optimizer_race.py"), "--surface=ravine", "--steps=3"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = run_python(EXAMPLES / "optimizer_race.py", "--surface=ravine", "--steps=3")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("Ravine: ")
 
