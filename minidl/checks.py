@@ -29,14 +29,15 @@ def number(
     above: float = -math.inf,
     at_most: float = math.inf,
     below: float = math.inf,
+    or_infinite: bool = False,
 ) -> float:
-    """A finite number within limits, as an int or a float.
+    """A finite number within limits, or infinity if that is allowed, as an int or a float.
 
     NumPy's own scalars become Python's: float64 ones would widen float32 arrays.
 
     Raises:
         TypeError: if it is no number.
-        ValueError: if it is out of range, infinite or NaN.
+        ValueError: if it is out of range, NaN, or infinite and must not be.
 
     Example:
         >>> number(np.float64(0.5), "cosine: lr", at_least=0)
@@ -49,10 +50,12 @@ def number(
         )
         if abs(limit) < math.inf
     ]  # fmt: skip
-    wanted = ", ".join(["a finite number", *([" and ".join(limits)] if limits else [])])
+    kind = "a number" if or_infinite else "a finite number"
+    wanted = ", ".join([kind, *([" and ".join(limits)] if limits else [])])
     if not is_number(value):
         raise TypeError(f"{name} is {wanted}, got {value!r} ({type(value).__name__})")
-    if not (at_least <= value <= at_most and above < value < below):
+    below_all = value < below or (or_infinite and value == math.inf)
+    if not (at_least <= value <= at_most and above < value and below_all):
         raise ValueError(f"{name} is {wanted}, got {value!r}")
     return float(value) if isinstance(value, float | np.floating) else int(value)
 

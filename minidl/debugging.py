@@ -111,8 +111,8 @@ class Watcher:
             self.models[id(module)] = module
         self.modules.append(module)
 
-    def left(self) -> None:
-        """The call of the module entered last is over."""
+    def left(self, module: Module, y: Any) -> None:
+        """The call of the module entered last is over; it returned ``y``, or None if it failed."""
         self.modules.pop()
 
     # Reports of the engine ------------------------------------------------------------------------

@@ -7,12 +7,13 @@ neither read nor set, so minidl and the rest of a program never disturb each oth
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import numpy as np
+
+from minidl.checks import whole_number
+from minidl.scopes import Block, Setting
 
 RNG: TypeAlias = "int | np.random.Generator | None"
 """What every ``rng=`` argument takes: a seed, a generator, or None for minidl's own generator."""
@@ -40,7 +41,8 @@ def seed(n: int) -> None:
         True
     """
     # The state moves, the object stays: whoever already holds the generator follows the new seed.
-    _own().bit_generator.state = generator(_checked_seed(n)).bit_generator.state
+    fresh = np.random.default_rng(whole_number(n, "the seed"))
+    _own().bit_generator.state = fresh.bit_generator.state
 
 
 def generator(rng: RNG = None) -> np.random.Generator:
@@ -60,32 +62,17 @@ def generator(rng: RNG = None) -> np.random.Generator:
     if rng is None:
         rng = _own()
     elif not isinstance(rng, np.random.Generator):
-        return np.random.default_rng(_checked_seed(rng))
-    through = _through.get()
+        if type(rng) is not int or rng < 0:
+            takes = "None, a numpy.random.Generator (numpy.random.default_rng makes one) or a seed"
+            rng = whole_number(rng, f"rng= takes {takes}, which")
+        return np.random.default_rng(rng)
+    through = _through.current.get()
     return rng if through is None else through(rng)
 
 
-_through: ContextVar[Callable[[np.random.Generator], Any] | None] = ContextVar(
-    "through", default=None
-)
+_through = Setting("what generators are seen through", default=None)
 
 
-@contextmanager
-def drawing_through(function: Callable[[np.random.Generator], Any]) -> Iterator[None]:
+def drawing_through(function: Callable[[np.random.Generator], Any]) -> Block:
     """A block in which :func:`generator` returns what ``function`` makes of the generator."""
-    token = _through.set(function)
-    try:
-        yield
-    finally:
-        _through.reset(token)
-
-
-def _checked_seed(n: object) -> int:
-    if isinstance(n, bool) or not isinstance(n, int | np.integer):
-        raise TypeError(
-            f"a seed is an int, and rng= takes a seed, a numpy.random.Generator or None; "
-            f"got {type(n).__name__}: use numpy.random.default_rng(...) to make a generator"
-        )
-    if n < 0:
-        raise ValueError(f"a seed is at least 0, got {n}")
-    return int(n)
+    return Block(_through, function)

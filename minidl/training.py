@@ -28,16 +28,17 @@ from numpy.typing import ArrayLike
 
 from minidl.autograd import no_grad
 from minidl.checkpoint import load, save
+from minidl.checks import whole_number
 from minidl.compile import compile as compiled_step
 from minidl.console import Bar, BetweenSteps, ctrl_c_held_back, modes_restored
 from minidl.data import DataLoader
-from minidl.data.checks import same_keys, whole_number
 from minidl.functional import SOFTMAX_TWICE, are_probabilities
 from minidl.measures import Function, Means, accuracy, as_metric, known, number
 from minidl.nn import CrossEntropyLoss, Module
 from minidl.optim import Optimizer
 from minidl.provenance import generators, parts
 from minidl.rng import generator
+from minidl.states import same_keys
 from minidl.tensor import Array, Tensor, plain
 
 Data = DataLoader | tuple[ArrayLike, ArrayLike]

@@ -178,7 +178,7 @@ class _Namer:
         self.under_way.append((path or self.under_way[-1][0], title))
         self.trace.place = title
 
-    def left(self) -> None:
+    def left(self, module: Module, y: Any) -> None:
         path, _ = self.under_way.pop()
         self.trace.place = self.under_way[-1][1]
         self._name(self.last, f"y_{path or 'out'}")

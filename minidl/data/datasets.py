@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 import gzip
-import math
 import os
 from collections.abc import Iterator, Sequence
 from decimal import Decimal, InvalidOperation
@@ -17,7 +16,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from minidl.data.checks import whole_number
+from minidl.checks import number, one_of, whole_number
 from minidl.rng import RNG, generator
 
 IRIS_CLASSES = ("setosa", "versicolor", "virginica")
@@ -138,8 +137,7 @@ def load_csv(
         >>> table.x.tolist(), table.y, table.class_names
         ([[1.0, 2.5], [2.0, 0.5]], array([1, 0]), ('daisy', 'rose'))
     """
-    if task not in ("classification", "regression"):
-        raise ValueError(f"task is 'classification' or 'regression', got {task!r}")
+    one_of(task, "load_csv: task", ("classification", "regression"))
     if task == "regression" and class_names is not None:
         raise ValueError("class_names are for a classification, and task is 'regression'")
     if not isinstance(delimiter, str) or len(delimiter) != 1:
@@ -446,8 +444,5 @@ def _shared_out(n: int, classes: int, name: str, rng: np.random.Generator) -> np
 
 def _noisy(curve: np.ndarray, noise: float, rng: np.random.Generator) -> np.ndarray:
     """Return the points of ``curve`` (2, n), moved by normal noise, as float32 (n, 2)."""
-    if isinstance(noise, bool) or not isinstance(noise, int | float | np.integer | np.floating):
-        raise TypeError(f"noise is a number, got {noise!r} ({type(noise).__name__})")
-    if not 0 <= noise < math.inf:
-        raise ValueError(f"noise is a standard deviation, at least 0 and finite, got {noise}")
+    noise = number(noise, "noise, a standard deviation,", at_least=0)
     return (curve + noise * rng.standard_normal(curve.shape)).T.astype(np.float32, order="C")

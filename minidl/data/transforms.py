@@ -7,15 +7,10 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from minidl.data.checks import (
-    as_array,
-    as_numbers,
-    equally_long,
-    require_finite,
-    same_keys,
-    whole_number,
-)
+from minidl.checks import number, whole_number
+from minidl.data.checks import as_array, as_numbers, equally_long, require_finite
 from minidl.rng import RNG, generator
+from minidl.states import same_keys
 
 
 def train_test_split(
@@ -65,14 +60,11 @@ def train_test_split(
 
 def _test_count(test_size: float | int, n: int) -> int:
     if isinstance(test_size, float | np.floating):
-        if not 0 < test_size < 1:
-            raise ValueError(
-                f"test_size as a fraction lies between 0 and 1, got {test_size}; "
-                f"a number of samples is given as an int"
-            )
-        count = round(n * float(test_size))
+        name = "train_test_split: test_size as a fraction (a number of samples is an int)"
+        count = round(n * number(test_size, name, above=0, below=1))
     else:
-        count = whole_number(test_size, "test_size, if not a fraction,", at_least=1)
+        name = "train_test_split: test_size, if not a fraction,"
+        count = whole_number(test_size, name, at_least=1)
     if not 1 <= count < n:
         part = "test" if count < 1 else "training"
         raise ValueError(
@@ -280,7 +272,7 @@ def one_hot(
     if num_classes is None:
         classes, expected = max(int(flat.max()) + 1, 1), "0 or more"
     else:
-        classes = whole_number(num_classes, "num_classes", at_least=1)
+        classes = whole_number(num_classes, "one_hot: num_classes", at_least=1)
         expected = f"0 to {classes - 1} (num_classes={classes})"
     wrong = np.flatnonzero((flat < 0) | (flat >= classes))
     if wrong.size:

@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from minidl.autograd import name_of
+from minidl.checks import one_of
 from minidl.gradcheck.precision import compared
 from minidl.gradcheck.problem import Problem, WithParameters, in_dtype
-from minidl.nn.module import Module
+from minidl.nn import Module
 from minidl.rng import RNG, generator
 from minidl.tensor import Array
 
@@ -160,8 +161,7 @@ def gradcheck(
         gradcheck of np.exp: passed
           input 0 (1, 2): error ...
     """
-    if order not in (1, 2):
-        raise ValueError(f"gradcheck: order is 1 or 2, not {order!r}")
+    one_of(order, "gradcheck: order", (1, 2))
     if names is not None and len(names) != len(inputs):
         raise ValueError(
             f"gradcheck: names has one for each input, {len(inputs)}, got {list(names)}"

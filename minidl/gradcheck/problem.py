@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from minidl.autograd import name_of, no_grad, recording
-from minidl.nn.module import Module, Parameter
+from minidl.nn import Module, Parameter
 from minidl.rng import generator
 from minidl.tensor import Array, Tensor, grad
 

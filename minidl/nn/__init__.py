@@ -1,20 +1,14 @@
 """Modules: layers, losses, initial weights, and the base class for your own."""
 
 from minidl.nn import init
-from minidl.nn.layers import (
-    GELU,
-    BatchNorm,
-    Dropout,
-    Flatten,
-    LeakyReLU,
-    Linear,
-    ReLU,
-    Sequential,
-    Sigmoid,
-    Tanh,
-)
-from minidl.nn.losses import BCEWithLogitsLoss, CrossEntropyLoss, HuberLoss, L1Loss, MSELoss
-from minidl.nn.module import Module, Parameter
+from minidl.nn.activations import GELU, LeakyReLU, Sigmoid, Tanh
+from minidl.nn.elementwise_losses import BCEWithLogitsLoss, HuberLoss, L1Loss, MSELoss
+from minidl.nn.layers import BatchNorm, Linear, ReLU, Sequential
+from minidl.nn.losses import CrossEntropyLoss
+from minidl.nn.module import Module
+from minidl.nn.parameter import Parameter
+from minidl.nn.regularization import Dropout
+from minidl.nn.shapes import Flatten
 
 __all__ = [
     "GELU",

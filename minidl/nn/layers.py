@@ -1,18 +1,24 @@
-"""The layers: modules around the functions of ``functional``, with their parameters."""
+"""The layers of a plain network: Linear, BatchNorm, ReLU, and Sequential, which joins them.
+
+Each keeps parameters and settings, and calls its function of ``functional``, where the mathematics
+stands. The other layers are in ``activations``, ``regularization`` and ``shapes``.
+"""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
-from typing import Any, Literal, overload
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from minidl import functional as F
+from minidl.checks import number, whole_number
+from minidl.nn.hidden import refuse_as_step
 from minidl.nn.init import Initializer, by_name
-from minidl.nn.module import Module, Parameter
-from minidl.rng import RNG, generator
+from minidl.nn.module import Module
+from minidl.nn.parameter import Parameter
+from minidl.rng import RNG
 from minidl.tensor import Array, Tensor
 
 
@@ -37,21 +43,12 @@ class Sequential(Module):
     def __init__(self, *modules: Module) -> None:
         for i, module in enumerate(modules):
             if not isinstance(module, Module):
-                remedy = "write a Module whose forward calls it"
-                if isinstance(module, type):
-                    remedy = f"put brackets behind it, {module.__name__}(...)"
-                elif isinstance(module, list | tuple):
-                    remedy = "unpack it with a star, Sequential(*modules)"
-                raise TypeError(
-                    f"Sequential takes modules one by one, and argument {i} is a "
-                    f"{type(module).__name__}: {remedy}"
-                )
+                refuse_as_step(i, module)
             setattr(self, str(i), module)
 
     def forward(self, x: Any) -> Any:
-        for module in self.__dict__.values():
-            if isinstance(module, Module):
-                x = module(x)
+        for module in self:
+            x = module(x)
         return x
 
     def __iter__(self) -> Iterator[Module]:
@@ -60,13 +57,7 @@ class Sequential(Module):
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
-    @overload
-    def __getitem__(self, index: int) -> Module: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> Sequential: ...
-
-    def __getitem__(self, index: int | slice) -> Module:
+    def __getitem__(self, index: int | slice) -> Any:
         modules = list(self)
         return Sequential(*modules[index]) if isinstance(index, slice) else modules[index]
 
@@ -87,8 +78,8 @@ class Linear(Module):
         bias: shape (C,), or None.
 
     Raises:
-        ValueError: if a number of features is not a whole number above 0, or if ``init`` is not
-            known or returns another shape.
+        TypeError: if a number of features is no whole number.
+        ValueError: if it is below 1, or if ``init`` is not known or returns another shape.
 
     Example:
         >>> Linear(3, 2)(np.ones((4, 3), np.float32)).shape
@@ -104,13 +95,13 @@ class Linear(Module):
         rng: RNG = None,
         dtype: DTypeLike = np.float32,
     ) -> None:
-        _check_count("Linear", in_features=in_features, out_features=out_features)
-        shape = (int(out_features), int(in_features))
-        weight = np.asarray(by_name(init)(shape, rng=rng, dtype=dtype), dtype)
-        if weight.shape != shape:
-            raise ValueError(f"Linear: init returned shape {weight.shape}, expected {shape}")
+        k = whole_number(in_features, "Linear: in_features", at_least=1)
+        c = whole_number(out_features, "Linear: out_features", at_least=1)
+        weight = np.asarray(by_name(init)((c, k), rng=rng, dtype=dtype), dtype)
+        if weight.shape != (c, k):
+            raise ValueError(f"Linear: init returned shape {weight.shape}, expected {(c, k)}")
         self.weight = Parameter(weight)
-        self.bias = Parameter(np.zeros(shape[0], dtype)) if bias else None
+        self.bias = Parameter(np.zeros(c, dtype)) if bias else None
 
     def forward(self, x: Tensor | Array) -> Tensor:
         return F.linear(x, self.weight, self.bias)
@@ -140,8 +131,8 @@ class BatchNorm(Module):
         num_batches_tracked: how many batches the running statistics have seen.
 
     Raises:
-        ValueError: if an argument is out of range; in training, for a batch of one value per
-            channel.
+        TypeError: if an argument is not of its kind of number.
+        ValueError: if one is out of range; in training, for a batch of one value per channel.
 
     Example:
         >>> BatchNorm(1)(np.array([[1.0], [3.0]], np.float32))
@@ -159,29 +150,19 @@ class BatchNorm(Module):
         affine: bool = True,
         dtype: DTypeLike = np.float32,
     ) -> None:
-        _check_count("BatchNorm", num_features=num_features)
-        if not 0 < eps < math.inf:
-            raise ValueError(f"BatchNorm: eps must be a finite number above 0, got {eps!r}")
-        if not 0 <= momentum <= 1:
-            raise ValueError(f"BatchNorm: momentum must be from 0 to 1, got {momentum!r}")
-        self.eps = eps
-        self.momentum = momentum
-        self.weight = Parameter(np.ones(num_features, dtype)) if affine else None
-        self.bias = Parameter(np.zeros(num_features, dtype)) if affine else None
-        self.running_mean = np.zeros(num_features, dtype)
-        self.running_var = np.ones(num_features, dtype)
+        c = whole_number(num_features, "BatchNorm: num_features", at_least=1)
+        self.eps = number(eps, "BatchNorm: eps", above=0)
+        self.momentum = number(momentum, "BatchNorm: momentum", at_least=0, at_most=1)
+        self.weight = Parameter(np.ones(c, dtype)) if affine else None
+        self.bias = Parameter(np.zeros(c, dtype)) if affine else None
+        self.running_mean = np.zeros(c, dtype)
+        self.running_var = np.ones(c, dtype)
         self.num_batches_tracked = np.zeros((), np.int64)
 
     def forward(self, x: Tensor | Array) -> Tensor:
+        mean, var = self.running_mean, self.running_var
         y = F.batch_norm(
-            x,
-            self.running_mean,
-            self.running_var,
-            self.weight,
-            self.bias,
-            self.training,
-            self.momentum,
-            self.eps,
+            x, mean, var, self.weight, self.bias, self.training, self.momentum, self.eps
         )
         if self.training:
             self.num_batches_tracked += 1
@@ -197,93 +178,3 @@ class ReLU(Module):
 
     def forward(self, x: Any) -> Any:
         return F.relu(x)
-
-
-class LeakyReLU(Module):
-    """``x`` or ``negative_slope * x``; see :func:`minidl.functional.leaky_relu`."""
-
-    def __init__(self, negative_slope: float = 0.01) -> None:
-        self.negative_slope = negative_slope
-
-    def forward(self, x: Any) -> Any:
-        return F.leaky_relu(x, self.negative_slope)
-
-    def extra_repr(self) -> str:
-        return f"{self.negative_slope}"
-
-
-class Sigmoid(Module):
-    """``1 / (1 + exp(-x))``; see :func:`minidl.functional.sigmoid`."""
-
-    def forward(self, x: Any) -> Any:
-        return F.sigmoid(x)
-
-
-class Tanh(Module):
-    """The hyperbolic tangent."""
-
-    def forward(self, x: Any) -> Any:
-        return F.tanh(x)
-
-
-class GELU(Module):
-    """``x * P(Z <= x)``; see :func:`minidl.functional.gelu`."""
-
-    def __init__(self, approximate: Literal["none", "tanh"] = "none") -> None:
-        if approximate not in ("none", "tanh"):
-            raise ValueError(f"GELU: approximate is 'none' or 'tanh', not {approximate!r}")
-        self.approximate = approximate
-
-    def forward(self, x: Any) -> Any:
-        return F.gelu(x, self.approximate)
-
-    def extra_repr(self) -> str:
-        return f"approximate={self.approximate!r}"
-
-
-class Dropout(Module):
-    """Random zeros in training, nothing in prediction; see :func:`minidl.functional.dropout`.
-
-    Args:
-        p: the probability to drop an element, from 0 to 1.
-        rng: a seed, a generator, or None for minidl's own.
-
-    Raises:
-        ValueError: if ``p`` is not from 0 to 1.
-    """
-
-    def __init__(self, p: float = 0.5, rng: RNG = None) -> None:
-        if not 0 <= p <= 1:
-            raise ValueError(f"Dropout: p is a probability from 0 to 1, not {p!r}")
-        self.p = p
-        # None stays None, so that a copy of the model, too, draws from minidl's own generator.
-        self.rng = None if rng is None else generator(rng)
-
-    def forward(self, x: Any) -> Any:
-        return F.dropout(x, self.p, self.training, self.rng)
-
-    def extra_repr(self) -> str:
-        return f"p={self.p}"
-
-
-class Flatten(Module):
-    """Every axis but the first as one: (N, ...) to (N, K).
-
-    Raises:
-        ValueError: if the input has no axes.
-
-    Example:
-        >>> Flatten()(Tensor(np.zeros((5, 8, 8)))).shape
-        (5, 64)
-    """
-
-    def forward(self, x: Any) -> Any:
-        if x.ndim == 0:
-            raise ValueError("Flatten: x has shape (), expected (N, ...)")
-        return x.reshape(x.shape[0], math.prod(x.shape[1:]))
-
-
-def _check_count(name: str, **values: Any) -> None:
-    for key, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-            raise ValueError(f"{name}: {key} must be a whole number above 0, got {value!r}")

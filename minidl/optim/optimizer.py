@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 
 from minidl.autograd import Leaf, Node
-from minidl.data.checks import unfit
 from minidl.optim.explain import UnknownStepError, formula, found_step, table
 from minidl.optim.inplace import check_in_place, first_block
+from minidl.states import unfit
 from minidl.tensor import Array, Tensor
 
 LearningRate = float | Callable[[int], float]
