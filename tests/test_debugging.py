@@ -378,10 +378,12 @@ def test_errors_inside_a_model_name_the_module_by_its_path():
             return self.linear1(x)
 
     model = nn.Sequential(nn.Flatten(), nn.ReLU(), Block())
-    with pytest.raises(ValueError, match=r"in 2\.linear1 \(Linear\)"):
+    with pytest.raises(ValueError) as error:
         model(np.ones((2, 4), np.float32))
-    with pytest.raises(ValueError, match=r"in Linear$"):
+    assert error.value.__notes__ == ["in 2.linear1 (Linear)"]
+    with pytest.raises(ValueError) as error:
         nn.Linear(3, 3)(np.ones((2, 4)))
+    assert error.value.__notes__ == ["in Linear"]
 
 
 def test_modules_in_lists_and_errors_of_any_kind_are_named():
@@ -401,8 +403,9 @@ def test_modules_in_lists_and_errors_of_any_kind_are_named():
                 x = step(x)
             return x
 
-    with pytest.raises(RuntimeError, match=r"oops\n  in steps\.1 \(Fails\)"):
+    with pytest.raises(RuntimeError, match="oops") as error:
         Many(RuntimeError("oops"))(Tensor([1.0]))
+    assert error.value.__notes__ == ["in steps.1 (Fails)"]
     with pytest.raises(KeyError) as error:
         Many(KeyError("key"))(Tensor([1.0]))
     assert error.value.args == ("key",)

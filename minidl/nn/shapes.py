@@ -15,7 +15,8 @@ class Flatten(Module):
         ValueError: if the input has no axes.
 
     Example:
-        >>> Flatten()(Tensor(np.zeros((5, 8, 8)))).shape
+        >>> import numpy as np
+        >>> Flatten()(np.zeros((5, 8, 8), np.float32)).shape
         (5, 64)
     """
 

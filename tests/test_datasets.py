@@ -1,0 +1,472 @@
+"""Data sets: the two that come along, the user's CSV, synthetic ones; the package as a whole."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import minidl.data
+from minidl.data import (
+    IRIS_CLASSES,
+    IRIS_FEATURES,
+    DataLoader,
+    Table,
+    load_csv,
+    load_digits,
+    load_iris,
+    make_blobs,
+    make_moons,
+    make_spirals,
+    train_test_split,
+)
+from minidl.rng import seed
+
+
+def bits(arrays: Iterable[np.ndarray]) -> list[tuple[str, bytes]]:
+    return [(array.dtype.str, array.tobytes()) for array in arrays]
+
+
+# --- The data sets that come along ----------------------------------------------------------------
+
+
+def test_digits_are_the_uci_test_set() -> None:
+    x, y = load_digits()
+    assert (x.shape, x.dtype, y.shape, y.dtype) == ((1797, 64), np.float32, (1797,), np.int64)
+    assert (x.min(), x.max()) == (0, 16)
+    assert (x == np.round(x)).all()
+    # the class counts in UCI's own description of the test set
+    assert np.bincount(y).tolist() == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
+    assert x[0, :8].tolist() == [0, 0, 5, 13, 9, 1, 0, 0]
+    assert x.sum() == 561718
+
+
+def test_iris_is_fishers() -> None:
+    x, y = load_iris()
+    assert (x.shape, x.dtype, y.shape, y.dtype) == ((150, 4), np.float32, (150,), np.int64)
+    assert np.bincount(y).tolist() == [50, 50, 50]
+    # the samples where other copies differ from the paper
+    np.testing.assert_allclose(x[34], [4.9, 3.1, 1.5, 0.2], rtol=1e-6)
+    np.testing.assert_allclose(x[37], [4.9, 3.6, 1.4, 0.1], rtol=1e-6)
+    np.testing.assert_allclose(x.mean(axis=0), [5.843333, 3.057333, 3.758, 1.199333], rtol=1e-6)
+
+
+def test_iris_names_are_those_of_the_file() -> None:
+    path = Path(minidl.data.__file__).parent / "files" / "iris.csv"
+    table = load_csv(path, target="species")
+    assert table.feature_names == IRIS_FEATURES
+    assert table.class_names == IRIS_CLASSES
+
+
+def test_every_shipped_file_has_its_source_named() -> None:
+    folder = Path(minidl.data.__file__).parent / "files"
+    text = (folder / "SOURCES.txt").read_text(encoding="utf-8")
+    others = sorted(p.name for p in folder.iterdir() if p.name != "SOURCES.txt")
+    assert others == ["digits.csv.gz", "iris.csv"]
+    assert all(name in text for name in others)
+    for fact in ("10.24432/C50P49", "10.24432/C56C76", "CC BY 4.0"):
+        assert fact in text
+
+
+def test_data_sets_are_fresh_on_every_call() -> None:
+    for load in (load_digits, load_iris):
+        load()[0][:] = -1
+        assert (load()[0] >= 0).all()
+
+
+# --- load_csv -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def csv_file(tmp_path: Path) -> Callable[..., Path]:
+    """Return a function that writes a file of the given text."""
+
+    def write(text: str | bytes) -> Path:
+        path = tmp_path / "data.csv"
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return path
+
+    return write
+
+
+def test_csv_with_labels(csv_file: Callable[..., Path]) -> None:
+    path = csv_file("a,kind,b\n1,dog,2\n3,cat,4.5\n-1e2,dog,6\n")
+    table = load_csv(path, "kind")
+    assert isinstance(table, Table)
+    x, y, features, classes = table
+    assert x.tolist() == [[1, 2], [3, 4.5], [-100, 6]]
+    assert y.tolist() == [1, 0, 1]
+    assert (x.dtype, y.dtype) == (np.float32, np.int64)
+    assert (features, classes) == (("a", "b"), ("cat", "dog"))
+
+
+def test_csv_with_a_number_as_target(csv_file: Callable[..., Path]) -> None:
+    table = load_csv(csv_file("a,price\n1,10.5\n2,20\n"), "price", task="regression")
+    assert table.y.tolist() == [10.5, 20]
+    assert table.y.dtype == np.float32
+    assert table.class_names == ()
+
+
+@pytest.mark.parametrize(
+    ("target", "features"), [(0, ("b", "c")), (1, ("a", "c")), (-1, ("a", "b")), ("b", ("a", "c"))]
+)
+def test_csv_target_by_place_or_name(
+    csv_file: Callable[..., Path], target: int | str, features: tuple[str, ...]
+) -> None:
+    assert load_csv(csv_file("a,b,c\n1,2,3\n4,5,6\n"), target).feature_names == features
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a;b;t\n1;2;x\n3;4;y\n",
+        "a;b;t\r\n1;2;x\r\n3;4;y",
+        "\ufeffa;b;t\n1;2;x\n3;4;y\n",
+        '"a";"b";"t"\n"1";"2";"x"\n"3";"4";"y"\n',
+        'a; "b"; "t"\n1; "2"; "x"\n3; 4; "y"\n',
+        " a ; b;t \n\n 1 ; 2; x\n   \n3;4; y \n\n",
+    ],
+    ids=[
+        "plain",
+        "windows",
+        "byte order mark",
+        "quoted",
+        "quoted after a space",
+        "spaces and blank lines",
+    ],
+)
+def test_csv_in_every_usual_form(csv_file: Callable[..., Path], text: str) -> None:
+    table = load_csv(csv_file(text), "t", ";")
+    assert table.x.tolist() == [[1, 2], [3, 4]]
+    assert table.y.tolist() == [0, 1]
+    assert (table.feature_names, table.class_names) == (("a", "b"), ("x", "y"))
+
+
+def test_csv_takes_a_path_as_text_and_tabs(csv_file: Callable[..., Path]) -> None:
+    path = csv_file("größe\tt\n1\tä\n2\tb\n")
+    assert load_csv(str(path), "t", "\t").feature_names == ("größe",)
+
+
+def test_csv_whole_numbers_as_labels_are_sorted_by_value(csv_file: Callable[..., Path]) -> None:
+    table = load_csv(csv_file("a,t\n0,10\n0,9\n0,1\n"), "t")
+    assert table.class_names == ("1", "9", "10")
+    assert table.y.tolist() == [2, 1, 0]
+
+
+def test_csv_class_names_fix_the_meaning_of_labels(csv_file: Callable[..., Path]) -> None:
+    names = ("x", "y", "z")
+    table = load_csv(csv_file("a,t\n0,z\n0,x\n"), "t", class_names=names)
+    assert table.y.tolist() == [2, 0]
+    assert table.class_names == names
+    with pytest.raises(ValueError, match=r"line 2, column 't': the label 'q' is none of.*'x'"):
+        load_csv(csv_file("a,t\n0,q\n"), "t", class_names=names)
+    with pytest.raises(ValueError, match="a name twice"):
+        load_csv(csv_file("a,t\n0,x\n"), "t", class_names=("x", "x"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", r"data\.csv is empty"),
+        ("\n\n", r"data\.csv is empty"),
+        ("a,t\n", "a header and no rows"),
+        ("a,t\n1,x\ntwo,y\n", r"data\.csv, line 3, column 'a': 'two' is not a number"),
+        ("a,t\n1_0,x\n2,y\n", "line 2, column 'a': '1_0' is not a number"),
+        ("a,b,t\n1,,x\n2,2,y\n", "line 2, column 'b': no value"),
+        ("a,b,t\n1,  ,x\n2,2,y\n", "line 2, column 'b': no value"),
+        ("a,t\n1,x\n\nnan,y\n", "line 4, column 'a': nan is not finite"),
+        ("a,t\n-inf,x\n2,y\n", "line 2, column 'a': -inf is not finite"),
+        ("a,t\n1e39,x\n2,y\n", "line 2, column 'a': 1e39 is too large for float32"),
+        ("a,t\n1e999,x\n2,y\n", "line 2, column 'a': 1e999 is too large for float32"),
+        ("a,t\n0x10,x\n2,y\n", "line 2, column 'a': '0x10' is not a number"),
+        ("a,t\n1,-0\n2,0\n", "one number written in two ways"),
+        ("a,t\n1,inf\n2,1\n", "the labels are numbers such as inf"),
+        ("a,t\n1,x\n2\n", "line 3: 1 fields, but the first line has 2"),
+        ("a,t\n1,x,5\n", "line 2: 3 fields, but the first line has 2"),
+        ('a,t\n1,"x\ny"\n3,z\nq,z\n', "line 5, column 'a': 'q' is not a number"),
+        ('a,t\nq,"x\ny"\n3,z\n', "line 2, column 'a': 'q' is not a number"),
+        ("a,t\n1,x\n2,\n", "line 3, column 't': no label"),
+        ("a,t\n1,x\n2,NaN\n", "line 3, column 't': no label"),
+        ("a,b\n1,x\n", r"no column 't' for the target; it has \['a', 'b'\]"),
+        ("a,a,t\n1,2,x\n", "column 1 .* has the name 'a' of an earlier column"),
+        (",a,t\n0,1,x\n", "column 0 .* has no name.*index=False"),
+        ("5.1,3.5,t\n4.9,3.0,x\n", "is the number 5.1: .*header=False"),
+        ("a;t\n1;x\n", r"the one column 'a;t'.*delimiter="),
+        ("a,t\n1,x\n2,x\n", r"at least 2 different labels, got \['x'\]"),
+        ("a,t\n1,0.5\n2,1\n", "the labels are numbers such as 0.5.*task='regression'"),
+        ("a,t\n1,1\n2,1.0\n3,2\n", "one number written in two ways"),
+        ('a,t\n1,"x\n2,y\n', "line 2: broken CSV"),
+        ("a,t\n1,x\n2,ä\n".encode("latin-1"), "not UTF-8"),
+        ("a,t\n1,x\n".encode("utf-16"), "not UTF-8"),
+    ],
+)
+def test_csv_refuses_and_says_where(
+    csv_file: Callable[..., Path], text: str | bytes, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message) as caught:
+        load_csv(csv_file(text), "t")
+    assert "data.csv" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [("x", "'x' is not a number"), ("", "no value"), ("nan", "nan is not finite")],
+)
+def test_csv_regression_target_is_checked_too(
+    csv_file: Callable[..., Path], value: str, message: str
+) -> None:
+    with pytest.raises(ValueError, match=f"line 3, column 'price': {message}"):
+        load_csv(csv_file(f"a,price\n1,2\n3,{value}\n"), "price", task="regression")
+
+
+def test_csv_refuses_wrong_arguments(csv_file: Callable[..., Path], tmp_path: Path) -> None:
+    path = csv_file("a,t\n1,x\n2,y\n")
+    with pytest.raises(FileNotFoundError, match=r"missing\.csv"):
+        load_csv(tmp_path / "missing.csv", "t")
+    with pytest.raises(TypeError, match="target is the name or the place"):
+        load_csv(path, None)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="target is the name or the place"):
+        load_csv(path, True)
+    with pytest.raises(ValueError, match=r"no column 2 .* it has \['a', 't'\]"):
+        load_csv(path, 2)
+    with pytest.raises(
+        ValueError, match="load_csv: task is 'classification' or 'regression', not 'classify'"
+    ):
+        load_csv(path, "t", task="classify")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="class_names are for a classification"):
+        load_csv(path, "t", task="regression", class_names=["x"])
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["16777217", "-16777217", "16777217.0", "1.6777217e7", "1700000001", "1700000000.5",
+     "9007199254740991", "1000000000000000000", "6.02214076e23", "1e-50", "1e-42"],
+)  # fmt: skip
+def test_csv_numbers_that_float32_would_change_stay_as_written(
+    csv_file: Callable[..., Path], text: str
+) -> None:
+    table = load_csv(csv_file(f"a,b,t\n{text},0.5,x\n2,3,y\n"), "t")
+    assert table.x.tolist() == [[float(text), 0.5], [2, 3]]
+    assert table.x.dtype == np.float64
+    table = load_csv(csv_file(f"a,t\n1,{text}\n2,0.5\n"), "t", task="regression")
+    assert table.y.tolist() == [float(text), 0.5]
+    assert (table.x.dtype, table.y.dtype) == (np.float32, np.float64)
+
+
+@pytest.mark.parametrize(
+    "text", ["16777216", "16777218", "1700000000", "9007199254740992", "0.1", "-0", "1e-37", "1e10"]
+)
+def test_csv_numbers_that_float32_holds_are_float32(
+    csv_file: Callable[..., Path], text: str
+) -> None:
+    table = load_csv(csv_file(f"a,t\n{text},{text}\n2,3\n"), "t", task="regression")
+    assert (table.x.dtype, table.y.dtype) == (np.float32, np.float32)
+    assert table.x[0, 0] == table.y[0] == np.float32(text)
+    assert np.signbit(table.x[0, 0]) == text.startswith("-")
+
+
+@pytest.mark.parametrize(
+    "text", ["9007199254740993", "-9007199254740993", "9007199254740993.0", "1234567890123456789"]
+)
+def test_csv_refuses_digits_that_float64_would_lose(
+    csv_file: Callable[..., Path], text: str
+) -> None:
+    message = f"line 3, column 'a': {text} has more digits than float64 holds.*remove the column"
+    with pytest.raises(ValueError, match=message):
+        load_csv(csv_file(f"a,t\n1,x\n{text},y\n"), "t")
+    with pytest.raises(ValueError, match=r"line 2, column 't': .* has more digits than float64"):
+        load_csv(csv_file(f"a,t\n1,{text}\n2,3\n"), "t", task="regression")
+
+
+def test_csv_labels_are_told_apart_and_sorted_by_all_their_digits(
+    csv_file: Callable[..., Path],
+) -> None:
+    labels = ["9007199254740993", "9007199254740992", "18014398509481985"]
+    table = load_csv(csv_file("a,t\n" + "".join(f"1,{label}\n" for label in labels)), "t")
+    assert table.class_names == (labels[1], labels[0], labels[2])
+    assert table.y.tolist() == [1, 0, 2]
+
+
+@pytest.mark.parametrize(
+    ("text", "target"),
+    [("1,2,3\n4,5,6\n", -1), ("1,2,3\n4,5,6\n", "t"), ("5,3,rose\n1,2,daisy\n", 2),
+     ("rose,5\ndaisy,3\n", 0), ("0,1,t\n2,3,x\n4,5,y\n", -1), ("a,nan,t\n2,3,x\n4,5,y\n", "t"),
+     ("a,-1,t\n2,3,x\n4,5,y\n", "t"), ("a,1e5,t\n2,3,x\n4,5,y\n", "t")],
+)  # fmt: skip
+def test_csv_never_takes_a_sample_for_the_header_unasked(
+    csv_file: Callable[..., Path], text: str, target: int | str
+) -> None:
+    with pytest.raises(ValueError, match=r"is the number .* header=False; .* header=True"):
+        load_csv(csv_file(text), target)
+
+
+def test_csv_without_a_header_keeps_its_first_sample(csv_file: Callable[..., Path]) -> None:
+    for target in (-1, 2, "2"):
+        table = load_csv(csv_file("\n5,3,rose\n1,2,daisy\n"), target, header=False)
+        assert table.x.tolist() == [[5, 3], [1, 2]]
+        assert table.y.tolist() == [1, 0]
+        assert (table.feature_names, table.class_names) == (("0", "1"), ("daisy", "rose"))
+    with pytest.raises(ValueError, match="line 1, column '0': 'a' is not a number"):
+        load_csv(csv_file("a,t\n1,x\n2,y\n"), "1", header=False)
+    with pytest.raises(ValueError, match="line 2: 3 fields, but the first line has 2"):
+        load_csv(csv_file("1,x\n1,2,y\n"), -1, header=False)
+    with pytest.raises(ValueError, match="is empty"):
+        load_csv(csv_file(""), -1, header=False)
+
+
+def test_csv_numbers_are_names_if_the_caller_says_so(csv_file: Callable[..., Path]) -> None:
+    path = csv_file("0,1,t\n2,3,x\n4,5,y\n")  # as pandas writes columns without names
+    for table in (load_csv(path, "t"), load_csv(path, -1, header=True)):
+        assert table.x.tolist() == [[2, 3], [4, 5]]
+        assert table.feature_names == ("0", "1")
+    assert load_csv(csv_file("0.5,t\n2,x\n4,y\n"), "t", header=True).feature_names == ("0.5",)
+
+
+@pytest.mark.parametrize("header", [0, 1, None, "yes", []])
+def test_csv_header_is_a_bool_or_auto(csv_file: Callable[..., Path], header: object) -> None:
+    with pytest.raises(TypeError, match="header is True, False or 'auto', got"):
+        load_csv(csv_file("a,t\n1,x\n2,y\n"), "t", header=header)  # type: ignore[arg-type]
+
+
+def test_csv_looks_at_each_name_of_the_header_once(csv_file: Callable[..., Path]) -> None:
+    n = 100_000  # each name against all others would be five billion comparisons
+    names, row = ",".join(f"c{i}" for i in range(n)), ",".join(["1"] * n)
+    assert load_csv(csv_file(f"{names},t\n{row},x\n{row},y\n"), "t").x.shape == (2, n)
+    with pytest.raises(ValueError, match=f"column {n} .* has the name 'c7' of an earlier column"):
+        load_csv(csv_file(f"{names},c7\n{row},x\n"), -1)
+
+
+@pytest.mark.parametrize("delimiter", [";;", "", None])
+def test_load_csv_takes_one_character_as_delimiter(delimiter, tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("a,y\n1,0\n2,1\n")
+    with pytest.raises(ValueError, match="delimiter is one character"):
+        load_csv(path, "y", delimiter=delimiter)
+
+
+# --- Synthetic data -------------------------------------------------------------------------------
+
+MAKERS = [make_spirals, make_moons, make_blobs]
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_synthetic_data_repeats_by_seed_and_is_shared_evenly(make: Callable) -> None:
+    x, y = make(101, rng=0)
+    assert (x.shape, x.dtype, y.shape, y.dtype) == ((101, 2), np.float32, (101,), np.int64)
+    assert x.flags.c_contiguous
+    assert np.ptp(np.bincount(y)) <= 1
+    assert y.tolist() != sorted(y)
+    assert bits(make(101, rng=0)) == bits((x, y))
+    assert bits(make(101, rng=1)) != bits((x, y))
+
+
+def test_spirals_lie_on_their_arms() -> None:
+    x, y = make_spirals(300, arms=5, noise=0, rng=0)
+    assert set(y) == set(range(5))
+    radius = np.hypot(*x.T)
+    assert radius.min() >= 0.1 - 1e-6
+    assert radius.max() <= 1 + 1e-6
+    turned = np.arctan2(x[:, 1], x[:, 0]) / (2 * np.pi) - (radius - 0.1) / 0.9 - y / 5
+    np.testing.assert_allclose(turned, np.round(turned), atol=1e-5)
+
+
+def test_moons_lie_on_their_half_circles() -> None:
+    x, y = make_moons(200, noise=0, rng=0)
+    upper, lower = x[y == 0], x[y == 1] - [1, 0.5]
+    np.testing.assert_allclose(np.hypot(*upper.T), 1, rtol=1e-6)
+    np.testing.assert_allclose(np.hypot(*lower.T), 1, rtol=1e-6)
+    assert (upper[:, 1] >= 0).all()
+    assert (lower[:, 1] <= 0).all()
+
+
+def test_blobs_lie_around_centers_on_the_unit_circle() -> None:
+    x, y = make_blobs(20_000, centers=4, noise=0.3, rng=0)
+    centers = [[1, 0], [0, 1], [-1, 0], [0, -1]]
+    for c, center in enumerate(centers):
+        np.testing.assert_allclose(x[y == c].mean(axis=0), center, atol=0.02)
+        np.testing.assert_allclose(x[y == c].std(axis=0), 0.3, atol=0.01)
+
+
+def test_noise_moves_the_points_by_its_standard_deviation() -> None:
+    for make in MAKERS:
+        clean, noisy = make(20_000, noise=0, rng=0)[0], make(20_000, noise=0.5, rng=0)[0]
+        np.testing.assert_allclose((noisy - clean).std(axis=0), 0.5, atol=0.02)
+
+
+@pytest.mark.parametrize("make", MAKERS)
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"n": 1}, ValueError, "n is a whole number of at least"),
+        ({"n": 10.0}, TypeError, "n is a whole number"),
+        (
+            {"noise": -0.1},
+            ValueError,
+            "noise, a standard deviation, is a finite number, at least 0, got",
+        ),
+        (
+            {"noise": float("nan")},
+            ValueError,
+            "noise, a standard deviation, is a finite number, at least 0, got",
+        ),
+        (
+            {"noise": float("inf")},
+            ValueError,
+            "noise, a standard deviation, is a finite number, at least 0, got",
+        ),
+        ({"noise": "0.1"}, TypeError, "noise, .*, is a finite number"),
+        ({"rng": 1.5}, TypeError, "a seed, which is a whole number, got 1.5"),
+    ],
+)
+def test_synthetic_data_refuses(
+    make: Callable, options: dict, error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        make(**options)
+
+
+@pytest.mark.parametrize(("make", "name"), [(make_spirals, "arms"), (make_blobs, "centers")])
+def test_classes_are_at_least_two_and_not_more_than_samples(make: Callable, name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name} is a whole number of at least 2, got 1"):
+        make(10, 1)
+    with pytest.raises(ValueError, match="n is a whole number of at least 4, got 3"):
+        make(3, 4)
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_synthetic_samples_come_in_random_order(make):
+    _, y = make(60, rng=0)
+    assert y.tolist() != (np.arange(60) % (y.max() + 1)).tolist()
+    assert y.tolist() != sorted(y)
+
+
+# --- The package as a whole -----------------------------------------------------------------------
+
+
+def test_numpys_global_generator_is_neither_read_nor_set() -> None:
+    def state() -> bytes:
+        return pickle.dumps(np.random.get_state())  # noqa: NPY002 - it is what must not move
+
+    def use_everything() -> list[np.ndarray]:
+        seed(0)
+        x, y = make_spirals(30)
+        parts = train_test_split(x, y, stratify=y)
+        batches = [a for batch in DataLoader(x, y, shuffle=True) for a in batch]
+        return [*parts, *batches, *make_moons(9), *make_blobs(9)]
+
+    before = state()
+    first = use_everything()
+    assert state() == before
+    np.random.seed(12345)  # noqa: NPY002 - and what must not matter
+    second = use_everything()
+    assert all((a == b).all() for a, b in zip(first, second, strict=True))
+    np.random.set_state(pickle.loads(before))  # noqa: NPY002
+
+
+def test_the_package_exports_its_public_names_and_nothing_else() -> None:
+    rooms = {"checks", "datasets", "loader", "loader_state", "repairs", "transforms"}
+    public = {name for name in vars(minidl.data) if not name.startswith("_")}
+    assert public - rooms == set(minidl.data.__all__)
