@@ -21,7 +21,7 @@ RNG: TypeAlias = "int | np.random.Generator | None"
 
 @functools.cache
 def _own() -> np.random.Generator:
-    """minidl's own generator, made when it is first needed: NumPy loads its random part so late."""
+    """minidl's own, made when it is first needed: NumPy loads its random part so late."""
     return np.random.default_rng()
 
 

@@ -175,7 +175,7 @@ def test_linear_takes_an_initializer_by_name_or_function() -> None:
     assert (nn.Linear(2, 3, init=nn.init.ones).weight.data == 1).all()
     layer = nn.Linear(2, 3, init=lambda shape, rng, dtype: np.full(shape, 0.5))
     assert layer.weight.dtype == np.float32
-    with pytest.raises(ValueError, match="no initializer 'he', only he_normal, he_uniform, glorot"):
+    with pytest.raises(ValueError, match=r"initializer is 'he_normal', .* or 'ones', not 'he'"):
         nn.Linear(2, 3, init="he")
     with pytest.raises(ValueError, match=r"init returned shape \(2, 3\), expected \(3, 2\)"):
         nn.Linear(2, 3, init=lambda shape, rng, dtype: np.zeros(shape[::-1]))
@@ -347,6 +347,14 @@ def test_he_weights_keep_the_size_of_activations_through_relu() -> None:
     for i in range(10):
         x = np.maximum(nn.Linear(256, 256, rng=i)(x).data, 0)
     assert 0.5 < (x**2).mean() / size < 2  # half the variance per layer would leave 0.001
+
+
+@pytest.mark.parametrize("bad", [-1.0, math.nan, math.inf])
+def test_initializers_refuse_a_spread_that_is_none(bad: float) -> None:
+    with pytest.raises(ValueError, match=r"init\.normal: std is a finite number, at least 0"):
+        nn.init.normal((2, 3), bad)
+    with pytest.raises(ValueError, match=r"init\.uniform: bound is a finite number, at least 0"):
+        nn.init.uniform((2, 3), bad)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])

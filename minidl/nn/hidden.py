@@ -39,13 +39,14 @@ def check_nothing_is_hidden(root: Any) -> None:
         )
 
 
-def refuse_in_place_of_parameter(module: Any, name: str, value: Any) -> None:
-    """Raise: ``layer.weight *= 0.1`` would put a result that nobody trains there."""
-    raise TypeError(
-        f"{type(module).__name__}.{name} is a Parameter and cannot become a "
-        f"{type(value).__name__}, which would not be trained: write into {name}.data, or "
-        f"set it to nn.Parameter(...)"
-    )
+def check_in_place_of_parameter(module: Any, name: str, value: Any) -> None:
+    """Raise if a Parameter is to become a result that nobody trains: ``layer.weight *= 0.1``."""
+    if isinstance(value, np.ndarray | Tensor) and not isinstance(value, Member):
+        raise TypeError(
+            f"{type(module).__name__}.{name} is a Parameter and cannot become a "
+            f"{type(value).__name__}, which would not be trained: write into {name}.data, or "
+            f"set it to nn.Parameter(...)"
+        )
 
 
 def refuse_as_step(i: int, given: Any) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import DTypeLike
 
+from minidl.checks import number, one_of
 from minidl.rng import RNG, generator
 from minidl.tensor import Array
 
@@ -55,6 +56,7 @@ def normal(
     shape: tuple[int, ...], std: float = 0.01, rng: RNG = None, dtype: DTypeLike = np.float32
 ) -> Array:
     """Normal with mean 0 and standard deviation ``std``."""
+    std = number(std, "init.normal: std", at_least=0)
     return (generator(rng).standard_normal(shape) * std).astype(dtype)
 
 
@@ -62,6 +64,7 @@ def uniform(
     shape: tuple[int, ...], bound: float = 0.01, rng: RNG = None, dtype: DTypeLike = np.float32
 ) -> Array:
     """Uniform from ``-bound`` to ``bound``."""
+    bound = number(bound, "init.uniform: bound", at_least=0)
     return generator(rng).uniform(-bound, bound, shape).astype(dtype)
 
 
@@ -93,9 +96,7 @@ def by_name(name: str | Initializer) -> Initializer:
     """
     if callable(name):
         return name
-    if name not in BY_NAME:
-        raise ValueError(f"there is no initializer {name!r}, only {', '.join(BY_NAME)}")
-    return BY_NAME[name]
+    return BY_NAME[one_of(name, "an initializer", list(BY_NAME))]
 
 
 def _fans(shape: tuple[int, ...]) -> tuple[int, int]:

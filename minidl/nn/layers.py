@@ -23,16 +23,13 @@ from minidl.tensor import Array, Tensor
 
 
 class Sequential(Module):
-    """Modules one after the other.
+    """Modules one after the other, as they are given.
 
     ``model[i]`` is the module at place i, ``model[:i]`` a Sequential of the first i (the same
     modules, not copies), ``len(model)`` how many there are.
 
-    Args:
-        modules: the modules, in order.
-
     Raises:
-        TypeError: if one of them is not a module.
+        TypeError: if an argument is not a module.
 
     Example:
         >>> model = Sequential(Linear(4, 8), ReLU(), Linear(8, 3))

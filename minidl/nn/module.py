@@ -12,11 +12,10 @@ import reprlib
 from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from minidl.autograd import current_watcher
-from minidl.nn.hidden import check_nothing_is_hidden, refuse_in_place_of_parameter
+from minidl.nn.hidden import check_in_place_of_parameter, check_nothing_is_hidden
 from minidl.nn.members import Member, leaves, members, walk
 from minidl.nn.parameter import Parameter, ParameterList
 from minidl.nn.place import note_place
@@ -71,12 +70,8 @@ class Module(Member):
         return y
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if (
-            isinstance(self.__dict__.get(name), Parameter)
-            and isinstance(value, np.ndarray | Tensor)
-            and not isinstance(value, Parameter)
-        ):
-            refuse_in_place_of_parameter(self, name, value)
+        if isinstance(self.__dict__.get(name), Parameter):
+            check_in_place_of_parameter(self, name, value)
         super().__setattr__(name, value)
 
     def children(self) -> Iterator[tuple[str, Module]]:
@@ -125,12 +120,13 @@ class Module(Member):
     def load_state_dict(self, state: Mapping[str, ArrayLike]) -> None:
         """Take over parameters and buffers by name. Values are copied, in the dtype they have here.
 
+        NaN and infinity are taken over as they are.
+
         Raises:
             TypeError: if ``state`` is not a dict.
-            ValueError: if a name is missing or unexpected, if a shape or a kind of dtype differs,
-                if a value is too large for the dtype here, or if the state has two values for one
-                shared array. The message lists everything that does not fit, and nothing has been
-                changed. NaN and infinity are taken over as they are.
+            ValueError: for names that are missing or unexpected, another shape or kind of dtype, a
+                value too large for the dtype here, or two values for one shared array. The message
+                lists all that does not fit, and nothing has been changed.
         """
         load(self, state)
 
