@@ -314,6 +314,7 @@ def signature(function):
 def public():
     """Every public callable of the package under its name; of a class also its methods."""
     seen = {}
+    named = {id(value) for module in PLACES.values() for value in vars(module).values()}
     for place, module in PLACES.items():
         for name, value in vars(module).items():
             if hasattr(module, "__all__"):
@@ -328,7 +329,8 @@ def public():
                 continue
             seen[f"{place}.{name}"] = value
             if inspect.isclass(value):
-                classes = [value, *(c for c in value.__mro__[1:] if c.__name__.startswith("_"))]
+                inner = [c for c in value.__mro__[1:] if c.__module__.startswith("minidl")]
+                classes = [value, *(c for c in inner if id(c) not in named)]
                 for method in {k: None for c in classes for k in vars(c)}:
                     raw = inspect.getattr_static(value, method)
                     attribute = None if isinstance(raw, property) else getattr(value, method)
