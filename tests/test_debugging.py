@@ -423,3 +423,13 @@ def test_what_happens_after_a_module_is_not_said_to_happen_in_it():
         y = nn.ReLU()(x)
         np.log(y)
     assert "ReLU" not in str(error.value)
+
+
+def test_what_happens_after_a_module_has_failed_is_not_said_to_happen_in_it():
+    x = Tensor(np.zeros(3, np.float32), requires_grad=True)
+    with minidl.debug():
+        with pytest.raises(ValueError, match="linear"):
+            nn.Linear(4, 4)(x)
+        with pytest.raises(FloatingPointError) as error:
+            np.log(x)
+    assert "Linear" not in str(error.value)
