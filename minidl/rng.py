@@ -18,6 +18,8 @@ from minidl.scopes import Block, Setting
 RNG: TypeAlias = "int | np.random.Generator | None"
 """What every ``rng=`` argument takes: a seed, a generator, or None for minidl's own generator."""
 
+_A_SEED = "a seed (rng= takes one, a generator from numpy.random.default_rng, or None)"
+
 
 @functools.cache
 def _own() -> np.random.Generator:
@@ -41,7 +43,7 @@ def seed(n: int) -> None:
         True
     """
     # The state moves, the object stays: whoever already holds the generator follows the new seed.
-    fresh = np.random.default_rng(whole_number(n, "the seed"))
+    fresh = np.random.default_rng(whole_number(n, _A_SEED))
     _own().bit_generator.state = fresh.bit_generator.state
 
 
@@ -63,8 +65,7 @@ def generator(rng: RNG = None) -> np.random.Generator:
         rng = _own()
     elif not isinstance(rng, np.random.Generator):
         if type(rng) is not int or rng < 0:
-            takes = "None, a numpy.random.Generator (numpy.random.default_rng makes one) or a seed"
-            rng = whole_number(rng, f"rng= takes {takes}, which")
+            rng = whole_number(rng, _A_SEED)
         return np.random.default_rng(rng)
     through = _through.current.get()
     return rng if through is None else through(rng)

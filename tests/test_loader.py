@@ -222,7 +222,7 @@ def test_repr_tells_samples_and_batches() -> None:
         (
             lambda: DataLoader([1], rng="0"),
             TypeError,
-            r"rng= takes .*default_rng.* a seed, which is a whole number, got '0'",
+            r"a seed \(.*default_rng.* is a whole number, got '0'",
         ),
         (
             lambda: DataLoader([1, 2], batch_size=3, drop_last=True),

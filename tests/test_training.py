@@ -1770,7 +1770,7 @@ def test_predict_refuses_bad_input() -> None:
         predict(model, X[:0])
     with pytest.raises(ValueError, match="row 0, column 0"):
         predict(model, [[np.nan] * 4])
-    with pytest.raises(ValueError, match="batch_size is at least 1"):
+    with pytest.raises(ValueError, match="batch_size is a whole number of at least 1"):
         predict(model, X, batch_size=0)
     with pytest.raises(TypeError, match="numbers"):
         predict(model, [["a"] * 4])
