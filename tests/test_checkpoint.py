@@ -1,4 +1,4 @@
-"""The specification of minidl/checkpoint.py: what comes back, what is refused, what faults do."""
+"""The specification of minidl/checkpoint/: what comes back, what is refused, what faults do."""
 
 from __future__ import annotations
 
@@ -30,9 +30,11 @@ import numpy as np
 import pytest
 
 from minidl import checkpoint
-from minidl.checkpoint import CheckpointError, load, save
+from minidl.checkpoint import CheckpointError, archive, folder, load, save
+from minidl.checkpoint.tree import encoded
 
-ROOT = pathlib.Path(checkpoint.__file__).parent.parent
+ROOM = pathlib.Path(checkpoint.__file__).parent
+ROOT = ROOM.parent.parent
 on_posix = pytest.mark.skipif(os.name != "posix", reason="about POSIX files")
 
 DTYPES = ["?", "i1", "u1", "S3"] + [
@@ -97,12 +99,12 @@ def forge(path: pathlib.Path, description: Any, arrays: tuple[np.ndarray, ...] =
     if not isinstance(description, bytes):
         description = json.dumps(description).encode()
     data = np.frombuffer(description, np.uint8)
-    members = [checkpoint._DESCRIPTION._replace(shape=data.shape)]
+    members = [archive.DESCRIPTION._replace(shape=data.shape)]
     for number, array in enumerate(arrays):
-        members.append(checkpoint._Member(f"array_{number}.npy", array.dtype.str, array.shape))
+        members.append(archive.Member(f"array_{number}.npy", array.dtype.str, array.shape))
     path.unlink(missing_ok=True)
     with open(path, "wb", buffering=0) as file:
-        checkpoint._write_archive(file, members, [data, *arrays])
+        archive.write_archive(file, members, [data, *arrays])
 
 
 def description_of(state: Any, arrays: Any = (), version: Any = 1) -> dict[str, Any]:
@@ -443,7 +445,7 @@ def test_a_state_with_too_many_levels_is_refused(levels: int, path: pathlib.Path
 def test_a_state_of_more_containers_than_load_makes_is_refused(
     path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checkpoint, "_MOST", 100)
+    monkeypatch.setattr(archive, "_MOST", 100)
     for state in ([[]] * 97, [()] * 48, [{}] * 48, ["[{" * 100, '"[{', "\\"] * 9):
         assert same(round_trip(state, path), state)
     for state in ([[]] * 101, [()] * 51, [{}] * 51, [np.zeros(1)] * 34):
@@ -589,7 +591,7 @@ def test_only_a_folder_that_cannot_be_synced_may_go_unsynced(
 
 
 def stray_of(path: pathlib.Path, text: str = "0") -> pathlib.Path:
-    return path.parent / f"{checkpoint._stray_prefix(str(path))}{text}.tmp"
+    return path.parent / f"{folder._stray_prefix(str(path))}{text}.tmp"
 
 
 def test_stray_files_of_dead_processes_are_cleared_and_no_others(path: pathlib.Path) -> None:
@@ -601,7 +603,7 @@ def test_stray_files_of_dead_processes_are_cleared_and_no_others(path: pathlib.P
 
 
 def test_the_file_that_a_live_save_is_writing_is_not_cleared(path: pathlib.Path) -> None:
-    name, file = checkpoint._new_file_beside(str(path), 0o666)
+    name, file = folder._new_file_beside(str(path), 0o666)
     with file:
         save(path, 1)
         assert os.path.exists(name)
@@ -625,13 +627,13 @@ def test_an_array_that_changes_while_it_is_saved_does_not_spoil_the_file(
     path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     array = np.zeros(1 << 20)
-    write = checkpoint._write_all
+    write = archive._write_all
 
     def train_and_write(file: Any, data: bytes) -> None:
         array[:] += 1
         write(file, data)
 
-    monkeypatch.setattr(checkpoint, "_write_all", train_and_write)
+    monkeypatch.setattr(archive, "_write_all", train_and_write)
     assert round_trip(array, path).shape == array.shape
 
 
@@ -670,7 +672,7 @@ def test_a_file_system_without_locks_is_saved_to(
 def test_a_system_without_flock_is_saved_to(
     path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    new_file, replace, made = checkpoint._new_file_beside, os.replace, []
+    new_file, replace, made = folder._new_file_beside, os.replace, []
 
     def spy_new_file(target: str, mode: int) -> tuple[str, io.FileIO]:
         made.append(new_file(target, mode))
@@ -680,8 +682,8 @@ def test_a_system_without_flock_is_saved_to(
         assert made[-1][1].closed
         replace(old, new)
 
-    monkeypatch.setattr(checkpoint, "fcntl", None)
-    monkeypatch.setattr(checkpoint, "_new_file_beside", spy_new_file)
+    monkeypatch.setattr(folder, "fcntl", None)
+    monkeypatch.setattr(folder, "_new_file_beside", spy_new_file)
     monkeypatch.setattr(os, "replace", replace_of_windows)
     stray_of(path).write_bytes(b"half")
     assert same(round_trip(SMALL, path), SMALL)
@@ -731,9 +733,9 @@ def test_a_full_disk_leaves_the_old_file_and_no_stray(
     with monkeypatch.context() as patch:
         if step == "write":
             room = itertools.count()
-            write = checkpoint._write_all
+            write = archive._write_all
             patch.setattr(
-                checkpoint,
+                archive,
                 "_write_all",
                 lambda file, data: write(file, data) if next(room) < 7 else full(),
             )
@@ -751,7 +753,7 @@ def test_a_write_that_takes_only_a_part_is_continued() -> None:
             return super().write(data[:7])
 
     file = Sparing()
-    checkpoint._write_all(file, bytes(range(100)))  # type: ignore[arg-type]
+    archive._write_all(file, bytes(range(100)))  # type: ignore[arg-type]
     assert file.getvalue() == bytes(range(100))
 
 
@@ -787,12 +789,12 @@ def test_a_write_that_the_system_cuts_short_is_an_error_and_leaves_the_old_file(
 
 
 def interrupt(call: Callable[[], None], line: int) -> bool:
-    """Call, with Ctrl-C at the given line that is executed in checkpoint.py; False if past it."""
+    """Call, with Ctrl-C at the given line that is executed in the room; False if past it."""
     executed = 0
 
     def trace(frame: Any, event: str, _: Any) -> Any:
         nonlocal executed
-        if frame.f_code.co_filename != checkpoint.__file__:
+        if pathlib.Path(frame.f_code.co_filename).parent != ROOM:
             return None
         executed += event == "line"
         if executed == line:
@@ -1065,7 +1067,9 @@ def test_senseless_descriptions_are_refused_even_with_right_checksums(
 def test_a_description_changed_at_random_is_refused_or_read_and_nothing_else(
     path: pathlib.Path,
 ) -> None:
-    _, (text, *arrays) = checkpoint._pack([BASE, {"a": (np.float32(1), 2**70, math.nan, 1j)}])
+    _, (text, *arrays) = archive.packed(
+        *encoded([BASE, {"a": (np.float32(1), 2**70, math.nan, 1j)}])
+    )
     rng = random.Random(0)
     refused = 0
     for _ in range(1000):
@@ -1108,7 +1112,7 @@ def test_a_bomb_of_empty_containers_is_refused_before_any_is_made(
 
 def test_a_file_that_shrinks_while_it_is_read_is_refused(small: bytes) -> None:
     with pytest.raises(CheckpointError, match=r"cut short in array_2\.npy while being read"):
-        checkpoint._read_archive(io.BufferedReader(io.BytesIO(small[:1200])), len(small))
+        archive.read_archive(io.BufferedReader(io.BytesIO(small[:1200])), len(small))
 
 
 def test_arrays_that_do_not_fit_into_memory_are_named(

@@ -33,6 +33,8 @@ from tqdm import tqdm
 
 import minidl
 from minidl import checkpoint
+from minidl.checkpoint.archive import packed, write_archive
+from minidl.checkpoint.tree import encoded
 
 tqdm.monitor_interval = 0  # its thread and fork() do not go together
 
@@ -113,7 +115,7 @@ def kill_savers(path: str, kills: int, rng: random.Random) -> Faults:
 
 
 def kill_at_every_line(path: str) -> Faults:
-    """Kill a process at the first line of checkpoint.py that it executes, at the second, ..."""
+    """Kill a process at the first line of the room that it executes, at the second, ..."""
     faults: Faults = collections.Counter()
     old, new = {"n": 0, "model": np.zeros(5)}, {"n": [1, 2.5], "model": np.ones((2, 300_000))}
     whole = {as_bytes(old), as_bytes(new)}
@@ -140,12 +142,12 @@ def kill_at_every_line(path: str) -> Faults:
 
 
 def killed_at(line: int) -> None:
-    """Have this process killed when it has come to its ``line``-th line in checkpoint.py."""
-    executed = 0
+    """Have this process killed when it has come to its ``line``-th line in minidl/checkpoint/."""
+    executed, room = 0, os.path.dirname(checkpoint.__file__)
 
     def trace(frame: Any, event: str, _: Any) -> Any:
         nonlocal executed
-        if frame.f_code.co_filename != checkpoint.__file__:
+        if os.path.dirname(frame.f_code.co_filename) != room:
             return None
         executed += event == "line"
         if executed == line:
@@ -198,7 +200,7 @@ def damaged_large(data: bytes, times: int, rng: random.Random) -> Iterator[bytes
 
 def forged(state: object, times: int, rng: random.Random, path: str) -> Iterator[bytes]:
     """Yield archives with a changed description and right checksums, as an attacker would make."""
-    members, arrays = checkpoint._pack(state)
+    members, arrays = packed(*encoded(state))
     for _ in range(times):
         text = bytearray(arrays[0])
         for _ in range(rng.randint(1, 4)):
@@ -217,7 +219,7 @@ def forged(state: object, times: int, rng: random.Random, path: str) -> Iterator
         data = np.frombuffer(bytes(text), np.uint8)
         first = members[0]._replace(shape=data.shape)
         with open(path, "wb", buffering=0) as file:
-            checkpoint._write_archive(file, [first, *members[1:]], [data, *arrays[1:]])
+            write_archive(file, [first, *members[1:]], [data, *arrays[1:]])
         yield pathlib.Path(path).read_bytes()
 
 
