@@ -9,7 +9,7 @@ from minidl import data, functional, nn, optim
 from minidl.autograd import no_grad, vjp
 from minidl.checkpoint import CheckpointError, load, save
 from minidl.compile import CompileError, compile
-from minidl.debugging import debug
+from minidl.diagnosis.debug import debug
 from minidl.gradcheck import GradcheckError, gradcheck
 from minidl.hessian import hessian, hessian_vector_product
 from minidl.rng import seed

@@ -13,6 +13,7 @@ import pytest
 
 import minidl
 from minidl import Tensor, data, functional, nn, optim
+from minidl.diagnosis.softmax import are_probabilities
 
 rng = np.random.default_rng(0)
 X = rng.normal(size=(64, 6)).astype(np.float32)
@@ -324,7 +325,7 @@ def test_debug_says_nothing_of_gradients_where_there_was_no_backward_pass():
     ],
 )
 def test_what_counts_as_probabilities(x, expected):
-    assert functional.are_probabilities(x) is expected
+    assert are_probabilities(x) is expected
 
 
 def test_logits_and_other_losses_give_no_warning_of_a_softmax():
@@ -351,7 +352,7 @@ def test_logits_and_other_losses_give_no_warning_of_a_softmax():
     ],
 )
 def test_what_looks_like_probabilities(x, probable):
-    assert functional.are_probabilities(x) is probable
+    assert are_probabilities(x) is probable
 
 
 def test_images_that_are_not_flattened_are_refused_with_the_layer_and_the_remedy():

@@ -9,7 +9,7 @@ import pytest
 
 from minidl import Tensor, data, nn
 from minidl import functional as F
-from minidl.provenance import checksum, described, generators, parts
+from minidl.training.provenance import checksum, described, generators, parts
 
 
 def test_generators_are_found_wherever_they_stand_each_once_and_in_order():

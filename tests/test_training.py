@@ -23,7 +23,7 @@ import pytest
 from tqdm.autonotebook import tqdm
 
 import minidl
-from minidl import console, nn, optim, training
+from minidl import nn, optim, training
 from minidl.autograd import is_recording, no_grad
 from minidl.checkpoint import CheckpointError, load, save
 from minidl.data import DataLoader
@@ -31,8 +31,9 @@ from minidl.nn import Module
 from minidl.optim import Optimizer
 from minidl.tensor import Array, Tensor
 from minidl.training import History, accuracy, evaluate, fit, predict
+from minidl.training.console import short
 
-ROOT = pathlib.Path(training.__file__).parent.parent
+ROOT = pathlib.Path(training.__file__).parent.parent.parent
 
 X = np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32)
 Y = (X[:, 0] > 0).astype(np.int64) + (X[:, 1] > 0)  # three classes
@@ -676,7 +677,7 @@ def test_the_bar_is_drawn_by_the_clock_and_moves_within_an_epoch(
     [(0.0, "0.000"), (0.12345, "0.123"), (3e-4, "3.0e-04"), (-12.0, "-12.000"), (1e9, "1.0e+09")],
 )
 def test_numbers_in_the_bar_are_short(value: float, text: str) -> None:
-    assert console.short(value) == text
+    assert short(value) == text
 
 
 # ---- Ctrl-C
@@ -1770,7 +1771,7 @@ def test_predict_refuses_bad_input() -> None:
         predict(model, X[:0])
     with pytest.raises(ValueError, match="row 0, column 0"):
         predict(model, [[np.nan] * 4])
-    with pytest.raises(ValueError, match="batch_size is a whole number of at least 1"):
+    with pytest.raises(ValueError, match="batch_size is .*at least 1"):
         predict(model, X, batch_size=0)
     with pytest.raises(TypeError, match="numbers"):
         predict(model, [["a"] * 4])

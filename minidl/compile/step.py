@@ -30,9 +30,9 @@ from minidl.compile.trace import modules_of, traced_step
 from minidl.nn import Module
 from minidl.optim import Optimizer, clip_grad_norm
 from minidl.optim.optimizer import check_max_norm
+from minidl.parts import check_parts
 from minidl.rng import generator
 from minidl.tensor import Array, Tensor, plain
-from minidl.training import check_parts
 
 PROGRAMS = 16  # are kept at most
 TRIALS = 2  # steps are made both ways before a program is trusted

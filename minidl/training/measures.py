@@ -172,7 +172,7 @@ class Means:
         for name, metric in self.metrics.items():
             share = self.shares[name](outputs, targets)
             if share != 0:
-                value = number(metric(outputs, targets), f"the metric {name!r}")
+                value = single_number(metric(outputs, targets), f"the metric {name!r}")
                 self._add(name, share, value)
 
     def _add(self, name: str, share: float | None, value: float) -> None:
@@ -248,7 +248,7 @@ def as_metric(metric: Any, loss: Function) -> Any:
     return metric
 
 
-def number(value: Any, name: str) -> float:
+def single_number(value: Any, name: str) -> float:
     """What a loss or a metric returned."""
     if type(value) is float:
         return value

@@ -24,7 +24,7 @@ def test_the_first_operation_that_makes_infinity_is_named_with_line_and_element(
         z = np.log(y)  # the culprit
         z.sum()
     message = str(error.value)
-    for part in ("np.log makes -inf", "(1,)", "test_debugging.py", "z = np.log(y)  # the culprit"):
+    for part in ("np.log makes -inf", "(1,)", "test_diagnosis.py", "z = np.log(y)  # the culprit"):
         assert part in message
 
 

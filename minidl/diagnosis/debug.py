@@ -22,11 +22,12 @@ from typing import Any
 import numpy as np
 
 from minidl.autograd import Node, Operation, current_watcher, watched_by
-from minidl.functional import SOFTMAX_TWICE, _nll, are_probabilities
+from minidl.diagnosis.softmax import SOFTMAX_TWICE, are_probabilities
+from minidl.functional import _nll
 from minidl.nn.module import Module
 from minidl.tensor import Array, Tensor
 
-_HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep  # all of minidl
 
 
 @contextmanager

@@ -1,7 +1,4 @@
-"""Around a run: the bar that shows it, Ctrl-C that ends it, the modes of its modules.
-
-A file of its own so that the loop in ``training.py`` is read without them.
-"""
+"""Around a run: the bar that shows it, and Ctrl-C that ends it."""
 
 from __future__ import annotations
 
@@ -14,8 +11,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
-
-from minidl.nn import Module
 
 
 class BetweenSteps(KeyboardInterrupt):
@@ -109,24 +104,3 @@ class Bar:
 
 def short(value: float) -> str:
     return f"{value:.3f}" if value == 0 or 0.01 <= abs(value) < 1000 else f"{value:.1e}"
-
-
-@contextmanager
-def modes_restored(model: Module) -> Iterator[Callable[[], None]]:
-    """Restore the modes afterwards; what is yielded switches to training, but for frozen modules.
-
-    Frozen are those in eval mode within a model in train mode.
-    """
-    modes = [(module, module.training) for _, module in model.modules()]
-    frozen = [module for module, mode in modes if model.training and not mode]
-
-    def to_train_mode() -> None:
-        model.train()
-        for module in frozen:
-            module.training = False
-
-    try:
-        yield to_train_mode
-    finally:
-        for module, mode in modes:
-            module.training = mode

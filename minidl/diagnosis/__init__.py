@@ -1,0 +1,1 @@
+"""Diagnosis: what went wrong, where, and why; nothing here is needed by a training step."""

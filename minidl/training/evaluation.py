@@ -1,0 +1,146 @@
+"""Evaluate and predict: a model as it is, over data in batches."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from minidl.autograd import no_grad
+from minidl.data import DataLoader
+from minidl.nn import Module
+from minidl.parts import check_parts
+from minidl.tensor import Array, plain
+from minidl.training.measures import Function, Means, accuracy, as_metric, single_number
+from minidl.training.restore import modes_restored
+
+Data = DataLoader | tuple[ArrayLike, ArrayLike]
+Metrics = Mapping[str, Function] | Sequence[str] | str | None
+
+
+def evaluate(
+    model: Module, loss: Function, data: Data, metrics: Metrics = None
+) -> dict[str, float]:
+    """Return the loss and the metrics of ``model`` over ``data``, in eval mode, without a graph.
+
+    Args:
+        model: any Module; its mode is restored.
+        loss: a function of predictions and targets that returns one number.
+        data: a DataLoader of pairs (x, y), or a tuple (x, y) of arrays, for batches of 1024.
+        metrics: as for :func:`fit`.
+
+    Returns:
+        ``"loss"`` and each metric by its name, as one batch of all the data would give them. For
+        that, each batch counts by its samples; with the losses of ``nn`` (or their functions) by
+        what they divided by, such as the weights of the classes, and their sums add up. A loss or
+        metric of your own that is not the mean over the samples says so by a method
+        ``divisor(predictions, targets)``: what it divided by, None if it is a sum.
+
+    Raises:
+        TypeError, ValueError: for arguments that do not fit together, and for empty data.
+
+    Example:
+        >>> from minidl import nn
+        >>> model = nn.Linear(1, 2)
+        >>> model.weight.data[:] = [[1.0], [-1.0]]
+        >>> data = (np.array([[3.0], [-3.0], [2.0], [1.0]]), np.array([0, 1, 0, 1]))
+        >>> evaluate(model, nn.CrossEntropyLoss(), data)["accuracy"]
+        0.75
+    """
+    check_parts("evaluate", model, loss)
+    loader = as_loader("evaluate: data", data, model)
+    with modes_restored(model):
+        return measured(model, loader, Means(loss, metrics_by_name(metrics, loss)))
+
+
+def predict(model: Module, x: ArrayLike, batch_size: int = 1024) -> Array:
+    """Return the outputs of ``model`` for all of ``x``, in eval mode, without a graph.
+
+    Args:
+        model: a Module that gives one output per sample; its mode is restored.
+        x: shape (N, ...).
+        batch_size: how many samples to compute at once, which bounds the memory.
+
+    Returns:
+        An ndarray of N outputs of any shape, in the order of ``x``.
+
+    Raises:
+        TypeError: if ``model`` is no Module, or ``x`` is not an array of numbers.
+        ValueError: if ``x`` is empty or has NaN or infinity, or if the outputs are not N.
+
+    Example:
+        >>> from minidl import nn
+        >>> predict(nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), np.zeros((5, 8, 8))).shape
+        (5, 10)
+    """
+    check_parts("predict", model)
+    outputs = []
+    with modes_restored(model), no_grad():
+        model.eval()
+        for (batch,) in DataLoader(x, batch_size=batch_size, dtype=_dtype_of(model)):
+            outputs.append(plain(model(batch)))
+            if np.shape(outputs[-1])[:1] != batch.shape[:1]:
+                raise ValueError(
+                    f"predict: for {len(batch)} samples the model returned something of shape "
+                    f"{np.shape(outputs[-1])}, expected ({len(batch)}, ...): one output per sample"
+                )
+    return np.concatenate(outputs)
+
+
+def measured(model: Module, loader: DataLoader, means: Means) -> dict[str, float]:
+    """The means over all batches, in eval mode, without a graph."""
+    model.eval()
+    with no_grad():
+        for x, y in loader:
+            predictions = model(x)
+            share = means.share(plain(predictions), y)
+            loss = math.nan if share == 0 else single_number(means.loss(predictions, y), "the loss")
+            means.add(predictions, y, share, loss)
+    return means.final()
+
+
+def as_loader(
+    name: str, data: Any, model: Module, batch_size: int = 1024, shuffle: bool = False
+) -> DataLoader:
+    """The data in batches."""
+    if isinstance(data, tuple):
+        data = DataLoader(*data, batch_size=batch_size, shuffle=shuffle, dtype=_dtype_of(model))
+        n = len(data.arrays[0])
+        while shuffle and n > 1 and n % data.batch_size == 1:
+            data.batch_size += 1  # for a last batch of more than one sample
+    if not isinstance(data, DataLoader):
+        raise TypeError(
+            f"{name} is a tuple (x, y) of arrays or a DataLoader(x, y), got {type(data).__name__}"
+        )
+    if len(data.arrays) != 2:
+        raise ValueError(
+            f"{name} has {len(data.arrays)} arrays, and x and y are two: for others write the loop "
+            f"yourself"
+        )
+    return data
+
+
+def _dtype_of(model: Module) -> np.dtype[Any]:
+    return next((p.dtype for p in model.parameters()), np.dtype(np.float32))
+
+
+def metrics_by_name(metrics: Metrics, loss: Function) -> dict[str, Function] | None:
+    """The metrics in a dict; None if they depend on the data."""
+    if metrics is None:
+        return None
+    if not isinstance(metrics, Mapping):
+        names = [metrics] if isinstance(metrics, str) else list(metrics)
+        metrics = {name: accuracy if name == "accuracy" else name for name in names}  # type: ignore
+    metrics = {name: as_metric(metric, loss) for name, metric in metrics.items()}
+    for name, metric in metrics.items():
+        if not callable(metric) or not isinstance(name, str):
+            raise TypeError(
+                f"metrics is 'accuracy' or a dict of functions by name, as in {{'error': error}}; "
+                f"{metric!r} is neither"
+            )
+        if name == "loss" or name.startswith("validation_"):
+            raise ValueError(f"the name {name!r} is the history's own: call the metric otherwise")
+    return metrics

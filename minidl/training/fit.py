@@ -1,0 +1,148 @@
+"""Fit: a whole run, from the checks before the first step to an end that loses nothing."""
+
+from __future__ import annotations
+
+import os
+from contextlib import closing
+from typing import Literal
+
+from minidl.checks import one_of, whole_number
+from minidl.compile import compile as compiled_step
+from minidl.nn import Module
+from minidl.optim import Optimizer
+from minidl.parts import check_parts
+from minidl.training.console import Bar, BetweenSteps, ctrl_c_held_back
+from minidl.training.evaluation import Data, Metrics, as_loader, metrics_by_name
+from minidl.training.loop import train_epoch
+from minidl.training.measures import Function
+from minidl.training.restore import modes_restored
+from minidl.training.run import History, Run
+from minidl.training.steps import Steps
+from minidl.training.trials import check_parameters, try_odd_batches
+
+
+def fit(
+    model: Module,
+    loss: Function,
+    optimizer: Optimizer,
+    train: Data,
+    validation: Data | None = None,
+    *,
+    epochs: int = 10,
+    metrics: Metrics = None,
+    progress: bool = True,
+    checkpoint: str | os.PathLike[str] | None = None,
+    on_interrupt: Literal["raise", "return"] = "raise",
+    compiled: bool = False,
+) -> History:
+    """Train ``model`` so that ``loss(model(x), y)`` falls, and return how it went.
+
+    A step is whole or did not happen: what goes wrong before the optimizer moves the weights leaves
+    weights and running statistics as they were. A batch of which no target counts (all ignored, as
+    by ``ignore_index``) is no step. All modules are in train mode for training, in eval mode for
+    the validation, and in the mode they came in afterwards; one that was put into eval mode by
+    itself, while the model was in train mode, is frozen and stays in it.
+
+    Ctrl-C waits for the end of the step (or of the validation). Then the run is saved, if there is
+    a ``checkpoint``, and KeyboardInterrupt ends the program, unless it is caught. A second Ctrl-C
+    stops at once, perhaps within a step. With ``on_interrupt="return"`` both return the history so
+    far, and the program goes on.
+
+    With ``checkpoint`` the run is saved to that file at the start, after each epoch, on Ctrl-C, and
+    where the validation fails. If the file is there already, ``fit`` goes on from it, and weights
+    and history become bitwise what they would have been without the stop. Everything then comes
+    from the file, hyper-parameters too; delete it to begin anew. It holds the state of model,
+    optimizer, loaders, minidl's generator and those among the attributes of modules, loss,
+    optimizer and loaders. Data, loss, layers and schedules must be given as they were; other data,
+    another loss or other layers are refused (a function is known by its name and the names it
+    uses).
+
+    Args:
+        model: any Module.
+        loss: a function of predictions and targets that returns a Tensor of one number.
+        optimizer: over the parameters of the model; those it lacks are not trained.
+        train: a DataLoader of pairs (x, y), or a tuple of arrays, for shuffled batches of 32 (of 33
+            or the next size where a last batch of one sample, of which BatchNorm cannot learn,
+            would be left).
+        validation: data of the same kind, measured after each epoch; arrays in batches of 1024.
+        epochs: how often to go through ``train``, those in the checkpoint included.
+        metrics: a dict of functions of predictions and targets (ndarrays) that return a number; or
+            ``"accuracy"`` (see :func:`minidl.training.accuracy`); None means accuracy where
+            predictions are (N, C) and targets integers (N,), or with BCEWithLogitsLoss one logit
+            each and integers; ``{}`` means none.
+        progress: whether to show a bar, if there is a terminal or a notebook; elsewhere, to say in
+            a line where a run goes on and where Ctrl-C stopped it.
+        checkpoint: the file to save the run to and to go on from.
+        on_interrupt: whether Ctrl-C is raised at the end of the step, or ends this run only.
+        compiled: whether to run the steps as NumPy programs written for the model, which takes a
+            half to nine tenths of the time and changes no bit (see :func:`minidl.compile`).
+
+    Raises:
+        FloatingPointError: if the loss or a weight becomes NaN or infinite; the message says in
+            which step, why as far as can be told, and what to try.
+        TypeError, ValueError: for arguments that do not fit together, among them an optimizer with
+            none of the model's parameters, a loss that is not one number or depends on no
+            parameter, targets that the loss does not take (those of the validation included), and
+            the checkpoint of another run (then nothing has been changed).
+        CompileError: with ``compiled``, if the step cannot be written as a program.
+        KeyboardInterrupt: on Ctrl-C; the message says where the run stopped.
+
+    Warns:
+        RuntimeWarning: if the optimizer lacks parameters of the model that require a gradient, or
+            if cross entropy is given probabilities, as after a softmax.
+
+    Example:
+        >>> import minidl
+        >>> from minidl import nn, optim
+        >>> minidl.seed(0)
+        >>> x = np.linspace(-1, 1, 64).reshape(64, 1)
+        >>> model = nn.Sequential(nn.Linear(1, 16), nn.Tanh(), nn.Linear(16, 1))
+        >>> optimizer = optim.Adam(model.parameters(), lr=0.02)
+        >>> history = fit(model, nn.MSELoss(), optimizer, (x, x**2), epochs=50, progress=False)
+        >>> len(history["loss"]), history["loss"][-1] < 0.01
+        (50, True)
+    """
+    epochs = whole_number(epochs, "fit: epochs")
+    one_of(on_interrupt, "fit: on_interrupt", ("raise", "return"))
+    check_parts("fit", model, loss, optimizer)
+    check_parameters(model, optimizer, saving=checkpoint is not None)
+    loaders = {"train": as_loader("fit: train", train, model, batch_size=32, shuffle=True)}
+    if validation is not None:
+        loaders["validation"] = as_loader("fit: validation", validation, model)
+    run = Run(model, loss, optimizer, loaders, metrics_by_name(metrics, loss), checkpoint)
+    attempt = compiled_step(model, loss, optimizer).attempt if compiled else None
+    going_on = checkpoint is not None and os.path.exists(checkpoint)
+    if going_on:
+        run.go_on()
+    if run.epochs < epochs:
+        try_odd_batches(run)
+    if not going_on:
+        run.save()  # now, while a fault costs nothing yet
+    if run.epochs >= epochs:
+        return run.history
+
+    bar = Bar(run, epochs, progress)
+    with ctrl_c_held_back() as check_ctrl_c, modes_restored(model) as to_train_mode, closing(bar):
+
+        def between_steps() -> None:
+            bar.show()
+            check_ctrl_c()
+
+        steps = Steps(run, attempt, between_steps)
+        if going_on:
+            bar.say(f"fit: going on after {run.place}")
+        try:
+            while run.epochs < epochs:
+                to_train_mode()
+                train_epoch(model, steps.loss, optimizer, run.train, steps)
+                run.end_epoch()
+                run.save()
+                between_steps()
+        except KeyboardInterrupt as stop:
+            if isinstance(stop, BetweenSteps):
+                run.save()
+            run.history.interrupted = True
+            bar.say(f"fit: stopped by Ctrl-C after {run.place}")
+            if on_interrupt == "raise":
+                raise KeyboardInterrupt(f"fit stopped after {run.place}") from None
+    return run.history

@@ -1,0 +1,182 @@
+"""A run: all that a step moves, how far it is, and what a checkpoint holds of it."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from minidl.autograd import no_grad
+from minidl.checkpoint import load, save
+from minidl.data import DataLoader
+from minidl.data.checks import same_keys
+from minidl.diagnosis.divergence import check_model_finite
+from minidl.nn import Module
+from minidl.optim import Optimizer
+from minidl.rng import generator
+from minidl.training.evaluation import measured
+from minidl.training.measures import Function, Means
+from minidl.training.provenance import generators, parts
+from minidl.training.restore import Buffers, modes_restored
+
+
+class History(dict[str, list[float]]):
+    """What ``fit`` returns: under each name a list with one number per epoch.
+
+    ``"loss"`` and the metrics, such as ``"accuracy"``, are means over the epoch (see
+    :func:`evaluate`), each batch measured before the model learned from it. ``"validation_loss"``
+    and the like were measured after the epoch, in eval mode.
+
+    Attributes:
+        interrupted: whether Ctrl-C ended the run (with ``on_interrupt="return"``); the lists hold
+            the epochs that were complete.
+    """
+
+    interrupted: bool = False
+
+
+class Run:
+    """What a run consists of."""
+
+    def __init__(
+        self,
+        model: Module,
+        loss: Function,
+        optimizer: Optimizer,
+        loaders: dict[str, DataLoader],
+        metrics: dict[str, Function] | None,
+        path: str | os.PathLike[str] | None,
+    ) -> None:
+        self.model, self.loss, self.optimizer = model, loss, optimizer
+        self.loaders, self.train, self.metrics = loaders, loaders["train"], metrics
+        self.path = path  # of the checkpoint, if there is one
+        self.parts = {} if path is None else parts(model, loss, loaders)
+        self.history = History(loss=[])
+        self.means = Means(loss, metrics)  # of the epoch under way
+        self.trained = {id(p) for p in model.parameters()}
+        self.buffers = Buffers(model)
+
+    @property
+    def epochs(self) -> int:
+        """How many are complete."""
+        return len(self.history["loss"])
+
+    @property
+    def place(self) -> str:
+        if not self.means.batches:
+            return f"epoch {self.epochs}"
+        return f"step {self.means.batches} of {len(self.train)} in epoch {self.epochs + 1}"
+
+    def end_epoch(self) -> None:
+        """Put the means of the epoch, and those of the validation, into the history."""
+        check_model_finite(self.place, self.model, self.optimizer)
+        results = self.means.final()
+        if "validation" in self.loaders:
+            before = self.places()
+            try:
+                means = Means(self.loss, self.metrics)
+                values = measured(self.model, self.loaders["validation"], means)
+            except Exception as error:
+                # The place of the training is after its last batch, not in an epoch to come.
+                here = before["train"]
+                before["train"] = here | {"epoch": here["begun"] - 1, "batch": len(self.train)}
+                self.save(before)
+                kept = "" if self.path is None else f", and {os.fsdecode(self.path)} the run"
+                error.add_note(f"in the validation after {self.place}; the model holds it{kept}")
+                raise
+            results |= {f"validation_{name}": value for name, value in values.items()}
+        for name, value in results.items():
+            self.history.setdefault(name, []).append(value)
+        self.means = Means(self.loss, self.metrics)
+
+    @contextmanager
+    def left_as_it_was(self) -> Iterator[Callable[[], None]]:
+        """A trial, without a graph, that moves neither modes nor buffers nor random numbers."""
+        buffers = self.buffers.copied()
+        states = [(g, g.bit_generator.state) for g in self.generators().values()]
+        try:
+            with modes_restored(self.model) as to_train_mode, no_grad():
+                yield to_train_mode
+        finally:
+            self.buffers.put_back(buffers)
+            for g, state in states:
+                g.bit_generator.state = state
+
+    # What a checkpoint holds ----------------------------------------------------------------------
+
+    def generators(self) -> dict[str, np.random.Generator]:
+        """All generators of random numbers, each once, by where they are."""
+        owners = {"model": self.model, "loss": self.loss, "optimizer": self.optimizer}
+        found = {generator(): "minidl"}
+        for name, g in generators(owners | self.loaders):
+            found.setdefault(g, name)
+        return {name: g for g, name in found.items()}
+
+    def places(self) -> dict[str, Any]:
+        """Where loaders and generators are."""
+        return {
+            **{name: loader.state_dict() for name, loader in self.loaders.items()},
+            "generators": {name: g.bit_generator.state for name, g in self.generators().items()},
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            **self.places(),
+            "metrics": None if self.metrics is None else list(self.metrics),
+            "parts": self.parts,
+            "history": dict(self.history),
+            "epoch": self.means.state_dict(),
+        }
+
+    def save(self, other: Mapping[str, Any] | None = None) -> None:
+        """Save the run, if it has a checkpoint, with other values for some keys of its state."""
+        if self.path is not None:
+            save(self.path, self.state_dict() | dict(other or {}))
+
+    def go_on(self) -> None:
+        """Become the run that was saved; if that was another one, change nothing and raise."""
+        assert self.path is not None
+        state, own, buffers = load(self.path), self.state_dict(), self.buffers.copied()
+        try:
+            same_keys(state if isinstance(state, dict) else {}, own, "run of fit with these data")
+            for name in ("generators", "parts", "history", "epoch"):
+                if not isinstance(state[name], dict):
+                    raise ValueError(f"its {name} is a {type(state[name]).__name__}, not a dict")
+            same_keys(state["generators"], own["generators"], "run with these generators")
+            same_keys(state["epoch"], own["epoch"], "epoch of fit")
+            if state["metrics"] != own["metrics"]:
+                raise ValueError(f"its metrics are {state['metrics']}, not {own['metrics']}")
+            for name, loader in self.loaders.items():
+                # A loader is not put back as it was by its own state, so that a copy tries it.
+                copy.copy(loader).load_state_dict(state[name])
+            try:
+                self.take(state)
+                for name, part in self.parts.items():
+                    if state["parts"].get(name) != part:
+                        raise ValueError(f"its {name} is {state['parts'].get(name)}, not {part}")
+            except BaseException:
+                self.buffers.put_back(buffers)
+                self.take(own)
+                raise
+        except (TypeError, ValueError) as error:
+            path = os.fsdecode(self.path)
+            raise ValueError(
+                f"fit cannot go on from {path}: {error}. Nothing was changed; delete the file to "
+                f"begin anew, or name another one"
+            ) from error
+        for name, loader in self.loaders.items():
+            loader.load_state_dict(state[name])
+        self.history = History(state["history"])
+        self.means.load_state_dict(state["epoch"])
+
+    def take(self, state: dict[str, Any]) -> None:
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        for name, g in self.generators().items():
+            g.bit_generator.state = state["generators"][name]
