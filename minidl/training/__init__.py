@@ -2,7 +2,7 @@
 
 - ``loop.py``: the loop, five lines long; ``steps.py``: what ``fit`` looks at around each of them.
 - ``fit.py``: a whole run; ``run.py``: what moves in it, and what a checkpoint holds of it.
-- ``trials.py``: what would go wrong only later; ``restore.py``: what a trial puts back.
+- ``trials.py``: what would go wrong only later.
 - ``evaluation.py``: evaluate and predict; ``measures.py``: accuracy, and means over a data set.
 - ``provenance.py``: how a run that goes on knows its parts again; ``console.py``: bar and Ctrl-C.
 

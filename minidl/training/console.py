@@ -26,18 +26,15 @@ def ctrl_c_held_back() -> Iterator[Callable[[], None]]:
     pressed: list[int] = []
     told = False  # whether fit knows of it
 
-    def receive(number: int, frame: FrameType | None) -> None:
+    def check(how: type[KeyboardInterrupt] = BetweenSteps) -> None:
         nonlocal told
         if pressed:
             told = True
-            raise KeyboardInterrupt
-        pressed.append(number)
+            raise how
 
-    def check() -> None:
-        nonlocal told
-        if pressed:
-            told = True
-            raise BetweenSteps
+    def receive(number: int, frame: FrameType | None) -> None:
+        check(KeyboardInterrupt)
+        pressed.append(number)
 
     ours = threading.current_thread() is threading.main_thread()
     ours = ours and signal.getsignal(signal.SIGINT) is signal.default_int_handler
@@ -66,7 +63,7 @@ class Bar:
         self.wanted = wanted and not gone
         self.tqdm = tqdm(
             total=epochs * len(run.train),
-            initial=run.epochs * len(run.train) + run.means.batches,
+            initial=run.steps,
             disable=None if self.wanted else True,  # None: unless there is a terminal
             dynamic_ncols=True,
             bar_format="{desc} |{bar}| {elapsed}<{remaining}",
@@ -87,7 +84,7 @@ class Bar:
                 text += f" {name} {short(value)}"
             if f"validation_{name}" in last:
                 text += f" (val {short(last[f'validation_{name}'])})"
-        self.tqdm.n = run.epochs * len(run.train) + run.means.batches
+        self.tqdm.n = run.steps
         self.tqdm.set_description_str(text, refresh=False)
         self.tqdm.refresh()
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,6 @@ from minidl.nn import Module
 from minidl.parts import check_parts
 from minidl.tensor import Array, plain
 from minidl.training.measures import Function, Means, accuracy, as_metric, single_number
-from minidl.training.restore import modes_restored
 
 Data = DataLoader | tuple[ArrayLike, ArrayLike]
 Metrics = Mapping[str, Function] | Sequence[str] | str | None
@@ -88,6 +88,27 @@ def predict(model: Module, x: ArrayLike, batch_size: int = 1024) -> Array:
                     f"{np.shape(outputs[-1])}, expected ({len(batch)}, ...): one output per sample"
                 )
     return np.concatenate(outputs)
+
+
+@contextmanager
+def modes_restored(model: Module) -> Iterator[Callable[[], None]]:
+    """Restore the modes afterwards; what is yielded switches to training, but for frozen modules.
+
+    Frozen are those in eval mode within a model in train mode.
+    """
+    modes = [(module, module.training) for _, module in model.modules()]
+    frozen = [module for module, mode in modes if model.training and not mode]
+
+    def to_train_mode() -> None:
+        model.train()
+        for module in frozen:
+            module.training = False
+
+    try:
+        yield to_train_mode
+    finally:
+        for module, mode in modes:
+            module.training = mode
 
 
 def measured(model: Module, loader: DataLoader, means: Means) -> dict[str, float]:

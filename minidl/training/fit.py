@@ -12,10 +12,9 @@ from minidl.nn import Module
 from minidl.optim import Optimizer
 from minidl.parts import check_parts
 from minidl.training.console import Bar, BetweenSteps, ctrl_c_held_back
-from minidl.training.evaluation import Data, Metrics, as_loader, metrics_by_name
+from minidl.training.evaluation import Data, Metrics, as_loader, metrics_by_name, modes_restored
 from minidl.training.loop import train_epoch
 from minidl.training.measures import Function
-from minidl.training.restore import modes_restored
 from minidl.training.run import History, Run
 from minidl.training.steps import Steps
 from minidl.training.trials import check_parameters, try_odd_batches
@@ -37,11 +36,11 @@ def fit(
 ) -> History:
     """Train ``model`` so that ``loss(model(x), y)`` falls, and return how it went.
 
-    A step is whole or did not happen: what goes wrong before the optimizer moves the weights leaves
-    weights and running statistics as they were. A batch of which no target counts (all ignored, as
-    by ``ignore_index``) is no step. All modules are in train mode for training, in eval mode for
-    the validation, and in the mode they came in afterwards; one that was put into eval mode by
-    itself, while the model was in train mode, is frozen and stays in it.
+    The loop is :func:`minidl.training.loop.train_epoch`. A step is whole or did not happen: what
+    goes wrong before the optimizer moves the weights leaves weights and running statistics as they
+    were. A batch of which no target counts (all ignored, as by ``ignore_index``) is no step.
+    Modules are in train mode for training, in eval mode for the validation, and afterwards in the
+    mode they came in; one in eval mode within a model in train mode is frozen and stays in it.
 
     Ctrl-C waits for the end of the step (or of the validation). Then the run is saved, if there is
     a ``checkpoint``, and KeyboardInterrupt ends the program, unless it is caught. A second Ctrl-C
@@ -52,10 +51,9 @@ def fit(
     where the validation fails. If the file is there already, ``fit`` goes on from it, and weights
     and history become bitwise what they would have been without the stop. Everything then comes
     from the file, hyper-parameters too; delete it to begin anew. It holds the state of model,
-    optimizer, loaders, minidl's generator and those among the attributes of modules, loss,
-    optimizer and loaders. Data, loss, layers and schedules must be given as they were; other data,
-    another loss or other layers are refused (a function is known by its name and the names it
-    uses).
+    optimizer, loaders, minidl's generator and those among their attributes and the loss's. Data,
+    loss, layers and schedules must be given as they were; other data, another loss or other layers
+    are refused (a function is known by its name and the names it uses).
 
     Args:
         model: any Module.

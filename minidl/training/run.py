@@ -6,6 +6,7 @@ import copy
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,10 +19,12 @@ from minidl.diagnosis.divergence import check_model_finite
 from minidl.nn import Module
 from minidl.optim import Optimizer
 from minidl.rng import generator
-from minidl.training.evaluation import measured
+from minidl.tensor import plain
+from minidl.training.evaluation import measured, modes_restored
 from minidl.training.measures import Function, Means
 from minidl.training.provenance import generators, parts
-from minidl.training.restore import Buffers, modes_restored
+
+Buffers = list[tuple[Module, str, Any, Any]]  # module, name, buffer, what it held
 
 
 class History(dict[str, list[float]]):
@@ -39,31 +42,33 @@ class History(dict[str, list[float]]):
     interrupted: bool = False
 
 
+@dataclass(eq=False)
 class Run:
     """What a run consists of."""
 
-    def __init__(
-        self,
-        model: Module,
-        loss: Function,
-        optimizer: Optimizer,
-        loaders: dict[str, DataLoader],
-        metrics: dict[str, Function] | None,
-        path: str | os.PathLike[str] | None,
-    ) -> None:
-        self.model, self.loss, self.optimizer = model, loss, optimizer
-        self.loaders, self.train, self.metrics = loaders, loaders["train"], metrics
-        self.path = path  # of the checkpoint, if there is one
-        self.parts = {} if path is None else parts(model, loss, loaders)
+    model: Module
+    loss: Function
+    optimizer: Optimizer
+    loaders: dict[str, DataLoader]
+    metrics: dict[str, Function] | None
+    path: str | os.PathLike[str] | None  # of the checkpoint, if there is one
+
+    def __post_init__(self) -> None:
+        self.train = self.loaders["train"]
+        self.parts = parts(self.model, self.loss, self.loaders) if self.path is not None else {}
         self.history = History(loss=[])
-        self.means = Means(loss, metrics)  # of the epoch under way
-        self.trained = {id(p) for p in model.parameters()}
-        self.buffers = Buffers(model)
+        self.means = Means(self.loss, self.metrics)  # of the epoch under way
+        self.trained = {id(p) for p in self.model.parameters()}
+        self.buffers = [(m, name) for _, m in self.model.modules() for name in m.buffers]
 
     @property
     def epochs(self) -> int:
         """How many are complete."""
         return len(self.history["loss"])
+
+    @property
+    def steps(self) -> int:
+        return self.epochs * len(self.train) + self.means.batches
 
     @property
     def place(self) -> str:
@@ -93,16 +98,21 @@ class Run:
             self.history.setdefault(name, []).append(value)
         self.means = Means(self.loss, self.metrics)
 
+    def copied_buffers(self) -> Buffers:
+        """The buffers of all modules, each with its content."""
+        found = [(module, name, getattr(module, name)) for module, name in self.buffers]
+        return [(m, n, b, None if b is None else plain(b).copy()) for m, n, b in found]
+
     @contextmanager
     def left_as_it_was(self) -> Iterator[Callable[[], None]]:
         """A trial, without a graph, that moves neither modes nor buffers nor random numbers."""
-        buffers = self.buffers.copied()
+        buffers = self.copied_buffers()
         states = [(g, g.bit_generator.state) for g in self.generators().values()]
         try:
             with modes_restored(self.model) as to_train_mode, no_grad():
                 yield to_train_mode
         finally:
-            self.buffers.put_back(buffers)
+            put_back(buffers)
             for g, state in states:
                 g.bit_generator.state = state
 
@@ -142,7 +152,7 @@ class Run:
     def go_on(self) -> None:
         """Become the run that was saved; if that was another one, change nothing and raise."""
         assert self.path is not None
-        state, own, buffers = load(self.path), self.state_dict(), self.buffers.copied()
+        state, own, buffers = load(self.path), self.state_dict(), self.copied_buffers()
         try:
             same_keys(state if isinstance(state, dict) else {}, own, "run of fit with these data")
             for name in ("generators", "parts", "history", "epoch"):
@@ -161,7 +171,7 @@ class Run:
                     if state["parts"].get(name) != part:
                         raise ValueError(f"its {name} is {state['parts'].get(name)}, not {part}")
             except BaseException:
-                self.buffers.put_back(buffers)
+                put_back(buffers)
                 self.take(own)
                 raise
         except (TypeError, ValueError) as error:
@@ -180,3 +190,12 @@ class Run:
         self.optimizer.load_state_dict(state["optimizer"])
         for name, g in self.generators().items():
             g.bit_generator.state = state["generators"][name]
+
+
+def put_back(buffers: Buffers) -> None:
+    """Let buffers be what they were, and hold what they held."""
+    for module, name, buffer, content in buffers:
+        if buffer is not None:
+            plain(buffer)[...] = content
+        if getattr(module, name) is not buffer:
+            setattr(module, name, buffer)

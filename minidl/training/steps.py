@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from minidl.diagnosis.divergence import loss_not_finite, outputs_of, spoiled
 from minidl.tensor import Array, Tensor, plain
 from minidl.training.loop import Hooks
 from minidl.training.measures import single_number
-from minidl.training.run import Run
+from minidl.training.run import Run, put_back
 from minidl.training.trials import look_at_first_step
 
 
@@ -55,26 +55,24 @@ class Steps(Hooks):
     @contextmanager
     def step(self, x: Array, y: Array) -> Iterator[None]:
         self.x, self.y, self.predictions = x, y, None
-        self.buffers: Any = self.run.buffers.copied()
-        # The loss is checked, so that NumPy need not warn of what made it overflow.
-        self.numpy_warns = np.seterr(over="ignore", invalid="ignore", divide="ignore")
-        try:
-            yield
-        except NothingCounts:
-            self.run.buffers.put_back(self.buffers)
-            self.run.means.add(self.predictions, y, 0, math.nan)
-        except BaseException as error:
-            if self.buffers is None:  # the weights were being moved
-                raise
-            self.run.buffers.put_back(self.buffers)
-            if isinstance(error, ValueError) and spoiled(outputs_of(self.predictions)):
-                raise self.diverged("undefined") from error
-            raise
-        else:
-            self.run.means.add(self.predictions, y, self.share, self.value)
-            self.previous = self.value
-        finally:
-            np.seterr(**self.numpy_warns)
+        self.buffers: Any = self.run.copied_buffers()
+        with ExitStack() as self.quiet:
+            # The loss is checked, so that NumPy need not warn of what made it overflow.
+            self.quiet.enter_context(np.errstate(over="ignore", invalid="ignore", divide="ignore"))
+            try:
+                yield
+            except BaseException as error:
+                if self.buffers is None:  # the weights were being moved
+                    raise
+                put_back(self.buffers)
+                if isinstance(error, ValueError) and spoiled(outputs_of(self.predictions)):
+                    raise self.diverged("undefined") from error
+                if not isinstance(error, NothingCounts):
+                    raise
+                self.run.means.add(self.predictions, y, 0, math.nan)
+            else:
+                self.run.means.add(self.predictions, y, self.share, self.value)
+                self.previous = self.value
 
     def loss(self, predictions: Any, y: Array) -> Tensor:
         """The loss of the run, if one can learn from it."""
@@ -98,7 +96,7 @@ class Steps(Hooks):
             look_at_first_step(self.run, plain(self.predictions), self.y)
             self.looked = True
         self.buffers = None
-        np.seterr(**self.numpy_warns)
+        self.quiet.close()
 
     def diverged(self, value: str) -> FloatingPointError:
         run = self.run

@@ -49,7 +49,7 @@ def try_odd_batches(run: Run) -> None:
     """Raise now for a batch that would come only later and that the model does not take."""
     (x, y), batch_size = run.train.arrays, run.train.batch_size
     full, rest = divmod(len(x), batch_size)
-    if run.buffers.places and full and rest == 1 and not run.train.drop_last:
+    if run.buffers and full and rest == 1 and not run.train.drop_last:
         note = (
             f"fit: the last batch of each epoch will be one sample, since {len(x)} = {full} * "
             f"{batch_size} + 1, and the model does not take it: make the DataLoader with "
