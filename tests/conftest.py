@@ -35,3 +35,16 @@ def _tables_stay_as_they_were():
     for table, entries in before:
         table.clear()
         table.update(entries)
+
+
+@pytest.fixture
+def path(tmp_path):
+    """Where a checkpoint may be."""
+    return tmp_path / "run.npz"
+
+
+@pytest.fixture
+def seeded():
+    import minidl
+
+    minidl.seed(0)

@@ -56,11 +56,6 @@ def _no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
 
-@pytest.fixture
-def path(tmp_path: pathlib.Path) -> pathlib.Path:
-    return tmp_path / "run.npz"
-
-
 def round_trip(state: Any, path: pathlib.Path) -> Any:
     save(path, state)
     return load(path)

@@ -8,6 +8,7 @@ import pytest
 
 import minidl
 from minidl import Tensor, functional, nn
+from minidl.diagnosis.softmax import are_probabilities
 
 
 def leaf(*values):
@@ -364,6 +365,36 @@ def test_frozen_parameters_are_not_reported():
     model[0].weight.requires_grad = False
     with minidl.debug():
         model(np.ones((3, 2), np.float32)).sum().backward()
+
+
+# --- Softmax twice -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("x", "expected"),
+    [
+        (np.full((3, 2), 0.5), True),
+        (np.full((3, 4, 2), 0.25), True),
+        (np.array([[1.0, 0.0]]), True),
+        (np.array([[1.005, 0.0]]), True),  # as rounded in float16
+        (np.array([[1.5, -0.5]]), False),
+        (np.array([[0.5, 0.6]]), False),
+        (np.array([[0.5, 0.5], [0.5, 0.6]]), False),
+        (np.ones((3, 1)), False),  # one class: no softmax leads to it
+        (np.full(2, 0.5), False),
+        (np.zeros((0, 2)), False),
+        ([[0.5, 0.5]], False),
+        (np.full((4, 3), 1 / 3), True),
+        (np.eye(3), True),
+        (np.full((2, 2, 5), 0.5, np.float16), True),
+        (np.zeros((4, 3)), False),
+        (np.ones(3) / 3, False),
+        (np.full((2, 2), np.nan), False),
+        (None, False),
+    ],
+)
+def test_what_counts_as_probabilities(x, expected):
+    assert are_probabilities(x) is expected
 
 
 # --- Outside debug mode: the module's path in ordinary errors -------------------------------------

@@ -13,7 +13,6 @@ import pytest
 
 import minidl
 from minidl import Tensor, data, functional, nn, optim
-from minidl.diagnosis.softmax import are_probabilities
 
 rng = np.random.default_rng(0)
 X = rng.normal(size=(64, 6)).astype(np.float32)
@@ -308,51 +307,12 @@ def test_debug_says_nothing_of_gradients_where_there_was_no_backward_pass():
         network()(X)
 
 
-@pytest.mark.parametrize(
-    ("x", "expected"),
-    [
-        (np.full((3, 2), 0.5), True),
-        (np.full((3, 4, 2), 0.25), True),
-        (np.array([[1.0, 0.0]]), True),
-        (np.array([[1.005, 0.0]]), True),  # as rounded in float16
-        (np.array([[1.5, -0.5]]), False),
-        (np.array([[0.5, 0.6]]), False),
-        (np.array([[0.5, 0.5], [0.5, 0.6]]), False),
-        (np.ones((3, 1)), False),  # one class: no softmax leads to it
-        (np.full(2, 0.5), False),
-        (np.zeros((0, 2)), False),
-        ([[0.5, 0.5]], False),
-    ],
-)
-def test_what_counts_as_probabilities(x, expected):
-    assert are_probabilities(x) is expected
-
-
 def test_logits_and_other_losses_give_no_warning_of_a_softmax():
     fit(network())
     fit(network(Softmax()), y=data.one_hot(Y), loss=nn.MSELoss())  # a softmax belongs there
     with minidl.debug():
         steps(network())
         cross_entropy(np.abs(X[:, :3]), Y)
-
-
-@pytest.mark.parametrize(
-    ("x", "probable"),
-    [
-        (np.full((4, 3), 1 / 3), True),
-        (np.eye(3), True),
-        (np.full((2, 2, 5), 0.5, np.float16), True),
-        (np.zeros((4, 3)), False),
-        (np.array([[1.5, -0.5]]), False),
-        (np.ones((4, 1)), False),  # a single class
-        (np.ones(3) / 3, False),
-        (np.zeros((0, 3)), False),
-        (np.full((2, 2), np.nan), False),
-        (None, False),
-    ],
-)
-def test_what_looks_like_probabilities(x, probable):
-    assert are_probabilities(x) is probable
 
 
 def test_images_that_are_not_flattened_are_refused_with_the_layer_and_the_remedy():
