@@ -43,6 +43,7 @@ def save(path: str | os.PathLike[str], state: object) -> None:
 
     Example:
         >>> import tempfile
+        >>> import numpy as np
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     save(f"{folder}/run.npz", {"epoch": 3, "layers": [np.ones(2), None]})
         ...     load(f"{folder}/run.npz")
@@ -68,6 +69,7 @@ def load(path: str | os.PathLike[str]) -> Any:
 
     Example:
         >>> import tempfile
+        >>> import numpy as np
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     save(f"{folder}/run.npz", {"weight": np.ones(2, np.float32)})
         ...     load(f"{folder}/run.npz")["weight"].dtype

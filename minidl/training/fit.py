@@ -90,6 +90,7 @@ def fit(
             if cross entropy is given probabilities, as after a softmax.
 
     Example:
+        >>> import numpy as np
         >>> import minidl
         >>> from minidl import nn, optim
         >>> minidl.seed(0)
