@@ -14,11 +14,11 @@ import numpy as np
 from minidl.autograd import no_grad
 from minidl.checkpoint import load, save
 from minidl.data import DataLoader
-from minidl.data.checks import same_keys
 from minidl.diagnosis.divergence import check_model_finite
 from minidl.nn import Module
 from minidl.optim import Optimizer
 from minidl.rng import generator
+from minidl.states import same_keys
 from minidl.tensor import plain
 from minidl.training.evaluation import measured, modes_restored
 from minidl.training.measures import Function, Means
