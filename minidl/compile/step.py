@@ -29,7 +29,8 @@ from minidl.compile.source import Source, source_of
 from minidl.compile.trace import modules_of, traced_step
 from minidl.nn import Module
 from minidl.optim import Optimizer, clip_grad_norm
-from minidl.optim.optimizer import check_max_norm
+from minidl.optim.clipping import check_max_norm
+from minidl.optim.float16 import settle, widen
 from minidl.parts import check_parts
 from minidl.rng import generator
 from minidl.tensor import Array, Tensor, plain
@@ -318,11 +319,9 @@ class Program:
         """Make a step; None if a check ended it before anything was changed."""
         numbers: list[float] = []
         for group, counts, first in self.rates:
-            lr = group.rate(self.optimizer.steps)
-            numbers += (counts[first] + 1, lr)
-            group.since, group.stepped_with = "", lr  # as after an eager step
+            numbers += (counts[first] + 1, self.optimizer.current_rate(group))
         for storage in self.narrow:
-            storage.widen()
+            widen(storage)
         states = [(rng, rng.bit_generator.state) for rng in self.rngs]
         try:
             made = self.quiet.run(self.step, x, y, *numbers)
@@ -338,7 +337,7 @@ class Program:
         for leaf, dx in self.leaves:
             leaf.grad = dx
         for storage in self.narrow:
-            storage.settle()
+            settle(storage)
         return float(made[0].item()), made[1]
 
 
@@ -373,8 +372,8 @@ class Settings:
 
     def _own(self) -> dict[str, Any]:
         """What a rule keeps beside its hyper-parameters."""
-        counted = ("groups", "steps", "t")
-        return {key: value for key, value in vars(self.optimizer).items() if key not in counted}
+        own = vars(self.optimizer).items()
+        return {key: value for key, value in own if key not in ("groups", "steps")}
 
     def _watch(self, name: str, members: Any, depth: int = 0) -> None:
         if depth > 8 or any(members is known for known in self.now):
@@ -413,7 +412,7 @@ class Settings:
                 return False
         except (ValueError, LookupError):  # arrays that do not compare, a key that is not there
             return False
-        return len(vars(self.optimizer)) == 3 + len(self.own) and (
+        return len(vars(self.optimizer)) == 2 + len(self.own) and (
             not self.own or self._own() == self.own
         )
 
@@ -442,7 +441,7 @@ class Settings:
         for tensor, data in self.tensors:
             tensor._data = data
         kept = vars(self.optimizer)
-        for key in set(kept) - set(self.own) - {"groups", "steps", "t"}:
+        for key in set(kept) - set(self.own) - {"groups", "steps"}:
             del kept[key]
         kept.update(self.own)
 
@@ -480,12 +479,12 @@ class State:
         for i, group in enumerate(optimizer.groups):
             storage = group.storage
             self.grads += [(p._node, p._node.grad) for p in storage.params if p._node is not None]
-            for width, buffers in (("", storage.buffers), ("rounded ", storage.narrow)):
-                for dtype, arrays in buffers.items():
-                    names = ("x", "dx", *storage.rule.state)
-                    for name, a in zip(names, arrays, strict=False):
-                        if name != "dx":  # gradients are computed anew in each step
-                            found[f"{name} ({width}{dtype}, group {i})"] = a
+            for dtype, arrays in storage.buffers.items():
+                for name, a in zip(("x", "dx", *storage.rule.state), arrays, strict=True):
+                    if name != "dx":  # gradients are computed anew in each step
+                        found[f"{name} ({dtype}, group {i})"] = a
+            for dtype, a in storage.narrow.items():
+                found[f"x (rounded {dtype}, group {i})"] = a
         self.arrays = {name: (a, a.copy() if copied else a) for name, a in found.items()}
         self.rngs = [(rng, rng.bit_generator.state) for rng in settings.rngs.values()]
         self.counts = [(g.storage.counts, [*g.storage.counts]) for g in optimizer.groups]

@@ -20,7 +20,8 @@ from minidl.compile.program import CompileError, Trace, Update, Value
 from minidl.compile.traced import Traced, TracedGenerator, View
 from minidl.nn import Module
 from minidl.optim import Optimizer
-from minidl.optim.optimizer import Group, clip_gradients
+from minidl.optim.clipping import clip_gradients
+from minidl.optim.groups import Group
 from minidl.rng import drawing_through
 from minidl.tensor import Array, Tensor
 
@@ -223,9 +224,9 @@ class _Namer:
 def _take_gradients(trace: Trace, group: Group, gradients: Gradients) -> None:
     """Write each gradient where the optimizer has memory for it."""
     storage = group.storage
-    for name, (p, _, home) in zip(storage.names, storage.homes, strict=True):
+    for name, (p, _, dx) in zip(storage.names, storage.homes, strict=True):
         if isinstance(p._node, Leaf) and p._node.grad is not None:
-            gradients[id(p)] = _stand_in(trace, trace.array(home, f"d_{readable(name)}"))
+            gradients[id(p)] = _stand_in(trace, trace.array(dx, f"d_{readable(name)}"))
             gradients[id(p)].value.scratch = True
             gradients[id(p)][...] = p._node.grad
 
@@ -233,18 +234,13 @@ def _take_gradients(trace: Trace, group: Group, gradients: Gradients) -> None:
 def _trace_updates(trace: Trace, optimizer: Optimizer, group: Group, gradients: Gradients) -> None:
     """Write down what the rule does with each run of parameters that are in the same step."""
     storage = group.storage
-    for (p, _, home), (_, dx, *_) in zip(storage.homes, storage.views, strict=True):
-        if id(p) in gradients and dx.dtype != home.dtype:  # float16, computed in float32
-            wide = _stand_in(trace, trace.array(dx, f"{gradients[id(p)].value.name}_wide"))
-            wide.value.scratch = True
-            wide[...] = gradients[id(p)]
     storage.cut([id(p) in gradients for p in storage.params])
     for first, blocks in storage.runs:
         if not blocks:
             continue
         names = ["x", "dx", *type(optimizer).state]
         t = Value("argument", storage.counts[first] + 1, name="t")
-        lr = Value("argument", float(group.rate(optimizer.steps)), name="lr")
+        lr = Value("argument", float(optimizer.current_rate(group)), name="lr")
         arrays = [trace.array(a, name) for a, name in zip(blocks[0], names, strict=True)]
         update = Update(names, blocks, arrays, t, lr, partial(optimizer.apply, group, blocks))
         own = Trace(outside=trace.outside, given=trace.given)

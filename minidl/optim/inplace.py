@@ -1,6 +1,6 @@
 """Whether a rule changes in place what it must, found out in its first step.
 
-``x = x - self.lr * dx`` in an ``update`` gives the name ``x`` to a new array and leaves the
+``x = x - lr * dx`` in an ``update`` gives the name ``x`` to a new array and leaves the
 parameters as they were, and ``v = mu * v - dx`` leaves the state at zero. Neither can be seen from
 the outside but by what does not change. It is a file of its own because no later step needs it.
 """
@@ -43,7 +43,7 @@ def check_in_place(rule: Any, hyper: dict[str, Any], now: list[Array], before: l
     for i, name in enumerate(names):
         if name == "dx" or not _same(now[i], before[i]) or not _stays(rule, hyper, before, i):
             continue
-        example = "x -= self.lr * dx" if name == "x" else f"{name} *= self.mu; {name} -= dx"
+        example = "x -= lr * dx" if name == "x" else f"{name} *= mu; {name} -= dx"
         raise TypeError(
             f"{type(rule).__name__}.update does not change {name}, whatever the gradient: it must "
             f"do so in place, since `{name} = ...` only gives the name to another array: write "
@@ -78,7 +78,8 @@ def _tried(rule: Any, hyper: dict[str, Any], start: list[Array]) -> list[Array]:
     x, dx, *state = [array.copy() for array in start]
     unit = np.cos(np.arange(x.size, dtype=np.float64)).reshape(x.shape)
     for n, t in enumerate(STEPS):
-        again.__dict__.update(hyper, lr=1.0, t=t, steps=t - 1)
+        again.steps = t - 1
+        known = hyper | {"lr": 1.0, "t": t}
         dx[...] = unit * (1 + n % 3) * (1000 if n % 2 else 1)
-        again.update(x, dx, *state)
+        again.update(x, dx, *state, **{name: known[name] for name in rule.takes})
     return [x, dx, *state]

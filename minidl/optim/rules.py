@@ -1,8 +1,9 @@
 """The five rules of the lecture, each as the lecture writes it.
 
-``x`` is the parameters, ``dx`` their gradient, both flat arrays; the further arguments are the
-state, which starts at zero. ``x`` and the state are changed in place, ``dx`` is read only. All else
-(groups, storage, weight decay, schedules) is the base class's business.
+``x`` is the parameters, ``dx`` their gradient, both flat arrays; then comes the state, which is
+zero at first. ``x`` and the state are changed in place, ``dx`` is read only. After the star stand
+numbers: hyper-parameters, and ``t``, the number of the step. All else (groups, storage, weight
+decay, schedules) is the base class's business.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ class SGD(Optimizer):
     def __init__(self, params: Parameters, lr: LearningRate, weight_decay: float = 0.0) -> None:
         super().__init__(params, lr=lr, weight_decay=weight_decay)
 
-    def update(self, x: Array, dx: Array) -> None:
-        x -= self.lr * dx
+    def update(self, x: Array, dx: Array, *, lr: float) -> None:
+        x -= lr * dx
 
 
 class Momentum(Optimizer):
@@ -69,18 +70,19 @@ class Momentum(Optimizer):
         Tensor([0.46], requires_grad=True)
     """
 
-    below_one = ("mu",)
     state = ("v",)
+    below_one = ("mu",)
+    mu: float
 
     def __init__(
         self, params: Parameters, lr: LearningRate, mu: float = 0.9, weight_decay: float = 0.0
     ) -> None:
         super().__init__(params, lr=lr, weight_decay=weight_decay, mu=mu)
 
-    def update(self, x: Array, dx: Array, v: Array) -> None:
-        v *= self.mu
+    def update(self, x: Array, dx: Array, v: Array, *, lr: float, mu: float) -> None:
+        v *= mu
         v -= dx
-        x += self.lr * v
+        x += lr * v
 
 
 class Adagrad(Optimizer):
@@ -109,6 +111,7 @@ class Adagrad(Optimizer):
     """
 
     state = ("cache",)
+    eps: float
 
     def __init__(
         self,
@@ -119,9 +122,9 @@ class Adagrad(Optimizer):
     ) -> None:
         super().__init__(params, lr=lr, weight_decay=weight_decay, eps=eps)
 
-    def update(self, x: Array, dx: Array, cache: Array) -> None:
+    def update(self, x: Array, dx: Array, cache: Array, *, lr: float, eps: float) -> None:
         cache += dx * dx
-        x -= self.lr * dx / (np.sqrt(cache) + self.eps)
+        x -= lr * dx / (np.sqrt(cache) + eps)
 
 
 class RMSProp(Optimizer):
@@ -153,8 +156,10 @@ class RMSProp(Optimizer):
         Tensor([0.6642898], requires_grad=True)
     """
 
-    below_one = ("decay_rate",)
     state = ("cache",)
+    below_one = ("decay_rate",)
+    decay_rate: float
+    eps: float
 
     def __init__(
         self,
@@ -166,10 +171,12 @@ class RMSProp(Optimizer):
     ) -> None:
         super().__init__(params, lr=lr, weight_decay=weight_decay, decay_rate=decay_rate, eps=eps)
 
-    def update(self, x: Array, dx: Array, cache: Array) -> None:
-        cache *= self.decay_rate
-        cache += (1 - self.decay_rate) * dx * dx
-        x -= self.lr * dx / (np.sqrt(cache) + self.eps)
+    def update(
+        self, x: Array, dx: Array, cache: Array, *, lr: float, decay_rate: float, eps: float
+    ) -> None:
+        cache *= decay_rate
+        cache += (1 - decay_rate) * dx * dx
+        x -= lr * dx / (np.sqrt(cache) + eps)
 
 
 class Adam(Optimizer):
@@ -204,10 +211,12 @@ class Adam(Optimizer):
         Tensor([0.8004122], requires_grad=True)
     """
 
-    below_one = ("betas",)
-    pairs = ("betas",)
-    switches = ("bias_correction",)
     state = ("m", "v")
+    below_one = pairs = ("betas",)
+    switches = ("bias_correction",)
+    betas: tuple[float, float]
+    eps: float
+    bias_correction: bool
 
     def __init__(
         self,
@@ -227,13 +236,16 @@ class Adam(Optimizer):
             bias_correction=bias_correction,
         )
 
-    def update(self, x: Array, dx: Array, m: Array, v: Array) -> None:
-        beta1, beta2 = self.betas
+    def update(
+        self, x: Array, dx: Array, m: Array, v: Array, *, t: int, lr: float,
+        betas: tuple[float, float], eps: float, bias_correction: bool,
+    ) -> None:  # fmt: skip
+        beta1, beta2 = betas
         m *= beta1
         m += (1 - beta1) * dx
         v *= beta2
         v += (1 - beta2) * dx * dx
         # (m / c1) / (sqrt(v / c2) + eps), with the numbers taken together before the arrays
-        c1 = 1 - beta1**self.t if self.bias_correction else 1.0
-        root = (1 - beta2**self.t) ** 0.5 if self.bias_correction else 1.0
-        x -= self.lr * root / c1 * m / (np.sqrt(v) + self.eps * root)
+        c1 = 1 - beta1**t if bias_correction else 1.0
+        root = (1 - beta2**t) ** 0.5 if bias_correction else 1.0
+        x -= lr * root / c1 * m / (np.sqrt(v) + eps * root)

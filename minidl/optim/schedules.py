@@ -12,9 +12,24 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
+from minidl.checks import is_number, number, whole_number
 
 Schedule = Callable[[int], float]
+
+
+def rate_at(schedule: Schedule, steps: int, rule: str) -> float:
+    """The learning rate that a schedule gives to a rule after so many steps.
+
+    Raises:
+        ValueError: if it is not a finite number of at least 0.
+    """
+    value = schedule(steps)
+    if not (is_number(value) and 0 <= value < math.inf):
+        raise ValueError(
+            f"{rule}: the schedule for lr gave {value!r} after {steps} steps, not a finite number "
+            f"of at least 0"
+        )
+    return float(value)
 
 
 @dataclass(frozen=True)
@@ -22,8 +37,8 @@ class step_decay:
     """``lr * factor**(step // every)``: the rate drops by ``factor`` every so many steps.
 
     Raises:
-        ValueError: if ``lr`` or ``factor`` is negative or not finite, or ``every`` is not a whole
-            number of at least 1.
+        TypeError: if ``lr`` or ``factor`` is no number, or ``every`` no whole number.
+        ValueError: if ``lr`` or ``factor`` is negative or not finite, or ``every`` below 1.
 
     Example:
         >>> schedule = step_decay(1.0, every=10, factor=0.5)
@@ -36,8 +51,9 @@ class step_decay:
     factor: float = 0.1
 
     def __post_init__(self) -> None:
-        _check(self, "lr", "factor")
-        _check_steps(self, "every")
+        number(self.lr, "step_decay: lr", at_least=0)
+        whole_number(self.every, "step_decay: every", at_least=1)
+        number(self.factor, "step_decay: factor", at_least=0)
 
     def __call__(self, step: int) -> float:
         return self.lr * self.factor ** (step // self.every)
@@ -48,6 +64,7 @@ class exponential_decay:
     """``lr * rate**step``, with ``rate`` a little below 1.
 
     Raises:
+        TypeError: if ``lr`` or ``rate`` is no number.
         ValueError: if ``lr`` or ``rate`` is negative or not finite, or ``rate`` above 1.
 
     Example:
@@ -59,9 +76,8 @@ class exponential_decay:
     rate: float
 
     def __post_init__(self) -> None:
-        _check(self, "lr", "rate")
-        if self.rate > 1:
-            raise ValueError(f"exponential_decay: rate is at most 1, got {self.rate}")
+        number(self.lr, "exponential_decay: lr", at_least=0)
+        number(self.rate, "exponential_decay: rate", at_least=0, at_most=1)
 
     def __call__(self, step: int) -> float:
         return self.lr * self.rate**step
@@ -74,8 +90,8 @@ class cosine:
     ``final + (lr - final) * (1 + cos(pi * step / steps)) / 2``
 
     Raises:
-        ValueError: if ``lr`` or ``final`` is negative or not finite, or ``steps`` is not a whole
-            number of at least 1.
+        TypeError: if ``lr`` or ``final`` is no number, or ``steps`` no whole number.
+        ValueError: if ``lr`` or ``final`` is negative or not finite, or ``steps`` below 1.
 
     Source: Loshchilov and Hutter, "SGDR", 2017, equation 5, without restarts.
 
@@ -90,8 +106,9 @@ class cosine:
     final: float = 0.0
 
     def __post_init__(self) -> None:
-        _check(self, "lr", "final")
-        _check_steps(self, "steps")
+        number(self.lr, "cosine: lr", at_least=0)
+        whole_number(self.steps, "cosine: steps", at_least=1)
+        number(self.final, "cosine: final", at_least=0)
 
     def __call__(self, step: int) -> float:
         share = (1 + math.cos(math.pi * min(step, self.steps) / self.steps)) / 2
@@ -105,8 +122,8 @@ class warmup:
     ``lr`` is a number or another schedule, which keeps its own count of steps.
 
     Raises:
-        ValueError: if ``lr`` is negative or not finite, or ``steps`` is not a whole number of at
-            least 1.
+        TypeError: if ``lr`` is no number and no function, or ``steps`` no whole number.
+        ValueError: if ``lr`` is negative or not finite, or ``steps`` below 1.
 
     Source: Goyal et al., "Accurate, Large Minibatch SGD", 2017, section 2.2, gradual warmup.
 
@@ -121,29 +138,9 @@ class warmup:
 
     def __post_init__(self) -> None:
         if not callable(self.lr):
-            _check(self, "lr")
-        _check_steps(self, "steps")
+            number(self.lr, "warmup: lr", at_least=0)
+        whole_number(self.steps, "warmup: steps", at_least=1)
 
     def __call__(self, step: int) -> float:
         lr = self.lr(step) if callable(self.lr) else self.lr
         return lr * min(1.0, (step + 1) / self.steps)
-
-
-def _check(schedule: Schedule, *names: str) -> None:
-    """Raise unless the settings of these names are finite numbers of at least 0."""
-    for name in names:
-        value = getattr(schedule, name)
-        number = isinstance(value, int | float | np.integer | np.floating)
-        if isinstance(value, bool) or not number or not 0 <= value < math.inf:
-            raise ValueError(
-                f"{type(schedule).__name__}: {name} is a finite number of at least 0, got {value!r}"
-            )
-
-
-def _check_steps(schedule: Schedule, name: str) -> None:
-    """Raise unless the setting of this name is a whole number of at least 1."""
-    value = getattr(schedule, name)
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-        raise ValueError(
-            f"{type(schedule).__name__}: {name} is a whole number of at least 1, got {value!r}"
-        )
