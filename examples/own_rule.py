@@ -28,10 +28,12 @@ class Lion(optim.Optimizer):
     def __init__(self, params: Any, lr: float, beta1: float = 0.9, beta2: float = 0.99) -> None:
         super().__init__(params, lr=lr, beta1=beta1, beta2=beta2)
 
-    def update(self, x: np.ndarray, dx: np.ndarray, m: np.ndarray) -> None:
-        x -= self.lr * np.sign(self.beta1 * m + (1 - self.beta1) * dx)
-        m *= self.beta2
-        m += (1 - self.beta2) * dx
+    def update(
+        self, x: np.ndarray, dx: np.ndarray, m: np.ndarray, *, lr: float, beta1: float, beta2: float
+    ) -> None:
+        x -= lr * np.sign(beta1 * m + (1 - beta1) * dx)
+        m *= beta2
+        m += (1 - beta2) * dx
 
 
 def main(argv: Sequence[str] | None = None) -> None:

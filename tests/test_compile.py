@@ -473,9 +473,11 @@ def test_explain_tells_of_a_compiled_step_as_of_an_eager_one() -> None:
     schedule = optim.schedules.exponential_decay(0.1, 0.9)
     pair = Pair(network, lambda m: optim.Adam(m.parameters(), lr=schedule))
     pair.train(6)
-    pair.both(lambda m, o: o.steps)
-    texts = [optimizer.explain("4.weight") for optimizer in pair.optimizers]
-    assert texts[0] == texts[1]
+    told = [optimizer.explain("4.weight") for optimizer in pair.optimizers]
+    with told[0], told[1]:
+        pair.train(1)
+    assert "step 7 of Adam" in str(told[0])
+    assert str(told[0]) == str(told[1])
 
 
 def test_predictions_that_are_a_view_are_returned() -> None:
@@ -702,8 +704,8 @@ class Scaled(optim.Optimizer):
     def __init__(self, params: Any, lr: float) -> None:
         super().__init__(params, lr=lr)
 
-    def update(self, x: Any, dx: Any) -> None:
-        x -= self.lr * self.scale * dx
+    def update(self, x: Any, dx: Any, *, lr: float) -> None:
+        x -= lr * self.scale * dx
 
 
 @pytest.mark.parametrize(("forward", "attributes", "change"), LATE.values(), ids=list(LATE))
@@ -874,8 +876,8 @@ def test_what_is_written_and_no_program_is_refused(monkeypatch: pytest.MonkeyPat
         ((len, nn.MSELoss(), None), {}, "compile: model is a Module"),
         ((None, nn.MSELoss, None), {}, r"compile: loss is a function.*\(with brackets\)"),
         ((None, None, nn.MSELoss()), {}, "compile: optimizer is an Optimizer"),
-        ((None, None, None), {"max_norm": "1"}, "compile: max_norm must be above 0, got '1'"),
-        ((None, None, None), {"max_norm": 0}, "compile: max_norm must be above 0, got 0"),
+        ((None, None, None), {"max_norm": "1"}, "compile: max_norm is a number above 0, got '1'"),
+        ((None, None, None), {"max_norm": 0}, "compile: max_norm is a number above 0, got 0"),
     ],
 )
 def test_what_is_no_model_loss_or_optimizer_is_refused_at_once(
@@ -982,9 +984,9 @@ class Counting(optim.Optimizer):
     def __init__(self, params: Any, lr: float) -> None:
         super().__init__(params, lr=lr)
 
-    def update(self, x: Any, dx: Any) -> None:
+    def update(self, x: Any, dx: Any, *, lr: float) -> None:
         self.calls += 1
-        x -= self.lr * dx / self.calls
+        x -= lr * dx / self.calls
 
 
 def test_a_rule_that_counts_in_python_is_refused_and_left_as_it_was() -> None:
@@ -1005,10 +1007,10 @@ class Whole(optim.Optimizer):
     def __init__(self, params: Any, lr: float) -> None:
         super().__init__(params, lr=lr)
 
-    def update(self, x: Any, dx: Any, v: Any) -> None:
+    def update(self, x: Any, dx: Any, v: Any, *, lr: float) -> None:
         v *= 0.9
         v += dx
-        x -= self.lr * v / (np.sqrt(np.sum(v * v)) + 1e-8)
+        x -= lr * v / (np.sqrt(np.sum(v * v)) + 1e-8)
 
 
 def test_a_rule_that_sees_whole_tensors_compiles() -> None:
@@ -1104,9 +1106,9 @@ def test_a_rule_that_cannot_be_followed_is_called_as_it_stands() -> None:
         def __init__(self, params: Any, lr: float) -> None:
             super().__init__(params, lr=lr)
 
-        def update(self, x: Any, dx: Any, v: Any) -> None:
-            v += dx * float(np.sqrt(self.t + 0.0) > 1)
-            x -= self.lr * v / max(1.0, float(np.abs(v).max()))
+        def update(self, x: Any, dx: Any, v: Any, *, t: int, lr: float) -> None:
+            v += dx * float(np.sqrt(t + 0.0) > 1)
+            x -= lr * v / max(1.0, float(np.abs(v).max()))
 
     pair = Pair(network, lambda m: Odd(m.parameters(), lr=0.1))
     pair.train(6)

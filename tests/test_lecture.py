@@ -80,47 +80,47 @@ def test_a_verdict_needs_the_claim_seen_and_no_exception():
 class Slide(optim.Momentum):
     """Momentum with the gradient acting directly on the position."""
 
-    def update(self, x, dx, v):
-        v *= self.mu
+    def update(self, x, dx, v, *, lr, mu):
+        v *= mu
         v -= dx
-        x -= self.lr * dx
+        x -= lr * dx
 
 
 class Perpetual(optim.Momentum):
     """Momentum without friction."""
 
-    def update(self, x, dx, v):
+    def update(self, x, dx, v, *, lr):
         v -= dx
-        x += self.lr * v
+        x += lr * v
 
 
 class Unscaled(optim.Adagrad):
     """Adagrad with the same scale for all, whatever its cache."""
 
-    def update(self, x, dx, cache):
+    def update(self, x, dx, cache, *, lr):
         cache += dx * dx
-        x -= self.lr * dx / 1e6
+        x -= lr * dx / 1e6
 
 
 class Rootless(optim.RMSProp):
     """RMSProp without the square root."""
 
-    def update(self, x, dx, cache):
-        cache *= self.decay_rate
-        cache += (1 - self.decay_rate) * dx * dx
-        x -= self.lr * dx / (cache + self.eps)
+    def update(self, x, dx, cache, *, lr, decay_rate, eps):
+        cache *= decay_rate
+        cache += (1 - decay_rate) * dx * dx
+        x -= lr * dx / (cache + eps)
 
 
 class Hasty(optim.Adam):
     """Adam that steps by the gradient in place of its mean."""
 
-    def update(self, x, dx, m, v):
-        beta1, beta2 = self.betas
+    def update(self, x, dx, m, v, *, lr, betas, eps):
+        beta1, beta2 = betas
         m *= beta1
         m += (1 - beta1) * dx
         v *= beta2
         v += (1 - beta2) * dx * dx
-        x -= self.lr * dx / (np.sqrt(v) + self.eps)
+        x -= lr * dx / (np.sqrt(v) + eps)
 
 
 @pytest.mark.parametrize(

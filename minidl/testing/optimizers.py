@@ -62,8 +62,8 @@ def check_optimizer(
 
     Example:
         >>> class Signs(Optimizer):
-        ...     def update(self, x, dx):
-        ...         x -= self.lr * np.sign(dx)
+        ...     def update(self, x, dx, *, lr):
+        ...         x -= lr * np.sign(dx)
         >>> passed = check_optimizer(Signs, lr=0.1, first_step=lambda x, dx: x - 0.1 * np.sign(dx))
         >>> passed[:2]
         ['falls on a convex problem', 'the first step is the closed form']
@@ -136,7 +136,7 @@ class _Case:
             optimizer.zero_grad()
             for i in range(len(params)) if only is None else only:
                 g = self.gradient(i, params[i], step)
-                if step % 2:  # by hand, and by a backward that writes where the optimizer says
+                if step % 2:  # by hand, and by a backward
                     params[i].grad = g
                 else:
                     (params[i] * g).sum().backward()
@@ -373,7 +373,7 @@ def _the_size_of_blocks_does_not_matter(case: _Case) -> bool | None:
             params,
             expected,
             f"in blocks of {size} (update runs once for each block: what counts or remembers "
-            f"belongs into self.t and `state`)",
+            f"belongs into t and `state`)",
         )
     return None
 
@@ -494,7 +494,7 @@ def _a_late_parameter_counts_its_own_steps(case: _Case) -> None:
     late = range(1, len(expected))
     case.train(case.optimizer(expected[1:]), expected, range(STEPS, 2 * STEPS), only=late)
     _same(
-        params, expected, "with a first gradient in step 7 (self.t is counted for each parameter)"
+        params, expected, "with a first gradient in step 7 (t is counted for each parameter)"
     )
 
 
