@@ -23,7 +23,7 @@ from minidl import optim
 
 class Lion(optim.Optimizer):
     below_one = ("beta1", "beta2")  # anything else is refused
-    state = ("m",)  # its names are further arguments of update; the arrays start at zero
+    state = ("m",)  # its names are arguments of update, and after the star come numbers
 
     def __init__(self, params: Any, lr: float, beta1: float = 0.9, beta2: float = 0.99) -> None:
         super().__init__(params, lr=lr, beta1=beta1, beta2=beta2)
