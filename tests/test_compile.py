@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import rules
 from reference import make_sources
 
 import minidl
@@ -150,7 +151,7 @@ def random_network(seed: int) -> tuple[nn.Module, Any, Any, Any]:
     return nn.Sequential(*layers), loss, lambda p: rule(p, lr=lr, weight_decay=decay), batches
 
 
-RULES = [optim.SGD, optim.Momentum, optim.Adagrad, optim.RMSProp, optim.Adam]
+RULES = [*rules.RULES.values()]
 
 
 @pytest.mark.parametrize("seed", range(100))

@@ -4,6 +4,7 @@ here fail. What is passed by keyword, or is 0 or False, arrives.
 """
 
 import inspect
+import itertools
 import sys
 
 import numpy as np
@@ -181,15 +182,15 @@ INTERFACE = {
     "nn.init.by_name": "name",
     # optim
     "optim.SGD": "params, lr, weight_decay=0.0",
-    "optim.SGD.update": "x, dx",
+    "optim.SGD.update": "x, dx, *, lr",
     "optim.Adagrad": "params, lr=0.01, eps=1e-10, weight_decay=0.0",
-    "optim.Adagrad.update": "x, dx, cache",
+    "optim.Adagrad.update": "x, dx, cache, *, lr, eps",
     "optim.Adam": (
         "params, lr=0.001, betas=(0.9, 0.999), eps=1e-08, weight_decay=0.0, bias_correction=True"
     ),
-    "optim.Adam.update": "x, dx, m, v",
+    "optim.Adam.update": "x, dx, m, v, *, t, lr, betas, eps, bias_correction",
     "optim.Momentum": "params, lr, mu=0.9, weight_decay=0.0",
-    "optim.Momentum.update": "x, dx, v",
+    "optim.Momentum.update": "x, dx, v, *, lr, mu",
     "optim.Optimizer": "params, lr, weight_decay=0.0, **hyper",
     "optim.Optimizer.apply": "group, blocks, t, lr",
     "optim.Optimizer.bring_home": "",
@@ -199,10 +200,11 @@ INTERFACE = {
     "optim.Optimizer.load_state_dict": "state",
     "optim.Optimizer.state_dict": "",
     "optim.Optimizer.step": "",
-    "optim.Optimizer.update": "x, dx, *state, **unused",
+    "optim.Optimizer.current_rate": "group",
+    "optim.Optimizer.update": "x, dx, *state, **hyper",
     "optim.Optimizer.zero_grad": "",
     "optim.RMSProp": "params, lr=0.01, decay_rate=0.99, eps=1e-08, weight_decay=0.0",
-    "optim.RMSProp.update": "x, dx, cache",
+    "optim.RMSProp.update": "x, dx, cache, *, lr, decay_rate, eps",
     "optim.clip_grad_norm": "params, max_norm",
     # optim.schedules
     "optim.schedules.step_decay": "lr, every, factor=0.1",
@@ -245,6 +247,7 @@ INTERFACE = {
         "max_unjudged=0.5"
     ),
     "testing.check_optimizer": "rule, *, first_step=None, path=None, **hyper",
+    "testing.optimizer_checks": "rule, *, first_step=None, path=None, **hyper",
 }
 
 PYTORCH = {
@@ -311,6 +314,11 @@ def signature(function):
     return ", ".join(word for word in words if word != "self")
 
 
+def is_inner(cls, named):
+    """Whether a class is a part of public ones only, and not public itself."""
+    return id(cls) not in named and cls.__module__.startswith("minidl")
+
+
 def public():
     """Every public callable of the package under its name; of a class also its methods."""
     seen = {}
@@ -329,8 +337,9 @@ def public():
                 continue
             seen[f"{place}.{name}"] = value
             if inspect.isclass(value):
-                inner = [c for c in value.__mro__[1:] if c.__module__.startswith("minidl")]
-                classes = [value, *(c for c in inner if id(c) not in named)]
+                bases = value.__mro__[1:]
+                inner = itertools.takewhile(lambda c: is_inner(c, named), bases)
+                classes = [value, *inner]
                 for method in {k: None for c in classes for k in vars(c)}:
                     raw = inspect.getattr_static(value, method)
                     attribute = None if isinstance(raw, property) else getattr(value, method)

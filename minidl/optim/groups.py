@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from typing import Any
 
 from minidl.autograd import Node
+from minidl.checks import is_number
 from minidl.optim.home import bring_home
 from minidl.optim.saving import load_into, state_of
 from minidl.optim.storage import Storage
@@ -87,6 +89,21 @@ def groups_of(params: Any, rule: Any, defaults: dict[str, Any]) -> tuple[Group, 
     groups = [Group(rule, names, tensors, defaults | own) for names, tensors, own in listed]
     bring_home([group.storage for group in groups])
     return tuple(groups)
+
+
+def rate_at(group: Group, steps: int) -> float:
+    """The learning rate that the schedule of a group gives after so many steps.
+
+    Raises:
+        ValueError: if it is not a finite number of at least 0.
+    """
+    value = group.hyper["lr"](steps)
+    if not (is_number(value) and 0 <= value < math.inf):
+        raise ValueError(
+            f"{group.rule.__name__}: the schedule for lr gave {value!r} after {steps} steps, not a "
+            f"finite number of at least 0"
+        )
+    return float(value)
 
 
 # --- Parameters -----------------------------------------------------------------------------------

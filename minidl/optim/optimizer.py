@@ -17,11 +17,10 @@ from minidl.diagnosis.explain import Explanation
 from minidl.optim import mistakes
 from minidl.optim.declared import Declared, check_made_with
 from minidl.optim.float16 import settle
-from minidl.optim.groups import Group, groups_of
+from minidl.optim.groups import Group, groups_of, rate_at
 from minidl.optim.home import bring_home
 from minidl.optim.inplace import check_in_place, first_block
 from minidl.optim.saving import Saved
-from minidl.optim.schedules import rate_at
 from minidl.optim.storage import Blocks
 from minidl.tensor import Array, Tensor
 
@@ -126,7 +125,7 @@ class Optimizer(Declared, Saved):
     def current_rate(self, group: Group) -> float:
         """The learning rate of a group in the next step."""
         lr = group.hyper["lr"]
-        return rate_at(lr, self.steps, type(self).__name__) if callable(lr) else lr
+        return rate_at(group, self.steps) if callable(lr) else lr
 
     def count_step(self, n: int = 1) -> None:
         """Count steps that were made, by :meth:`step` or elsewhere."""

@@ -114,12 +114,9 @@ class Adagrad(Optimizer):
     eps: float
 
     def __init__(
-        self,
-        params: Parameters,
-        lr: LearningRate = 0.01,
-        eps: float = 1e-10,
-        weight_decay: float = 0.0,
-    ) -> None:
+        self, params: Parameters, lr: LearningRate = 0.01,
+        eps: float = 1e-10, weight_decay: float = 0.0,
+    ) -> None:  # fmt: skip
         super().__init__(params, lr=lr, weight_decay=weight_decay, eps=eps)
 
     def update(self, x: Array, dx: Array, cache: Array, *, lr: float, eps: float) -> None:
@@ -162,13 +159,9 @@ class RMSProp(Optimizer):
     eps: float
 
     def __init__(
-        self,
-        params: Parameters,
-        lr: LearningRate = 0.01,
-        decay_rate: float = 0.99,
-        eps: float = 1e-8,
-        weight_decay: float = 0.0,
-    ) -> None:
+        self, params: Parameters, lr: LearningRate = 0.01,
+        decay_rate: float = 0.99, eps: float = 1e-8, weight_decay: float = 0.0,
+    ) -> None:  # fmt: skip
         super().__init__(params, lr=lr, weight_decay=weight_decay, decay_rate=decay_rate, eps=eps)
 
     def update(
@@ -219,22 +212,12 @@ class Adam(Optimizer):
     bias_correction: bool
 
     def __init__(
-        self,
-        params: Parameters,
-        lr: LearningRate = 0.001,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
-        weight_decay: float = 0.0,
-        bias_correction: bool = True,
-    ) -> None:
-        super().__init__(
-            params,
-            lr=lr,
-            weight_decay=weight_decay,
-            betas=betas,
-            eps=eps,
-            bias_correction=bias_correction,
-        )
+        self, params: Parameters, lr: LearningRate = 0.001,
+        betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
+        weight_decay: float = 0.0, bias_correction: bool = True,
+    ) -> None:  # fmt: skip
+        hyper = {"betas": betas, "eps": eps, "bias_correction": bias_correction}
+        super().__init__(params, lr=lr, weight_decay=weight_decay, **hyper)
 
     def update(
         self, x: Array, dx: Array, m: Array, v: Array, *, t: int, lr: float,

@@ -12,24 +12,9 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from minidl.checks import is_number, number, whole_number
+from minidl.checks import number, whole_number
 
 Schedule = Callable[[int], float]
-
-
-def rate_at(schedule: Schedule, steps: int, rule: str) -> float:
-    """The learning rate that a schedule gives to a rule after so many steps.
-
-    Raises:
-        ValueError: if it is not a finite number of at least 0.
-    """
-    value = schedule(steps)
-    if not (is_number(value) and 0 <= value < math.inf):
-        raise ValueError(
-            f"{rule}: the schedule for lr gave {value!r} after {steps} steps, not a finite number "
-            f"of at least 0"
-        )
-    return float(value)
 
 
 @dataclass(frozen=True)

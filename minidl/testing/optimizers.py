@@ -14,6 +14,7 @@ import math
 import pickle
 import warnings
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -60,6 +61,8 @@ def check_optimizer(
             behaviour, and says what was expected and what was found.
         TypeError: if ``rule`` is not a class derived from ``Optimizer``, or ``lr`` a schedule.
 
+    :func:`optimizer_checks` has the same checks one by one.
+
     Example:
         >>> class Signs(Optimizer):
         ...     def update(self, x, dx, *, lr):
@@ -67,6 +70,28 @@ def check_optimizer(
         >>> passed = check_optimizer(Signs, lr=0.1, first_step=lambda x, dx: x - 0.1 * np.sign(dx))
         >>> passed[:2]
         ['falls on a convex problem', 'the first step is the closed form']
+    """
+    checks = optimizer_checks(rule, first_step=first_step, path=path, **hyper)
+    return [check.name for check in checks if check()]
+
+
+def optimizer_checks(
+    rule: type[Optimizer],
+    *,
+    first_step: FirstStep | None = None,
+    path: Path | None = None,
+    **hyper: Any,
+) -> list[Check]:
+    """The checks of :func:`check_optimizer`, to be made one by one, each with its name.
+
+    Called, a check raises as ``check_optimizer`` does, and returns whether it applies to the rule.
+
+    Example:
+        In a test file, so that pytest reports each by its name::
+
+            @pytest.mark.parametrize("check", optimizer_checks(Lion, lr=0.01), ids=str)
+            def test_lion_behaves_as_an_optimizer(check):
+                check()
     """
     if not (isinstance(rule, type) and issubclass(rule, Optimizer)):
         raise TypeError(
@@ -76,17 +101,28 @@ def check_optimizer(
     if callable(hyper.get("lr")):
         raise TypeError("check_optimizer takes lr as a number; schedules are among its checks")
     case = _Case(rule, hyper, first_step, path)
-    passed = []
-    for check in CHECKS:
-        name = check.__name__.strip("_").replace("_", " ")
+    return [Check(check.__name__.strip("_").replace("_", " "), check, case) for check in CHECKS]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check of a rule; its name says what must hold."""
+
+    name: str
+    function: Callable[[_Case], bool | None]
+    case: _Case
+
+    def __call__(self) -> bool:
+        """Raise an AssertionError unless it is passed; False if it does not apply to the rule."""
         try:
-            applies = check(case)
+            return self.function(self.case) is not False
         except Exception as error:
             kind = "" if isinstance(error, AssertionError) else f"{type(error).__name__}: "
-            raise AssertionError(f"{rule.__name__}: {name}: {kind}{error}") from error
-        if applies is not False:
-            passed.append(name)
-    return passed
+            rule = self.case.rule.__name__
+            raise AssertionError(f"{rule}: {self.name}: {kind}{error}") from error
+
+    def __str__(self) -> str:
+        return self.name
 
 
 class _Case:
@@ -493,9 +529,7 @@ def _a_late_parameter_counts_its_own_steps(case: _Case) -> None:
     case.train(case.optimizer(expected[:1]), expected, range(2 * STEPS), only=[0])
     late = range(1, len(expected))
     case.train(case.optimizer(expected[1:]), expected, range(STEPS, 2 * STEPS), only=late)
-    _same(
-        params, expected, "with a first gradient in step 7 (t is counted for each parameter)"
-    )
+    _same(params, expected, "with a first gradient in step 7 (t is counted for each parameter)")
 
 
 def _a_shared_parameter_moves_once(case: _Case) -> None:
