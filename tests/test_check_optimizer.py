@@ -387,6 +387,7 @@ def test_conformance_leaves_out_pickling_of_a_class_that_pickle_cannot_find() ->
 
 def test_the_checks_are_the_same_one_by_one() -> None:
     checks = optimizer_checks(SGD, lr=0.1)
+    assert len({check.name for check in checks}) == 25
     assert check_optimizer(SGD, lr=0.1) == [str(check) for check in checks if check()]
     by_name = {check.name: check for check in optimizer_checks(Silent, lr=0.1)}
     assert by_name["falls on a convex problem"]()

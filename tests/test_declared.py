@@ -340,7 +340,8 @@ def test_what_only_looks_like_a_hyper_parameter_may_be_read() -> None:
         scale = 2.0
 
         def update(self, x: Array, dx: Array, *, lr: float, eps: float) -> None:
-            x -= lr * self.scale * dx / (np.abs(dx) + max(eps, np.finfo(x.dtype).eps))
+            info = np.finfo(x.dtype)
+            x -= lr * self.scale * dx / (np.abs(dx) + max(eps, info.eps))
 
         def step(self) -> None:
             assert self.lr == 0.5  # outside of update it is the first group's

@@ -7,7 +7,7 @@ A section begins with the file (in minidl) and the files of tests that should no
 A fault is its title, the old text and the new one, and an empty line. The title may be followed by
 other files of tests, in brackets; a line with a question mark explains why no test can notice::
 
-    a second backward overwrites  [test_autograd.py test_optim.py]
+    a second backward overwrites  [test_autograd.py test_optimizer.py]
     - self.grad += g
     + self.grad = np.asarray(g)
 
