@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from minidl.checks import is_number
-from minidl.states import unfit
 from minidl.optim.float16 import widen
 from minidl.optim.storage import Storage
+from minidl.states import unfit
 from minidl.tensor import Array
 
 
