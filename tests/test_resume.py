@@ -152,8 +152,8 @@ def test_generators_of_model_loss_optimizer_and_loader_go_on(path: pathlib.Path)
             super().__init__(params, lr=0.1)
             self.noise = np.random.default_rng(rng)
 
-        def update(self, x: Array, dx: Array) -> None:
-            x -= self.lr * dx + 0.01 * self.noise.standard_normal(x.shape).astype(x.dtype)
+        def update(self, x: Array, dx: Array, *, lr: float) -> None:
+            x -= lr * dx + 0.01 * self.noise.standard_normal(x.shape).astype(x.dtype)
 
     class Flipping(DataLoader):
         def __iter__(self) -> Iterator[tuple[Array, ...]]:
