@@ -6,14 +6,16 @@ The names here are the everyday ones; the rest is in the packages ``nn`` (layers
 
 from minidl import compositions as _compositions  # noqa: F401  (fills the tables)
 from minidl import data, functional, nn, optim
-from minidl.autograd import no_grad, vjp
+from minidl.autograd import vjp
 from minidl.checkpoint import CheckpointError, load, save
 from minidl.compile import CompileError, compile
 from minidl.diagnosis.debug import debug
 from minidl.gradcheck import GradcheckError, gradcheck
+from minidl.gradients import grad
 from minidl.hessian import hessian, hessian_vector_product
+from minidl.modes import no_grad
 from minidl.rng import seed
-from minidl.tensor import Tensor, differentiable, grad
+from minidl.tensor import Tensor, differentiable
 from minidl.training import evaluate, fit, predict
 
 __version__ = "0.1.0"

@@ -13,9 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
-from minidl.autograd import name_of, vjp
-from minidl.derivatives import _axes, _einsum, _norm, _place
-from minidl.tensor import COMPOSED, Tensor, apply, as_array, differentiable, plain
+from minidl import derivatives as table
+from minidl.arrays import as_array
+from minidl.autograd import vjp
+from minidl.derivatives import axes_of
+from minidl.protocols import COMPOSED, plain
+from minidl.signatures import name_of
+from minidl.tensor import Tensor, apply, differentiable
 
 
 def composed(function: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -83,7 +87,7 @@ def matrix_transpose(x: Any) -> Any:
 
 @composed(np.moveaxis)
 def moveaxis(a: Any, source: Any, destination: Any) -> Any:
-    sources, places = _axes(_as_tuple(source), a.ndim), _axes(_as_tuple(destination), a.ndim)
+    sources, places = axes_of(_as_tuple(source), a.ndim), axes_of(_as_tuple(destination), a.ndim)
     if len(sources) != len(places):
         raise ValueError(f"np.moveaxis takes a place for each axis, not {destination} for {source}")
     order = [i for i in range(a.ndim) if i not in sources]
@@ -93,14 +97,21 @@ def moveaxis(a: Any, source: Any, destination: Any) -> Any:
 
 
 @differentiable
-def _concatenate(whole: Any, part: Any, index: Any) -> Any:
-    """``whole`` with ``part`` added at ``index``: of a concatenation, all else and one array."""
-    y = whole.copy()
-    y[index] += part
-    return y
+def concatenated(whole: Any, part: Any, index: Any, result: Any = None) -> Any:
+    """``whole`` with ``part`` added at ``index``: of a concatenation, all else and one array. It is
+    not computed again where the ``result`` is there."""
+    if result is None:
+        result = whole.copy()
+        result[index] += part
+    return result
 
 
-vjp(_concatenate, "whole part index", whole=lambda g: g, part=lambda g, index: g[index])
+vjp(
+    concatenated,
+    "whole part index result=None",
+    whole=lambda g: g,
+    part=lambda g, index: g[index],
+)
 
 
 def _put_together(y: Any, parts: Sequence[Any], places: Sequence[Any]) -> Any:
@@ -109,10 +120,11 @@ def _put_together(y: Any, parts: Sequence[Any], places: Sequence[Any]) -> Any:
     A concatenation is the sum of its parts, each with zeros in the places of the others. So the
     graph is told of them one by one, and one rule serves for any number.
     """
+    result = y
     for part, place in zip(parts, places, strict=True):
         if isinstance(part, Tensor) and part.requires_grad and y.dtype.kind != "f":
             raise TypeError(f"an array of {y.dtype} has no gradient: leave dtype= out")
-        y = apply(_concatenate, y, part, place, y=plain(y))
+        y = apply(concatenated, y, part, place, result)
     return y
 
 
@@ -212,7 +224,7 @@ def pad(array: Any, pad_width: Any, mode: str = "constant", **kwargs: Any) -> An
     if mode == "constant":
         inside = tuple(slice(b, b + n) for (b, _), n in zip(widths, array.shape, strict=True))
         whole[inside] = 0
-        return _place(array, inside, whole.shape) + whole
+        return table.place(array, inside, whole.shape) + whole
     for axis, (width, n) in enumerate(zip(widths.tolist(), array.shape, strict=True)):
         array = np.take(array, np.pad(np.arange(n), width, mode, **kwargs), axis)  # type: ignore[call-overload]
     return array
@@ -268,7 +280,7 @@ def prod(
     """Halves multiplied with halves: right also where elements are zero, to any order."""
     if dtype is not None or out is not None:
         raise TypeError("np.prod on a Tensor takes (a, axis, keepdims), not dtype= or out=")
-    axes = _axes(axis, a.ndim)
+    axes = axes_of(axis, a.ndim)
     rest = [i for i in range(a.ndim) if i not in axes]
     kept = [1 if i in axes else n for i, n in enumerate(a.shape)]
     y = np.transpose(a, [*axes, *rest])
@@ -285,13 +297,13 @@ def prod(
 def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
     is_vector = (x.ndim == 1) if axis is None else np.ndim(axis) == 0
     if ord is None or (ord == 2 and is_vector) or (ord == "fro" and not is_vector):
-        return _norm(x, 2, axis, keepdims)
+        return table.norm(x, 2, axis, keepdims)
     if is_vector and ord == 1:
         return np.sum(np.abs(x), axis, keepdims=keepdims)
     if is_vector and ord in (math.inf, -math.inf):
         return (np.max if ord > 0 else np.min)(np.abs(x), axis, keepdims=keepdims)
     if is_vector and isinstance(ord, int | float) and ord > 0:
-        return _norm(x, float(ord), axis, keepdims)
+        return table.norm(x, float(ord), axis, keepdims)
     raise TypeError(
         f"np.linalg.norm with ord={ord!r} is not differentiable in minidl: None and 'fro' are "
         f"(the root of the sum of squares), and for vectors also inf and numbers above 0"
@@ -318,7 +330,7 @@ def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
     a_ndim, b_ndim = np.ndim(plain(a)), np.ndim(plain(b))
     if np.ndim(axes) == 0:
         axes = range(-axes, 0), range(axes)
-    over_a, over_b = _axes(_as_tuple(axes[0]), a_ndim), _axes(_as_tuple(axes[1]), b_ndim)
+    over_a, over_b = axes_of(_as_tuple(axes[0]), a_ndim), axes_of(_as_tuple(axes[1]), b_ndim)
     rest_a = [i for i in range(a_ndim) if i not in over_a]
     rest_b = [i for i in range(b_ndim) if i not in over_b]
     a_shape, b_shape = np.shape(plain(a)), np.shape(plain(b))
@@ -358,7 +370,7 @@ def einsum(subscripts: str, *operands: Any, optimize: Any = False) -> Any:
         second, other = _einsum_alone(arrays.pop(0), terms.pop(0), set(result + term).union(*terms))
         needed = set(result).union(*terms)
         kept = "".join(letter for letter in dict.fromkeys(term + other) if letter in needed)
-        arrays.insert(0, _einsum(f"{term},{other}->{kept}", first, second))
+        arrays.insert(0, table.einsum(f"{term},{other}->{kept}", first, second))
         terms.insert(0, kept)
 
 

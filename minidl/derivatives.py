@@ -29,9 +29,11 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
-from minidl.autograd import TABLE, vjp
+from minidl.autograd import vjp
+from minidl.methods import astype
+from minidl.protocols import PLAIN, plain
 from minidl.signatures import Parameters
-from minidl.tensor import PLAIN, astype, differentiable, plain
+from minidl.tensor import differentiable
 
 # --- Half precision -------------------------------------------------------------------------------
 
@@ -103,7 +105,7 @@ vjp(np.tanh, "x", x=lambda g, y: g * (1 - y * y))
 
 # --- Choices --------------------------------------------------------------------------------------
 
-vjp(np.abs, "x", x=lambda g, x: g * _sign(x))
+vjp(np.abs, "x", x=lambda g, x: g * sign(x))
 vjp(
     np.maximum,
     "a b",
@@ -145,37 +147,37 @@ def _share(a: Any, b: Any) -> Any:
 
 
 @differentiable
-def _sign(x: Any) -> Any:
+def sign(x: Any) -> Any:
     """-1, 0 or 1: the slope of abs, which jumps at 0 and has no derivative there."""
     return np.sign(x)
 
 
-vjp(_sign, "x", x=lambda g, x: g * np.where(x == 0, math.nan, 0).astype(g.dtype))
+vjp(sign, "x", x=lambda g, x: g * np.where(x == 0, math.nan, 0).astype(g.dtype))
 
 
 @differentiable
-def _over(a: Any, b: Any) -> Any:
+def over(a: Any, b: Any) -> Any:
     """``a / b`` with b = 0 taken as 1, for the slopes of norms there; its derivatives are NaN."""
     return a / np.where(b == 0, 1, b)
 
 
-vjp(_over, "a b", a=lambda g, b: g / b, b=lambda g, y, b: -g * y / b)
+vjp(over, "a b", a=lambda g, b: g / b, b=lambda g, y, b: -g * y / b)
 
 
 @differentiable
-def _abs_power(x: Any, p: float) -> Any:
+def abs_power(x: Any, p: float) -> Any:
     """``abs(x) ** p``."""
     return np.abs(x) ** p
 
 
 @differentiable
-def _signed_power(x: Any, p: float) -> Any:
+def signed_power(x: Any, p: float) -> Any:
     """``sign(x) * abs(x) ** p``, and 0 at 0 for any p: the slope of ``abs(x) ** (p + 1)``."""
     return np.where(x == 0, 0, np.sign(x) * np.abs(x) ** p)
 
 
-vjp(_abs_power, "x p", x=lambda g, x, p: g * p * _signed_power(x, p - 1))
-vjp(_signed_power, "x p", x=lambda g, x, p: g * p * _abs_power(x, p - 1))
+vjp(abs_power, "x p", x=lambda g, x, p: g * p * signed_power(x, p - 1))
+vjp(signed_power, "x p", x=lambda g, x, p: g * p * abs_power(x, p - 1))
 
 
 # --- Products of vectors and matrices -------------------------------------------------------------
@@ -190,7 +192,7 @@ vjp(
 
 def _matmul_a(g: Any, b: Any, a_ndim: int) -> Any:
     if a_ndim > b.ndim == 2:
-        return (_rows(g) @ b.T).reshape(*g.shape[:-1], len(b))
+        return (as_rows(g) @ b.T).reshape(*g.shape[:-1], len(b))
     g = _as_matrix(g, a_ndim, b.ndim)
     d = g @ (b[:, None] if b.ndim == 1 else b).mT
     return d[..., 0, :] if a_ndim == 1 else d
@@ -198,13 +200,13 @@ def _matmul_a(g: Any, b: Any, a_ndim: int) -> Any:
 
 def _matmul_b(g: Any, a: Any, b_ndim: int) -> Any:
     if a.ndim > b_ndim == 2:  # one product, not a matrix for each of the first axes
-        return _rows(a).T @ _rows(g)
+        return as_rows(a).T @ as_rows(g)
     g = _as_matrix(g, a.ndim, b_ndim)
     d = (a[None, :] if a.ndim == 1 else a).mT @ g
     return d[..., 0] if b_ndim == 1 else d
 
 
-def _rows(x: Any) -> Any:
+def as_rows(x: Any) -> Any:
     """All but the last axis as one: (..., K) to (N, K)."""
     return x if x.ndim == 2 else x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
 
@@ -217,17 +219,17 @@ def _as_matrix(g: Any, a_ndim: int, b_ndim: int) -> Any:
 
 
 @differentiable
-def _einsum(subscripts: str, a: Any, b: Any) -> Any:
+def einsum(subscripts: str, a: Any, b: Any) -> Any:
     """einsum of two arrays; each letter stands once in a term and in two terms at least."""
     y = np.einsum(subscripts, wide(a), wide(b), optimize=True)  # a product of matrices if it can
     return y.astype(np.result_type(a, b), copy=False)
 
 
 vjp(
-    _einsum,
+    einsum,
     "subscripts a b",
-    a=lambda g, subscripts, b: _einsum(_exchanged(subscripts, 2, 1, 0), g, b),
-    b=lambda g, subscripts, a: _einsum(_exchanged(subscripts, 2, 0, 1), g, a),
+    a=lambda g, subscripts, b: einsum(_exchanged(subscripts, 2, 1, 0), g, b),
+    b=lambda g, subscripts, a: einsum(_exchanged(subscripts, 2, 0, 1), g, a),
 )
 
 
@@ -239,29 +241,52 @@ def _exchanged(subscripts: str, *order: int) -> str:
 
 # --- Reductions -----------------------------------------------------------------------------------
 
+
+def _careful(function: Callable[..., Any], takes_none: bool = False) -> Callable[..., Any]:
+    """A sum that adds float16 in float32, and a mean or variance of too few elements that raises,
+    where NumPy warns and returns NaN."""
+
+    def forward(a: Any, axis: Any, dtype: Any, out: Any, *ddof_keepdims: Any) -> Any:
+        ddof = ddof_keepdims[0] if len(ddof_keepdims) > 1 else 0
+        if not takes_none and (ddof or not a.size) and _count(a.shape, axis) <= ddof:
+            raise ValueError(
+                f"it takes more than {ddof} elements, and there are {_count(a.shape, axis)} along "
+                f"axis {axis}: skip empty batches" + (", or lower ddof" if ddof else "")
+            )
+        if dtype is None and a.dtype.char == "e":
+            return function(a, axis, np.float32, out, *ddof_keepdims).astype(a.dtype)
+        return function(a, axis, dtype, out, *ddof_keepdims)
+
+    return forward
+
+
 vjp(
     np.sum,
     "a axis=None dtype=None out=None keepdims=False",
-    a=lambda g, shape, axis: _spread(g, shape, axis),
+    forward=_careful(np.add.reduce, takes_none=True),
+    a=lambda g, shape, axis: spread(g, shape, axis),
 )
 vjp(
     np.mean,
     "a axis=None dtype=None out=None keepdims=False",
-    a=lambda g, shape, axis: _spread(g * _share_of(shape, axis), shape, axis),
+    forward=_careful(np.mean),
+    a=lambda g, shape, axis: spread(g * _share_of(shape, axis), shape, axis),
 )
 vjp(
     np.var,
     "a axis=None dtype=None out=None ddof=0 keepdims=False",
+    forward=_careful(np.var),
     a=lambda g, a, shape, axis, ddof: (
-        _spread(g * 2 / (_count(shape, axis) - ddof), shape, axis)
+        spread(g * 2 / (_count(shape, axis) - ddof), shape, axis)
         * (wide(a) - wide(a).mean(axis=axis, keepdims=True))
     ),
 )
 vjp(
     np.std,
     "a axis=None dtype=None out=None ddof=0 keepdims=False",
+    forward=_careful(np.std),
     a=lambda g, a, y, shape, axis, ddof: (
-        _spread(_over(g, y) / (_count(shape, axis) - ddof), shape, axis)
+        spread(over(g, y) / (_count(shape, axis) - ddof), shape, axis)
         * (wide(a) - wide(a).mean(axis=axis, keepdims=True))
     ),
 )
@@ -280,7 +305,7 @@ vjp(
 @differentiable
 @np.errstate(under="ignore")
 @in_single
-def _norm(x: Any, ord: float, axis: Any, keepdims: bool) -> Any:
+def norm(x: Any, ord: float, axis: Any, keepdims: bool) -> Any:
     """``sum(abs(x) ** ord) ** (1 / ord)``, computed on the scale of the largest element: its power
     may overflow, or vanish. For squares the scale is a power of two, so that it rounds nothing."""
     largest = np.max(np.abs(x), axis, keepdims=True, initial=0)
@@ -296,27 +321,28 @@ def _norm(x: Any, ord: float, axis: Any, keepdims: bool) -> Any:
 
 
 vjp(
-    _norm,
+    norm,
     "x ord axis keepdims",
     x=lambda g, x, y, ord, shape, axis: (
-        _spread(g, shape, axis) * _slope_of_norm(_over(x, _kept(y, shape, axis)), ord)
+        spread(g, shape, axis) * _slope_of_norm(over(x, _kept(y, shape, axis)), ord)
     ),
 )
 
 
 def _slope_of_norm(part: Any, ord: float) -> Any:
     """The derivative of a norm by an element that is ``part`` of it."""
-    return part if ord == 2 else _signed_power(part, ord - 1)
+    return part if ord == 2 else signed_power(part, ord - 1)
 
 
 vjp(
     np.cumsum,
     "a axis=None dtype=None out=None",
+    forward=_careful(np.cumsum, takes_none=True),
     a=lambda g, shape, axis: np.flip(np.cumsum(np.flip(g, axis), axis), axis).reshape(shape),
 )
 
 
-def _axes(axis: Any, ndim: int) -> tuple[int, ...]:
+def axes_of(axis: Any, ndim: int) -> tuple[int, ...]:
     """The axes that ``axis`` means: None is all, negative ones count from the end."""
     if axis is None or (ndim == 0 and axis in (0, -1)):  # NumPy reduces a number so as well
         return tuple(range(ndim))
@@ -327,7 +353,7 @@ def _axes(axis: Any, ndim: int) -> tuple[int, ...]:
     return axes
 
 
-def _spread(g: Any, shape: tuple[int, ...], axis: Any) -> Any:
+def spread(g: Any, shape: tuple[int, ...], axis: Any) -> Any:
     """Give the gradient of a reduction back to every element that was reduced."""
     return np.broadcast_to(_kept(g, shape, axis), shape)
 
@@ -336,7 +362,7 @@ def _kept(g: Any, shape: tuple[int, ...], axis: Any) -> Any:
     """The result of a reduction with the axes that it lost, if it did, of length one."""
     if axis is None:
         return g.reshape((1,) * len(shape))
-    axes = _axes(axis, len(shape))
+    axes = axes_of(axis, len(shape))
     return g.reshape(tuple(1 if i in axes else n for i, n in enumerate(shape)))
 
 
@@ -347,39 +373,14 @@ def _share_of(shape: tuple[int, ...], axis: Any) -> float:
 
 def _count(shape: tuple[int, ...], axis: Any) -> int:
     """How many elements a reduction takes together."""
-    return math.prod(shape[i] for i in _axes(axis, len(shape)))
-
-
-def _reduction(operation: Any, function: Callable[..., Any], takes_none: bool = False) -> None:
-    """Let a sum add float16 in float32, and a mean or variance of too few elements raise, where
-    NumPy warns and returns NaN."""
-
-    def forward(a: Any, axis: Any, dtype: Any, out: Any, *ddof_keepdims: Any) -> Any:
-        ddof = ddof_keepdims[0] if len(ddof_keepdims) > 1 else 0
-        if not takes_none and (ddof or not a.size) and _count(a.shape, axis) <= ddof:
-            raise ValueError(
-                f"it takes more than {ddof} elements, and there are {_count(a.shape, axis)} along "
-                f"axis {axis}: skip empty batches" + (", or lower ddof" if ddof else "")
-            )
-        if dtype is None and a.dtype.char == "e":
-            return function(a, axis, np.float32, out, *ddof_keepdims).astype(a.dtype)
-        return function(a, axis, dtype, out, *ddof_keepdims)
-
-    TABLE[operation].forward = forward
-
-
-_reduction(np.sum, np.add.reduce, takes_none=True)
-_reduction(np.cumsum, np.cumsum, takes_none=True)
-_reduction(np.mean, np.mean)
-_reduction(np.var, np.var)
-_reduction(np.std, np.std)
+    return math.prod(shape[i] for i in axes_of(axis, len(shape)))
 
 
 def _to_ties(g: Any, a: Any, y: Any, shape: tuple[int, ...], axis: Any) -> Any:
     """Give the gradient of an extremum to the elements that attain it, in equal parts."""
-    attains = a == _spread(plain(y), shape, axis)
-    ties = np.sum(attains, axis=None if axis is None else _axes(axis, a.ndim), keepdims=True)
-    return np.where(attains, _spread(g, shape, axis), 0) / ties.astype(g.dtype)
+    attains = a == spread(plain(y), shape, axis)
+    ties = np.sum(attains, axis=None if axis is None else axes_of(axis, a.ndim), keepdims=True)
+    return np.where(attains, spread(g, shape, axis), 0) / ties.astype(g.dtype)
 
 
 # --- Shapes and places ----------------------------------------------------------------------------
@@ -399,11 +400,11 @@ vjp(np.flip, "m axis=None", m=lambda g, axis: np.flip(g, axis))
 vjp(np.roll, "a shift axis=None", a=lambda g, shift, axis: np.roll(g, _back(shift), axis))
 vjp(np.tril, "m k=0", m=lambda g, k: np.tril(g, k))
 vjp(np.triu, "m k=0", m=lambda g, k: np.triu(g, k))
-vjp(operator.getitem, "a index", a=lambda g, index, shape: _place(g, index, shape))
+vjp(operator.getitem, "a index", a=lambda g, index, shape: place(g, index, shape))
 
 
 @differentiable
-def _place(a: Any, index: Any, whole: tuple[int, ...]) -> Any:
+def place(a: Any, index: Any, whole: tuple[int, ...]) -> Any:
     """Zeros of shape ``whole`` with ``a`` added at ``index``: the way back of indexing."""
     y = np.zeros_like(a, shape=whole)
     if _takes_once(index):
@@ -413,7 +414,7 @@ def _place(a: Any, index: Any, whole: tuple[int, ...]) -> Any:
     return y
 
 
-vjp(_place, "a index whole", a=lambda g, index: g[index])
+vjp(place, "a index whole", a=lambda g, index: g[index])
 
 
 def _takes_once(index: Any) -> bool:

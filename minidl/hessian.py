@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from minidl.autograd import recording
-from minidl.tensor import Array, Tensor, as_real, grad
+from minidl.arrays import Array, as_real
+from minidl.gradients import grad
+from minidl.modes import recording
+from minidl.tensor import Tensor
 
 
 def hessian_vector_product(

@@ -7,8 +7,9 @@ error. All of it is checked here, once, when ``vjp`` is called.
 
 from __future__ import annotations
 
+import ast
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ RESERVED = {
     "y": "the result",
     "shape": "the shape of the input that a rule is for",
     "common": "what common= computes",
-    "out": "memory for the gradient",
+    "forward": "the function on ndarrays",
     "definition": "the function in differentiable ones",
 }
 """What these names mean in a rule or to ``vjp``; a parameter called so gets an underscore."""
@@ -53,39 +54,101 @@ class Parameters:
         self.keyword_defaults = getattr(function, "__kwdefaults__", None) or {}
 
 
+def name_of(function: Function) -> str:
+    """The name people know a function by: ``np.add``, ``np.linalg.norm``, ``relu``."""
+    module = getattr(function, "__module__", None) or "numpy"
+    short = getattr(function, "__name__", repr(function)).lstrip("_")
+    module = module.replace("numpy", "np", 1) if module.startswith("numpy") else ""
+    return f"{module}.{short}" if module and short != "getitem" else short
+
+
+def read_row(
+    function: Function,
+    spec: str,
+    forward: Function | None,
+    rules: dict[str, Function],
+    definition: Function | None,
+    common: Function | None,
+) -> dict[str, Any]:
+    """The fields of an Operation, once it is sure that they mean one thing."""
+    name = name_of(function)
+    call = f"vjp({name}, {spec!r})"
+    listed, _, left = spec.partition("->")
+    names: list[str] = []
+    defaults: dict[str, Any] = {}
+    for word in listed.split():
+        key, has_default, default = word.partition("=")
+        names.append(key)
+        if has_default:
+            defaults[key] = _literal(default, call)
+    leaves = left.split()
+    needs = _check_row(call, names, leaves, defaults, function, forward, rules, definition, common)
+    own = Parameters(function)
+    called = [as_called(key, own) for key in names]
+    known = {a: own.defaults[b] for a, b in zip(names, called, strict=True) if b in own.defaults}
+    places = {key: i for i, key in enumerate([*names, "y", *leaves])}
+    keeps = {}
+    for key, rule in rules.items():
+        words = [*needs[rule], *(needs[common] if common and "common" in needs[rule] else ())]
+        if definition is not None:
+            taken = taken_by(definition, called)
+            words += [own_name for own_name, as_ in zip(names, called, strict=True) if as_ in taken]
+        keeps[key] = [(w, places[w]) for w in dict.fromkeys(words) if w in places]
+    return {
+        "function": function, "name": name, "names": tuple(names), "called": tuple(called),
+        "forward": forward or getattr(function, "forward", function),
+        "defaults": known | defaults, "leaves": tuple(leaves), "rules": rules,
+        "definition": definition, "common": common, "needs": needs, "keeps": keeps,
+    }  # fmt: skip
+
+
+def _literal(default: str, call: str) -> Any:
+    try:
+        return ast.literal_eval(default)
+    except (SyntaxError, ValueError):
+        raise ValueError(
+            f"{call}: the default {default!r} is not a number, a string, a tuple, True, False or "
+            f"None, written without spaces"
+        ) from None
+
+
 def as_called(name: str, own: Parameters) -> str:
     """The name that a call uses for what a spec calls ``name``."""
     called = name[:-1]
     return called if name[-1:] == "_" and called in RESERVED and name not in own.names else name
 
 
-def check_row(
+def _check_row(
     call: str,
     names: list[str],
+    leaves: list[str],
     defaults: dict[str, Any],
     function: Function,
+    forward: Function | None,
     rules: dict[str, Function],
     definition: Function | None,
     common: Function | None,
-) -> None:
-    """Raise unless the row means one thing; ``call`` is the call of ``vjp``, for the message."""
-    odd = [name for name in names if not name.isidentifier()]
+) -> dict[Function, tuple[str, ...]]:
+    """Raise unless the row means one thing; return what each of its functions names.
+
+    ``call`` is the call of ``vjp``, for the message.
+    """
+    odd = [name for name in [*names, *leaves] if not name.isidentifier()]
     if odd:
         raise ValueError(
             f"{call}: {odd[0]!r} is not a name: a spec is names separated by spaces, each alone or "
             f"as name=default without spaces"
         )
-    if len(set(names)) < len(names):
+    if len({*names, *leaves}) < len(names) + len(leaves):
         raise ValueError(f"{call}: a parameter stands twice in the spec")
     unknown = [name for name in rules if name not in names]
     if unknown or not rules:
         raise ValueError(f"{call}: a rule for {unknown or 'nothing'}")
     named = {f: _named_by(f, call) for f in [*rules.values(), *([common] if common else [])]}
+    given = {"common": common, "definition": definition, "forward": forward}
     for name, meaning in RESERVED.items():
         used = name in rules or any(name in words for words in named.values())
-        if name == "common" or name == "definition":
-            used = used or (common if name == "common" else definition) is not None
-        if name in names and used:
+        if name in [*names, *leaves] and (used or given.get(name) is not None):
             raise ValueError(
                 f"{call}: {name!r} is a parameter of the function and in rules {meaning}: write "
                 f"{name}_ for the parameter, in the spec and in the rules (calls may still say "
@@ -93,27 +156,30 @@ def check_row(
             )
     for f, words in named.items():
         for word in words:
-            if word not in names and (word not in RESERVED or word == "definition"):
+            if word not in [*names, *leaves, "g", "y", "shape", "common"]:
                 raise ValueError(
                     f"{call}: a rule names {word!r}, which is neither a parameter of the function "
-                    f"nor one of g, y, shape, out, common"
+                    f"nor one of g, y, shape, common"
                 )
-        if "g" in words[1:] or "out" in words[:-1]:
-            raise ValueError(f"{call}: a rule that takes {words}: g comes first and out last")
-        if f is common and ({"common", "out"} & {*words} or ("shape" in words and len(rules) > 1)):
+        if "g" in words[1:]:
+            raise ValueError(f"{call}: a rule that takes {words}: g comes first")
+        if f is common and {"common", "shape"} & {*words}:
             raise ValueError(
-                f"{call}: common= is computed for all rules at once, and cannot name common, out, "
-                f"or the shape of one of several inputs"
+                f"{call}: common= is computed for all rules at once, and cannot name common, or "
+                f"the shape of one input"
             )
         if "common" in words and common is None:
             raise ValueError(f"{call}: a rule names common, and there is no common=")
+    if leaves and definition is None:
+        raise ValueError(
+            f"{call}: rules that use what the function leaves, {', '.join(leaves)}, know only its "
+            f"value: a definition= is needed for gradients of gradients"
+        )
     own = Parameters(function)
     called = [as_called(name, own) for name in names]
     if definition is not None:
         _check_definition(call, called, definition)
     is_numpys = (getattr(function, "__module__", None) or "numpy").startswith("numpy")
-    if not is_numpys and not hasattr(function, "forward"):
-        return  # it calls the engine itself, and the spec lists what it gives to the engine
     _check_order(call, called, function)
     if not is_numpys:  # whose own defaults may be a mark for "nothing given"
         for name, default in defaults.items():
@@ -122,6 +188,7 @@ def check_row(
                 raise ValueError(
                     f"{call}: the spec says {name}={default!r} and the function {name}={other!r}"
                 )
+    return named
 
 
 def _named_by(rule: Function, call: str) -> tuple[str, ...]:
@@ -158,14 +225,21 @@ def _check_order(call: str, names: list[str], function: Function) -> None:
         )
 
 
+def taken_by(definition: Function, names: Sequence[str]) -> tuple[str, ...]:
+    """Those of the names that a definition takes; all, if that cannot be known."""
+    own = Parameters(definition)
+    if not own.known or own.any_keyword:
+        return tuple(names)
+    return tuple(name for name in names if name in (*own.names, *own.keyword_only))
+
+
 def _check_definition(call: str, names: list[str], definition: Function) -> None:
-    """A definition takes what the spec lists, by name."""
+    """A definition takes of what the spec lists what it needs, by name."""
     own = Parameters(definition)
     takes = (*own.names, *own.keyword_only)
     given = {*own.defaults, *own.keyword_defaults, *names}
-    missing = [name for name in names if name not in takes and not own.any_keyword]
-    if own.known and (missing or not given.issuperset(takes)):
+    if own.known and not given.issuperset(takes):
         raise ValueError(
-            f"{call}: definition= takes ({', '.join(takes)}), and is called with the parameters of "
-            f"the spec, by name: {', '.join(names)}"
+            f"{call}: definition= takes ({', '.join(takes)}), and is called with parameters of the "
+            f"spec, by name, of which there are: {', '.join(names)}"
         )

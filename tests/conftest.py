@@ -28,9 +28,11 @@ def pytest_collection_modifyitems(config, items):
 @pytest.fixture(autouse=True)
 def _tables_stay_as_they_were():
     """Take out what a test has entered, so that no other test finds it there."""
-    from minidl import autograd, tensor  # not above: NumPy would come before its variables
+    from minidl import autograd, protocols  # not above: NumPy would come before its variables
 
-    before = [(table, table.copy()) for table in (autograd.TABLE, tensor.COMPOSED, tensor.PLAIN)]
+    before = [
+        (table, table.copy()) for table in (autograd.TABLE, protocols.COMPOSED, protocols.PLAIN)
+    ]
     yield
     for table, entries in before:
         table.clear()

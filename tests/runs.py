@@ -15,8 +15,8 @@ import pytest
 
 import minidl
 from minidl import nn, optim
-from minidl.autograd import is_recording
 from minidl.data import DataLoader
+from minidl.modes import is_recording
 from minidl.nn import Module
 from minidl.optim import Optimizer
 from minidl.tensor import Array, Tensor

@@ -12,10 +12,11 @@ import pytest
 
 import minidl
 from minidl import Tensor, data, functional, nn, optim, testing
-from minidl.autograd import TABLE, name_of
+from minidl.autograd import TABLE
 from minidl.nn import init
 from minidl.optim import schedules
-from minidl.tensor import COMPOSED
+from minidl.protocols import COMPOSED
+from minidl.signatures import name_of
 
 F = functional
 
@@ -87,7 +88,7 @@ INTERFACE = {
     "minidl.predict": "model, x, batch_size=1024",
     "minidl.save": "path, state",
     "minidl.seed": "n",
-    "minidl.vjp": "function, spec, *, definition=None, common=None, **rules",
+    "minidl.vjp": "function, spec, *, forward=None, definition=None, common=None, **rules",
     # functional
     "functional.batch_norm": (
         "x, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, "

@@ -172,7 +172,7 @@ def test_other_functions_of_numpy_raise_with_their_name_and_a_remedy(call, name)
         (lambda t: t + np.ones(3), r"np.add \(a: \(2,\), b: \(3,\)\).*equal or 1"),
         (lambda t: t + "x", "takes real numbers"),
         (lambda t: t + None, "np.add"),
-        (lambda t: t[5], "getitem.*out of bounds"),
+        (lambda t: t[5], "(?s)out of bounds.*in getitem"),
         (lambda t: np.concatenate([t, np.ones((2, 2))]), "concatenate"),
         (lambda t: np.stack([t, np.ones(3)]), "one shape"),
         (lambda t: np.einsum("ij", t), "does not fit an array of 1 axes"),
@@ -242,21 +242,25 @@ def test_an_axis_that_is_not_there_is_refused_as_numpy_refuses_it(call):
         (lambda t: np.take_along_axis(t, np.array([0]), 1), ValueError, "indices of 2 axes"),
         (lambda t: np.take_along_axis(t, np.ones((2, 3), bool), 1), IndexError, "integers"),
         (lambda t: np.take_along_axis(t, np.zeros((2, 3)), 1), IndexError, "integers"),
-        (lambda t: np.take(t, np.zeros(2), 1), TypeError, r"np\.take: Cannot cast"),
-        (lambda t: np.take(t, [6]), IndexError, r"np\.take: .*index 6"),
+        (lambda t: np.take(t, np.zeros(2), 1), TypeError, r"(?s)Cannot cast.*in np\.take"),
+        (lambda t: np.take(t, [6]), IndexError, r"(?s)index 6.*in np\.take"),
         (lambda t: np.take(t, [0], mode="none"), ValueError, "mode"),
         (lambda t: np.split(t, -1), ValueError, "do not divide"),
         (lambda t: np.split(t, 0), (ValueError, ZeroDivisionError), "do not divide"),
-        (lambda t: np.repeat(t, [1, 2, 3], 0), ValueError, r"np\.repeat: .*broadcast"),
+        (lambda t: np.repeat(t, [1, 2, 3], 0), ValueError, r"(?s)broadcast.*in np\.repeat"),
         (lambda t: np.moveaxis(t, (0, 1), (0, -2)), ValueError, "one axis twice"),
         (lambda t: np.moveaxis(t, (0, 1), 0), ValueError, "a place for each axis"),
         (lambda t: np.diagonal(t, 0, 1, -1), ValueError, "one axis twice"),
         (lambda t: np.prod(t, (0, 0)), ValueError, "one axis twice"),
         (lambda t: np.tensordot(t, t, ([0, 0], [0, 0])), ValueError, "one axis twice"),
-        (lambda t: np.reshape(t, -1, "K"), ValueError, "np.reshape .*order"),
+        (lambda t: np.reshape(t, -1, "K"), ValueError, r"(?s)order.*in np\.reshape"),
         # NumPy 2.0 does not know min and refuses it itself
         (lambda t: np.clip(t, 0, None, min=1), (ValueError, TypeError), "a_min or min|'min'"),
-        (lambda t: np.concatenate([t, t], dtype=int), TypeError, r"np\.concatenate: Cannot cast"),
+        (
+            lambda t: np.concatenate([t, t], dtype=int),
+            TypeError,
+            r"(?s)Cannot cast.*in np\.concatenate",
+        ),
         (lambda t: np.pad(t, -1), ValueError, "negative"),
         (lambda t: np.einsum("ii", t), ValueError, "equally long"),
         (lambda t: np.einsum("ii", t[:1]), ValueError, "equally long"),
@@ -387,7 +391,7 @@ def test_an_option_of_numpys_is_taken_as_numpy_takes_it_or_refused(f, option):
     try:
         y = call(t, **options)
     except (TypeError, ValueError) as error:
-        refusal = str(error)
+        refusal = "\n".join([str(error), *getattr(error, "__notes__", [])])
     if y is None:
         assert f.__name__ in refusal
         return
@@ -552,7 +556,7 @@ reshape.__module__ = "numpy"
 np.reshape = reshape
 import minidl
 from minidl.autograd import TABLE
-assert TABLE[reshape].names == ["a", "newshape", "order"]
+assert TABLE[reshape].names == ("a", "newshape", "order")
 x = minidl.Tensor(np.arange(6.0).reshape(2, 3), requires_grad=True)
 (x.reshape(3, 2) * np.arange(6.0).reshape(3, 2)).sum().backward()
 assert (x.grad == x.data).all()

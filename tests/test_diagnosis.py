@@ -411,10 +411,10 @@ def test_errors_inside_a_model_name_the_module_by_its_path():
     model = nn.Sequential(nn.Flatten(), nn.ReLU(), Block())
     with pytest.raises(ValueError) as error:
         model(np.ones((2, 4), np.float32))
-    assert error.value.__notes__ == ["in 2.linear1 (Linear)"]
+    assert error.value.__notes__[-1] == "in 2.linear1 (Linear)"
     with pytest.raises(ValueError) as error:
         nn.Linear(3, 3)(np.ones((2, 4)))
-    assert error.value.__notes__ == ["in Linear"]
+    assert error.value.__notes__[-1] == "in Linear"
 
 
 def test_modules_in_lists_and_errors_of_any_kind_are_named():

@@ -10,8 +10,8 @@ import pytest
 from runs import Modes, X, Y, classifier, cross_entropy, everything
 
 from minidl import nn
-from minidl.autograd import is_recording
 from minidl.data import DataLoader
+from minidl.modes import is_recording
 from minidl.nn import Module
 from minidl.tensor import Tensor
 from minidl.training import evaluate, predict

@@ -13,8 +13,8 @@ from runs import Modes, X, Y, at_call, bits, classifier, cross_entropy, everythi
 import minidl
 from minidl import functional as F
 from minidl import nn, optim
-from minidl.autograd import is_recording, no_grad
 from minidl.data import DataLoader
+from minidl.modes import is_recording, no_grad
 from minidl.tensor import Array
 from minidl.training import evaluate, fit, predict
 

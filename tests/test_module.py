@@ -784,7 +784,7 @@ def test_summary_shows_outputs_of_a_model_that_differentiates_within(capsys) -> 
     class Slope(nn.Module):
         def forward(self, x):
             t = Tensor(x, requires_grad=True)
-            with minidl.autograd.recording(True):
+            with minidl.modes.recording(True):
                 return minidl.grad((t**2).sum(), t)
 
     nn.Sequential(Slope()).summary(np.ones((2, 3), np.float32))

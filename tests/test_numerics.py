@@ -275,7 +275,9 @@ def test_reductions_are_right_and_over_nothing_they_say_so(name, dtype):
             columns = [x.ravel()] if axis is None else columns_of(x, axis)
             columns = [[float(n) for n in row] for row in columns]
             if any(not row for row in columns) and name not in ("sum", "prod"):
-                with pytest.raises(ValueError, match=rf"np.{name} .*(no identity|skip empty)"):
+                with pytest.raises(
+                    ValueError, match=rf"(?s)(no identity|skip empty).*in np.{name}"
+                ):
                     function(Tensor(x), axis)
                 continue
             if any(abs(n) > float(np.finfo(dtype).max) / 32 for row in columns for n in row) and (
@@ -583,8 +585,9 @@ def test_gradients_of_halves_that_are_used_or_differentiated_again_and_again():
     for _ in range(3000):
         (y * 1).sum().backward()
     np.testing.assert_array_equal(y.grad, 3000)
-    assert y.grad is y.grad
-    y.grad[:] = 1
+    with pytest.raises(ValueError, match="read-only"):
+        y.grad[:] = 1
+    y.grad = np.ones(2)
     (y * 1).sum().backward()
     np.testing.assert_array_equal(y.grad, 2)
     assert y.grad.dtype == HALF

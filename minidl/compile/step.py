@@ -23,17 +23,19 @@ from typing import Any
 
 import numpy as np
 
-from minidl.autograd import current_watcher, is_recording
+from minidl.arrays import Array
 from minidl.compile.program import CompileError, Trace
 from minidl.compile.source import Source, source_of
 from minidl.compile.trace import modules_of, traced_step
+from minidl.modes import current_watcher, is_recording
 from minidl.nn import Module
 from minidl.optim import Optimizer, clip_grad_norm
 from minidl.optim.clipping import check_max_norm
 from minidl.optim.float16 import settle, widen
 from minidl.parts import check_parts
+from minidl.protocols import plain
 from minidl.rng import generator
-from minidl.tensor import Array, Tensor, plain
+from minidl.tensor import Tensor
 
 PROGRAMS = 16  # are kept at most
 TRIALS = 2  # steps are made both ways before a program is trusted
@@ -293,10 +295,10 @@ class Program:
         self.rates = [(g, s.counts, first) for g, s in storages for first, run in s.runs if run]
         self.moving = [(s.counts, i) for _, s in storages for i in s.moving]
         self.leaves = [
-            (p._node, dx if there else None)
+            (p.node, dx if there else None)
             for _, s in storages
             for (p, _, dx), there in zip(s.homes, s.present, strict=True)
-            if p._node is not None
+            if p.node is not None
         ]
         self.narrow = [s for _, s in storages if s.narrow]
         arrays = source.arrays.values()
@@ -368,7 +370,7 @@ class Settings:
         self.optimizer = optimizer
         self.own = self._own()
         params = [p for g in optimizer.groups for p in g.storage.params] + [*model.parameters()]
-        self.params = [(p, p._data, p._node) for p in dict.fromkeys(params)]
+        self.params = [(p, p.array, p.node) for p in dict.fromkeys(params)]
 
     def _own(self) -> dict[str, Any]:
         """What a rule keeps beside its hyper-parameters."""
@@ -388,7 +390,7 @@ class Settings:
             if isinstance(value, np.ndarray | int | float) and plain_place:
                 self.places.append((members, key, value))
             elif isinstance(value, Tensor):
-                self.tensors.append((value, value._data))
+                self.tensors.append((value, value.array))
             elif isinstance(value, np.random.Generator):
                 self.rngs[id(value)] = value
             self._watch_value(f"{name}.{key}", value, depth)
@@ -402,7 +404,7 @@ class Settings:
     def hold(self) -> bool:
         """Whether everything is as it was: mostly one comparison of lists, which runs in C."""
         for p, data, node in self.params:
-            if p._data is not data or p._node is not node:
+            if p.array is not data or p.node is not node:
                 return False
         try:
             for members, key, value in self.places:
@@ -439,7 +441,7 @@ class Settings:
                 now.clear()
                 now.extend(then)
         for tensor, data in self.tensors:
-            tensor._data = data
+            tensor.array = data
         kept = vars(self.optimizer)
         for key in set(kept) - set(self.own) - {"groups", "steps"}:
             del kept[key]
@@ -478,7 +480,7 @@ class State:
         self.grads = []
         for i, group in enumerate(optimizer.groups):
             storage = group.storage
-            self.grads += [(p._node, p._node.grad) for p in storage.params if p._node is not None]
+            self.grads += [(p.node, p.node.grad) for p in storage.params if p.node is not None]
             for dtype, arrays in storage.buffers.items():
                 for name, a in zip(("x", "dx", *storage.rule.state), arrays, strict=True):
                     if name != "dx":  # gradients are computed anew in each step

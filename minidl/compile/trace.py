@@ -8,22 +8,24 @@ optimizer's memory. Afterwards every object is what it was; step.py puts back th
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from minidl.autograd import Leaf, Node, Operation, watched_by
+from minidl.arrays import Array
+from minidl.autograd import Leaf, Node, Operation
 from minidl.compile.program import CompileError, Trace, Update, Value
 from minidl.compile.traced import Traced, TracedGenerator, View
+from minidl.modes import Watcher, watched_by
 from minidl.nn import Module
 from minidl.optim import Optimizer
 from minidl.optim.clipping import clip_gradients
 from minidl.optim.groups import Group
 from minidl.rng import drawing_through
-from minidl.tensor import Array, Tensor
+from minidl.tensor import Tensor
 
 Gradients = dict[int, Any]  # of Traced, by the identity of the parameter
 
@@ -51,7 +53,8 @@ def traced_step(
 
     with ExitStack() as stack:
         stack.enter_context(_standing_in(trace, model, loss, optimizer))
-        stack.enter_context(watched_by(_Namer(trace, dict(modules_of(model, loss)))))
+        namer = _Namer(trace, dict(modules_of(model, loss)))
+        stack.enter_context(watched_by(namer))
         stack.enter_context(drawing_through(draws))
         predictions = model(batch[0])
         value = loss(predictions, batch[1])
@@ -65,6 +68,7 @@ def traced_step(
             trace.predictions = predictions.data.value  # type: ignore[attr-defined]
         trace.place = "the loss"
         trace.add("check", "finite", True, (trace.loss,))
+        namer.seen = len(trace.calls)
         one = np.ones(value.shape, value.dtype)
         value.backward(_stand_in(trace, trace.array(one, "one")) if from_a_value else None)
         trace.place = "the gradients"
@@ -104,12 +108,12 @@ def _standing_in(trace: Trace, model: Module, loss: Any, optimizer: Optimizer) -
     attributes: list[tuple[Any, Any, Any, Any]] = []
 
     def replace(tensor: Tensor, name: str) -> None:
-        if not isinstance(tensor._data, Traced):
-            tensors.append((tensor, tensor._data, tensor._node))
-            stand_in: Any = _stand_in(trace, trace.array(tensor._data, readable(name)))
-            tensor._data = stand_in
-            if tensor._node is not None:
-                tensor._node = Leaf(stand_in)
+        if not isinstance(tensor.array, Traced):
+            tensors.append((tensor, tensor.array, tensor.node))
+            stand_in: Any = _stand_in(trace, trace.array(tensor.array, readable(name)))
+            tensor.array = stand_in
+            if tensor.node is not None:
+                tensor.node = Leaf(stand_in)
 
     try:
         for name, parameter in model.named_parameters():
@@ -133,7 +137,7 @@ def _standing_in(trace: Trace, model: Module, loss: Any, optimizer: Optimizer) -
         for held, name, _, stand_in in attributes:
             now = held[name]
             if now is not stand_in:  # set to another array, which the program writes into this one
-                now = now._data if isinstance(now, Tensor) else now
+                now = now.array if isinstance(now, Tensor) else now
                 if not isinstance(now, Traced) or now.shape != stand_in.shape:
                     raise CompileError(
                         f"the attribute {name} becomes another thing in every step, {now!r:.60}: "
@@ -142,7 +146,7 @@ def _standing_in(trace: Trace, model: Module, loss: Any, optimizer: Optimizer) -
                 stand_in[...] = now
     finally:
         for tensor, data, node in tensors:
-            tensor._data, tensor._node = data, node
+            tensor.array, tensor.node = data, node
         for held, name, x, _ in attributes:
             held[name] = x
 
@@ -163,7 +167,7 @@ def _stand_in(trace: Trace, value: Value) -> Any:
     return Traced(trace, value, value.sample)
 
 
-class _Namer:
+class _Namer(Watcher):
     """Watches the engine, and tells which call belongs to which part of the model."""
 
     def __init__(self, trace: Trace, paths: dict[Module, str]) -> None:
@@ -190,32 +194,23 @@ class _Namer:
         if node is not None:
             self.places[node] = self.under_way[-1]
 
-    def watched(self, node: Node, name: str, rule: Callable[..., Any]) -> Callable[..., Any]:
-        path, title = self.places.get(node, ("", "the loss"))
+    def going_back(self, node: Node, name: str) -> None:
+        _, title = self.places.get(node, ("", "the loss"))
         self.trace.place = f"back through {title}"
         for call in self.trace.calls[self.seen :]:  # what all rules of the node have in common
             call.place = self.trace.place
 
-        def named_rule(*args: Any) -> Any:
-            d = rule(*args)
-            self._name(d, f"d_{path}" if name in ("x", "a", "logits") else f"d_{name}_{path}")
-            self.seen = len(self.trace.calls)
-            return d
-
-        return named_rule
+    def went_back(self, node: Node, name: str, g: Any, d: Any) -> None:
+        path, _ = self.places.get(node, ("", ""))
+        self._name(d, f"d_{path}" if name in ("x", "a", "logits") else f"d_{name}_{path}")
+        self.seen = len(self.trace.calls)
 
     def _name(self, x: Any, name: str) -> None:
         if isinstance(x, Traced) and not isinstance(x, View) and x.value.kind == "call":
             x.value.name = x.value.name or re.sub(r"\W", "_", name).rstrip("_")
 
-    def backward_begins(self) -> None:
-        self.seen = len(self.trace.calls)
-
-    def freed(self, node: Node) -> None:
-        pass
-
-    def backward_done(self) -> None:
-        pass
+    def arriving(self, gradients: Any) -> None:
+        self.trace.place = "the gradients"
 
 
 # --- Gradients and update -------------------------------------------------------------------------
@@ -225,10 +220,10 @@ def _take_gradients(trace: Trace, group: Group, gradients: Gradients) -> None:
     """Write each gradient where the optimizer has memory for it."""
     storage = group.storage
     for name, (p, _, dx) in zip(storage.names, storage.homes, strict=True):
-        if isinstance(p._node, Leaf) and p._node.grad is not None:
+        if isinstance(p.node, Leaf) and p.node.grad is not None:
             gradients[id(p)] = _stand_in(trace, trace.array(dx, f"d_{readable(name)}"))
             gradients[id(p)].value.scratch = True
-            gradients[id(p)][...] = p._node.grad
+            gradients[id(p)][...] = p.node.grad
 
 
 def _trace_updates(trace: Trace, optimizer: Optimizer, group: Group, gradients: Gradients) -> None:

@@ -24,8 +24,8 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.lib import mixins
 
-from minidl.autograd import name_of
 from minidl.compile.program import CompileError, Trace, Value, key_of, mapped, shell
+from minidl.signatures import name_of
 from minidl.tensor import Tensor
 
 _HERE = str(Path(__file__).parent)

@@ -1,7 +1,7 @@
 """Debug mode: where the first NaN came from, what backward needs and was overwritten, what got
 nothing.
 
-Inside ``with minidl.debug():`` every operation reports to a :class:`Watcher`, forward and backward.
+Inside ``with minidl.debug():`` every operation reports to a :class:`Debugger`, forward and back.
 Outside, all that remains of this file is one look per operation at whether there is a watcher.
 """
 
@@ -14,18 +14,20 @@ import warnings
 import weakref
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from minidl.autograd import Node, Operation, current_watcher, watched_by
+from minidl.arrays import Array
+from minidl.autograd import Leaf, Node, Operation
 from minidl.diagnosis.softmax import SOFTMAX_TWICE, are_probabilities
-from minidl.functional import _nll
+from minidl.functional.likelihood import nll
+from minidl.modes import Watcher, current_watcher, watched_by
 from minidl.nn.module import Module
-from minidl.tensor import Array, Tensor
+from minidl.tensor import Tensor
 
 _HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep  # all of minidl
 
@@ -64,7 +66,7 @@ def debug() -> Iterator[None]:
             ...
         FloatingPointError: the backward pass of np.sqrt makes inf out of a finite gradient, ...
     """
-    watcher = Watcher(current_watcher())
+    watcher = Debugger(current_watcher())
     # NumPy need not warn of what is about to be explained.
     with watched_by(watcher), np.errstate(all="ignore"):
         yield
@@ -76,7 +78,7 @@ class Kept:
     """What is known of a node, and of the values that it keeps for the backward pass."""
 
     place: str  # where the operation was called
-    sums: dict[int, int]  # a checksum of each value, by its position
+    sums: dict[str, int]  # a checksum of each value, by its name
     size: int  # of all values together, in bytes
     intact: str  # the last place at which the values were seen to be as they were
     changed: str = ""  # the first at which they were not
@@ -86,10 +88,10 @@ _LOOK = 1 << 20  # so many bytes of kept values are looked at again with each op
 _AT_LEAST = 1 << 12  # a node counts as so many bytes: its checksums take time in any case
 
 
-class Watcher:
+class Debugger(Watcher):
     """What is known inside one debug block; one within another knows the graph of the ``outer``."""
 
-    def __init__(self, outer: Watcher | None = None) -> None:
+    def __init__(self, outer: Debugger | None = None) -> None:
         self.modules: list[Module] = []  # the calls under way, outermost first
         self.models: dict[int, Module] = {}
         self.kept: weakref.WeakKeyDictionary[Node, Kept] = (
@@ -128,13 +130,12 @@ class Watcher:
                 f"{operation.name} makes {y[bad]} out of finite numbers, at {bad} of a result of "
                 f"shape {y.shape}, called {place}"
             )
-        if operation.function is _nll and are_probabilities(inputs[0]):
+        if operation.function is nll and are_probabilities(inputs[0]):
             self.softmax_twice = True
         if node is None:
             return
-        values = {i: v for i, v in enumerate(node.values or ()) if v is not None}
-        sums = {i: _checksum(value) for i, value in values.items()}
-        size = sum(a.nbytes for value in values.values() for a in _arrays_in(value))
+        sums = {name: _checksum(value) for name, value in node.kept.items()}
+        size = sum(a.nbytes for value in node.kept.values() for a in _arrays_in(value))
         self.kept[node] = Kept(place, sums, max(size, _AT_LEAST), place)
         self.rounds.append(weakref.ref(node))
 
@@ -148,7 +149,7 @@ class Watcher:
             ref = self.rounds.popleft()
             node = ref()
             kept = self.kept.get(node) if node is not None else None
-            if node is None or kept is None:
+            if node is None or kept is None or node.parents is None:  # it is done with
                 continue
             size += kept.size
             if self.written(node, kept.sums) is None:
@@ -157,87 +158,54 @@ class Watcher:
             else:
                 kept.changed = place
 
-    def written(self, node: Node, positions: Iterable[int]) -> int | None:
-        """The first of the positions whose value is not what it was."""
-        kept, values = self.kept[node], node.values or ()
-        for i in positions:
-            if i in kept.sums and _checksum(values[i]) != kept.sums[i]:
-                return i
-        return None
+    def written(self, node: Node, names: Iterable[str]) -> str | None:
+        """The first of the names whose value is not what it was."""
+        sums = self.kept[node].sums
+        return next((n for n in names if n in sums and _checksum(node.kept[n]) != sums[n]), None)
 
-    def watched(self, node: Node, name: str, rule: Callable[..., Any]) -> Callable[..., Any]:
-        """The rule for the input ``name``, watched: what it needs must be what it was, and it must
-        not make NaN or infinity out of a finite gradient."""
-
-        def watched_rule(g: Any, values: Any, out: Any) -> Any:
-            self.compare(node, name)
-            d = rule(g, values, out)
-            bad = _not_finite(d)
-            if bad is not None and _not_finite(g) is None:
-                operation = node.plan.operation.name
-                known = self.kept.get(node)
-                element = (d.data if isinstance(d, Tensor) else np.asarray(d))[bad]
-                raise FloatingPointError(
-                    f"the backward pass of {operation} makes {element} out of a finite gradient, "
-                    f"for its input {name!r} at {bad}; {operation} was called "
-                    f"{known.place if known else 'before the debug block'}"
-                )
-            return d
-
-        return watched_rule
-
-    def compare(self, node: Node, name: str) -> None:
-        """Raise if what the rule for the input ``name`` needs is not what it was."""
+    def going_back(self, node: Node, name: str) -> None:
+        """The rule for the input ``name`` is about to run: what it needs must be what it was."""
         kept = self.kept.get(node)
         if kept is None:  # called before the debug block
             return
-        operation = node.plan.operation
-        needed = list(kept.sums)  # of an operation that goes through its definition, all
-        if name and operation.definition is None:
-            needed = operation.where(operation.rules[name])
-            if operation.common is not None and operation.position["common"] in needed:
-                needed += operation.where(operation.common)
-        i = self.written(node, needed)
-        if i is not None:
-            what = (*operation.names, "y")[i]
-            what = "its result" if what == "y" else f"its argument {what!r}"
+        operation = node.operation
+        what = self.written(node, [key for key, _ in operation.keeps[name]])
+        if what is not None:
             until = f"the one {kept.changed}" if kept.changed else "this backward pass"
             raise ValueError(
-                f"an array that is needed by the backward pass of {operation.name} ({what}; called "
+                f"an array that is needed by the backward pass of {operation.name} "
+                f"({'its result' if what == 'y' else f'its argument {what!r}'}; called "
                 f"{kept.place}) was written into, between the operation {kept.intact} and "
                 f"{until}: write into a copy, or after backward()"
             )
 
-    def freed(self, node: Node) -> None:
-        """A node is about to let go of its values."""
-        self.kept.pop(node, None)
+    def went_back(self, node: Node, name: str, g: Any, d: Any) -> None:
+        """The rule made ``d`` of ``g``, and must not make NaN or infinity of a finite gradient."""
+        bad = _not_finite(d)
+        if bad is not None and _not_finite(g) is None:
+            operation, known = node.operation.name, self.kept.get(node)
+            element = (d.data if isinstance(d, Tensor) else np.asarray(d))[bad]
+            raise FloatingPointError(
+                f"the backward pass of {operation} makes {element} out of a finite gradient, for "
+                f"its input {name!r} at {bad}; {operation} was called "
+                f"{known.place if known else 'before the debug block'}"
+            )
 
-    def backward_begins(self) -> None:
-        """Gradients are about to be added to those that are there."""
-        for p, g in self.gradients():
-            then = self.data_then.get(id(p), p.data)
-            if np.any(g) and not np.array_equal(then, p.data, equal_nan=True):
-                self.old[id(p)] = g.copy()
-
-    def backward_done(self) -> None:
-        """A backward pass has reached all leaves."""
+    def arriving(self, gradients: dict[Any, Array]) -> None:
+        """A backward pass is about to add gradients to those of the leaves."""
         self.backward_passes += 1
-        for p, g in self.gradients():
-            self.data_then[id(p)] = p.data.copy()
-            self.had_gradient.add(id(p))
-            if np.any(g):
-                self.not_zero.add(id(p))
-            if id(p) in self.old and not np.array_equal(self.old[id(p)], g, equal_nan=True):
+        parameters = [p for model in self.models.values() for p in model.parameters()]
+        for p in parameters:
+            d, before = gradients.get(p.node), p.node.grad if isinstance(p.node, Leaf) else None
+            parts = [g for g in (before, d) if g is not None]
+            moved = not np.array_equal(self.data_then.get(id(p), p.data), p.data, equal_nan=True)
+            if moved and len(parts) == 2 and all(map(np.any, parts)):
                 self.added_to_old.add(id(p))
-        self.old = {}
-
-    def gradients(self) -> Iterator[tuple[Tensor, Array]]:
-        """The parameters that have a gradient, with it."""
-        for model in self.models.values():
-            for p in model.parameters():
-                g = p._node.grad if p._node is not None else None
-                if g is not None:
-                    yield p, g
+            if parts:
+                self.data_then[id(p)] = p.data.copy()
+                self.had_gradient.add(id(p))
+                if np.any(sum(parts)):
+                    self.not_zero.add(id(p))
 
     # What is said ---------------------------------------------------------------------------------
 
@@ -319,7 +287,7 @@ def _checksum(value: Any) -> int:
 def _arrays_in(value: Any) -> Iterator[Array]:
     """The arrays and numbers of a value, also inside Tensors, tuples, lists and dicts."""
     if isinstance(value, Tensor):
-        yield value._data
+        yield value.array
     elif isinstance(value, np.ndarray | np.generic | float | int):
         yield np.asarray(value)
     elif isinstance(value, tuple | list):

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from minidl.arrays import Array
 from minidl.nn import Module
 from minidl.optim import Optimizer
-from minidl.tensor import Array, plain
+from minidl.protocols import plain
 
 _REMEDIES = (
     "To try: a lower learning rate; features scaled by data.Standardize; optim.clip_grad_norm in a "

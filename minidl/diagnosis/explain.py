@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from minidl.tensor import Array
+from minidl.arrays import Array
 
 SMALL = 5
 """A parameter of at most so many elements is shown number by number."""

@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from minidl.autograd import name_of
 from minidl.gradcheck import samples
 from minidl.gradcheck.check import Report, gradcheck
+from minidl.signatures import name_of
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from minidl.autograd import name_of
+from minidl.arrays import Array
 from minidl.checks import one_of
 from minidl.gradcheck.precision import compared
 from minidl.gradcheck.problem import Problem, WithParameters, in_dtype
 from minidl.nn import Module
 from minidl.rng import RNG, generator
-from minidl.tensor import Array
+from minidl.signatures import name_of
 
 STEPS = (1e-3, 1e-4, 1e-5)
 """Step sizes of the differences, tried in turn where a larger one does not converge."""

@@ -18,10 +18,15 @@ import numpy as np
 
 from minidl import compositions, derivatives, nn
 from minidl import functional as F
-from minidl import tensor as T
-from minidl.autograd import TABLE, name_of
-from minidl.signatures import Parameters
-from minidl.tensor import COMPOSED, Array
+from minidl.arrays import Array
+from minidl.autograd import TABLE
+from minidl.functional import losses
+from minidl.functional.likelihood import nll
+from minidl.functional.smooth import normal_cdf
+from minidl.methods import astype
+from minidl.protocols import COMPOSED
+from minidl.signatures import Parameters, name_of
+from minidl.tensor import Tensor
 
 
 @dataclass
@@ -105,7 +110,7 @@ def smaller(sample: Sample, length: int) -> Iterator[tuple[str, list[Any]]]:
         except Exception:  # an index out of range, a maximum of nothing
             continue
         parts = y if isinstance(y, tuple | list) else [y]
-        if all(np.all(np.isfinite(p.data if isinstance(p, T.Tensor) else p)) for p in parts):
+        if all(np.all(np.isfinite(p.data if isinstance(p, Tensor) else p)) for p in parts):
             yield f"axes of length {sorted(shrinking)} shrunk to {length}", arrays
 
 
@@ -133,11 +138,11 @@ for f in (np.sqrt, np.log, np.log2, np.log10, np.log1p, np.reciprocal):
 sample(np.arcsin, (4,), low=-0.7, high=0.7)
 sample(np.arccos, (4,), low=-0.7, high=0.7)
 sample(np.abs, np.array([-1.0, 0.0, 2.0]), note="at zero", kinks=True, order=1)
-sample(derivatives._sign, (2, 3))
-sample(derivatives._over, (2, 3), (3,))
+sample(derivatives.sign, (2, 3))
+sample(derivatives.over, (2, 3), (3,))
 for p in (2.5, 1.0, 0.5):
-    sample(derivatives._abs_power, (2, 3), call=lambda x, p=p: derivatives._abs_power(x, p))
-    sample(derivatives._signed_power, (2, 3), call=lambda x, p=p: derivatives._signed_power(x, p))
+    sample(derivatives.abs_power, (2, 3), call=lambda x, p=p: derivatives.abs_power(x, p))
+    sample(derivatives.signed_power, (2, 3), call=lambda x, p=p: derivatives.signed_power(x, p))
 sample(np.maximum, np.array([1.0, 2.0, 3.0]), np.array([1.0, 3.0, 2.0]), note="tie", kinks=True)
 sample(np.minimum, np.array([1.0, 2.0, 3.0]), np.array([1.0, 3.0, 2.0]), note="tie", kinks=True)
 sample(np.where, (2, 3), (3,), call=lambda a, b: np.where([True, False, True], a, b))
@@ -146,7 +151,7 @@ sample(np.clip, (3, 4), (4,), call=lambda x, high: np.clip(x, None, high), note=
 sample(np.clip, np.array([-1.0, 0.0, 1.0]), call=lambda x: np.clip(x, -1, 1), note="at the border",
        kinks=True)  # fmt: skip
 sample(np.copy, (2, 3), call=lambda x: x.copy())
-sample(T.astype, (2, 3), call=lambda x: x.astype(np.float64))
+sample(astype, (2, 3), call=lambda x: x.astype(np.float64))
 
 # --- Products -------------------------------------------------------------------------------------
 
@@ -184,7 +189,7 @@ sample(np.tensordot, (2, 3, 4), (4, 2), note="axes in descending order",
 sample(np.tensordot, (2, 0), (0, 3), call=lambda a, b: np.tensordot(a, b, 1), note="empty axis")
 sample(np.tensordot, (2,), (3,), call=lambda a, b: np.tensordot(a, b, 0), note="no axis")
 sample(np.einsum, (2, 3), note="ba", call=lambda x: np.einsum("ba", x))
-sample(derivatives._einsum, (2, 3), (3, 2), call=lambda a, b: np.einsum("ij,jk->ik", a, b))
+sample(derivatives.einsum, (2, 3), (3, 2), call=lambda a, b: np.einsum("ij,jk->ik", a, b))
 
 # --- Reductions -----------------------------------------------------------------------------------
 
@@ -207,7 +212,7 @@ for ord, axis in [
 ]:  # fmt: skip
     sample(np.linalg.norm, (2, 3), note=f"ord={ord} axis={axis}",
            call=lambda x, ord=ord, axis=axis: np.linalg.norm(x, ord, axis))  # fmt: skip
-sample(derivatives._norm, (2, 3), call=lambda x: np.linalg.norm(x, axis=0, keepdims=True))
+sample(derivatives.norm, (2, 3), call=lambda x: np.linalg.norm(x, axis=0, keepdims=True))
 
 # --- Shapes and places ----------------------------------------------------------------------------
 
@@ -227,8 +232,8 @@ sample(np.broadcast_to, (2, 1), call=lambda x: np.broadcast_to(x, (3, 2, 4)))
 sample(np.concatenate, (2, 1), (2, 3), call=lambda a, b: np.concatenate([a, b, a], axis=-1))
 sample(np.concatenate, (2, 1), (3,), note="axis=None",
        call=lambda a, b: np.concatenate([a, b], axis=None))  # fmt: skip
-sample(compositions._concatenate, (2, 3), (2, 1),
-       call=lambda a, b: compositions._concatenate(a, b, (..., slice(1, 2))))  # fmt: skip
+sample(compositions.concatenated, (2, 3), (2, 1),
+       call=lambda a, b: compositions.concatenated(a, b, (..., slice(1, 2))))  # fmt: skip
 sample(np.concatenate, (2, 1), (2, 3), note="with an array, of a dtype",
        call=lambda a, b: np.concatenate([a, np.ones((2, 1)), b], 1, dtype=a.dtype))  # fmt: skip
 sample(np.stack, (2, 3), (2, 3), call=lambda a, b: np.stack([a, b], -1))
@@ -267,11 +272,11 @@ for index in [
     (0, [1, 1]), np.arange(12).reshape(3, 4) % 2 == 0,
 ]:  # fmt: skip
     sample(operator.getitem, (3, 4), call=lambda x, index=index: x[index], note=f"{index}")
-sample(derivatives._place, (2,), call=lambda x: derivatives._place(x, ([0, 0],), (3,)))
+sample(derivatives.place, (2,), call=lambda x: derivatives.place(x, ([0, 0],), (3,)))
 
 # --- Functions ------------------------------------------------------------------------------------
 
-for activation in (F.relu, F.leaky_relu, F.sigmoid, F.softplus, F._normal_cdf):
+for activation in (F.relu, F.leaky_relu, F.sigmoid, F.softplus, normal_cdf):
     sample(activation, (2, 3))
 sample(F.relu, np.array([-1.0, 0.0, 2.0]), note="at zero", kinks=True)
 sample(F.leaky_relu, np.array([-1.0, 0.0, 2.0]), note="at zero", kinks=True)
@@ -326,10 +331,12 @@ for reduction_ in ("mean", "sum", "none"):
 sample(F.binary_cross_entropy_with_logits, (4,), note="positive weight",
        call=lambda x: F.binary_cross_entropy_with_logits(
            x, np.array([0, 1, 0.3, 1]), 2.5))  # fmt: skip
-sample(F._huber, (2, 3), call=lambda d: F._huber(d, 0.7))
-sample(F._huber, np.array([0.0, 1.0, -1.0]), call=lambda d: F._huber(d, 2.0), note="at zero")
-sample(F._bce, (4,), np.array([0.0, 1.0, 0.3, 0.6]))
-sample(F._nll, (3, 4), call=lambda x: F.cross_entropy(x, _classes))
+sample(losses.huber, (2, 3), call=lambda d: losses.huber(d, 0.7))
+sample(
+    losses.huber, np.array([0.0, 1.0, -1.0]), call=lambda d: losses.huber(d, 2.0), note="at zero"
+)
+sample(losses.bce, (4,), np.array([0.0, 1.0, 0.3, 0.6]))
+sample(nll, (3, 4), call=lambda x: F.cross_entropy(x, _classes))
 sample(F.cross_entropy, (1, 4), note="one sample",
        call=lambda x: F.cross_entropy(x, np.array([2]), _weights))  # fmt: skip
 sample(

@@ -5,11 +5,12 @@ from __future__ import annotations
 from numpy.typing import ArrayLike
 
 from minidl import functional as F
+from minidl.arrays import Array, as_real
 from minidl.checks import number, one_of
 from minidl.functional import Reduction
-from minidl.nn.losses import REDUCTIONS
+from minidl.functional.targets import REDUCTIONS, check_shares
 from minidl.nn.module import Module
-from minidl.tensor import Array, Tensor, as_real
+from minidl.tensor import Tensor
 
 
 class ElementwiseLoss(Module):
@@ -37,7 +38,7 @@ class BCEWithLogitsLoss(ElementwiseLoss):
         return F.binary_cross_entropy_with_logits(input, target, self.pos_weight, self.reduction)
 
     def check_targets(self, shape: tuple[int, ...], target: Array) -> None:
-        F._check_shares(target)
+        check_shares(target)
 
 
 class MSELoss(ElementwiseLoss):

@@ -112,4 +112,4 @@ def _held(value: Any) -> Iterable[tuple[Any, Any]]:
 def _is_trainable(value: Any) -> bool:
     if isinstance(value, Member):
         return True
-    return isinstance(value, Tensor) and value.requires_grad and isinstance(value._node, Leaf)
+    return isinstance(value, Tensor) and value.requires_grad and isinstance(value.node, Leaf)

@@ -14,9 +14,9 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import DTypeLike
 
+from minidl.arrays import Array
 from minidl.checks import number, one_of
 from minidl.rng import RNG, generator
-from minidl.tensor import Array
 
 Initializer = Callable[..., Array]
 

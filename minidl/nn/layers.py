@@ -13,13 +13,14 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from minidl import functional as F
+from minidl.arrays import Array
 from minidl.checks import number, whole_number
 from minidl.nn.hidden import refuse_as_step
 from minidl.nn.init import Initializer, by_name
 from minidl.nn.module import Module
 from minidl.nn.parameter import Parameter
 from minidl.rng import RNG
-from minidl.tensor import Array, Tensor
+from minidl.tensor import Tensor
 
 
 class Sequential(Module):

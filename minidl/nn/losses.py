@@ -12,12 +12,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from minidl import functional as F
+from minidl.arrays import Array, as_real
 from minidl.checks import number, one_of
 from minidl.functional import Reduction
+from minidl.functional.classification import some_are_ignored
+from minidl.functional.targets import REDUCTIONS
 from minidl.nn.module import Module
-from minidl.tensor import Array, Tensor, as_real, plain
-
-REDUCTIONS: tuple[Reduction, ...] = ("mean", "sum", "none")
+from minidl.protocols import plain
+from minidl.tensor import Tensor
 
 
 class CrossEntropyLoss(Module):
@@ -60,4 +62,4 @@ class CrossEntropyLoss(Module):
         return float(weights.sum(dtype=np.float64))
 
     def check_targets(self, shape: tuple[int, ...], target: Array) -> None:
-        F._check_classes(shape, target, self.ignore_index)
+        some_are_ignored(shape, target, self.ignore_index)

@@ -14,14 +14,15 @@ from typing import Any, Self
 
 from numpy.typing import ArrayLike
 
-from minidl.autograd import current_watcher
+from minidl.arrays import Array
+from minidl.modes import current_watcher
 from minidl.nn.hidden import check_in_place_of_parameter, check_nothing_is_hidden
 from minidl.nn.members import Member, leaves, members, walk
 from minidl.nn.parameter import Parameter, ParameterList
 from minidl.nn.place import note_place
 from minidl.nn.state import load, named, saved
 from minidl.nn.summary import table
-from minidl.tensor import Array, Tensor
+from minidl.tensor import Tensor
 
 
 class Module(Member):

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from minidl.arrays import Array
 from minidl.nn.hidden import check_nothing_is_hidden
 from minidl.nn.members import leaves, walk
 from minidl.states import unfit
-from minidl.tensor import Array, Tensor
+from minidl.tensor import Tensor
 
 
 def named(module: Any) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from minidl.autograd import no_grad, watched_by
+from minidl.modes import Watcher, no_grad, watched_by
 from minidl.nn.members import members, walk
 from minidl.tensor import Tensor
 
@@ -65,7 +65,7 @@ def output_shapes(module: Any, x: Any) -> dict[int, tuple[int, ...]]:
     return watcher.shapes
 
 
-class _Shapes:
+class _Shapes(Watcher):
     """Watches modules, and writes down the shapes of what they return."""
 
     def __init__(self) -> None:
@@ -74,11 +74,3 @@ class _Shapes:
     def left(self, module: Any, y: Any) -> None:
         if hasattr(y, "shape"):
             self.shapes[id(module)] = y.shape
-
-    def watched(self, node: Any, name: str, rule: Any) -> Any:
-        return rule
-
-    def unseen(self, *report: Any) -> None:
-        """What else a watcher is told, which says nothing of shapes."""
-
-    entered = computed = freed = backward_begins = backward_done = unseen

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from minidl.arrays import Array
 from minidl.autograd import Leaf
 from minidl.checks import is_number
 from minidl.optim.groups import items_of
-from minidl.tensor import Array, Tensor
+from minidl.tensor import Tensor
 
 
 def clip_grad_norm(params: Iterable[Tensor], max_norm: float) -> float:
@@ -50,7 +51,7 @@ def clip_grad_norm(params: Iterable[Tensor], max_norm: float) -> float:
     for i, p in enumerate(tensors):
         if not isinstance(p, Tensor):
             raise TypeError(f"clip_grad_norm: parameter {i} is a {type(p).__name__}, not a Tensor")
-    leaves = dict.fromkeys(p._node for p in tensors if isinstance(p._node, Leaf))
+    leaves = dict.fromkeys(p.node for p in tensors if isinstance(p.node, Leaf))
     grads = [leaf.grad for leaf in leaves if leaf.grad is not None]
     if not grads:
         warnings.warn(

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from minidl.arrays import Array
 from minidl.checks import number
-from minidl.tensor import Array
 
 KINDS = inspect.Parameter
 RESERVED = {

@@ -159,14 +159,14 @@ def _check_parameters(groups: list[Listed]) -> None:
                     f"{name} is a {type(p).__name__}, not a Tensor that requires a gradient: a "
                     f"model's are model.parameters()"
                 )
-            if isinstance(p._node, Node):
+            if isinstance(p.node, Node):
                 raise TypeError(
                     f"{name} was computed from other Tensors, and only leaves can be moved: pass "
                     f"what it was computed from, or make a leaf with nn.Parameter(t.numpy())"
                 )
             if p.dtype.kind != "f":
                 raise TypeError(f"{name} has dtype {p.dtype}: only floating-point ones can move")
-            if p._node is None and type(p) is Tensor:
+            if p.node is None and type(p) is Tensor:
                 raise ValueError(
                     f"{name} does not require a gradient: make it with requires_grad=True"
                 )

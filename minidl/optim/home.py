@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from minidl.arrays import Array
 from minidl.optim.float16 import widen
 from minidl.optim.storage import Storage
-from minidl.tensor import Array
 
 
 def bring_home(storages: Sequence[Storage]) -> None:

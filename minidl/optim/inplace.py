@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from minidl.tensor import Array
+from minidl.arrays import Array
 
 STEPS = [*range(1, 33), *(2**k for k in range(6, 21)), *(10**k for k in range(2, 7))]
 """The steps that a suspected rule is tried in. One may rest in most of them and still be right."""

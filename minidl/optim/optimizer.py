@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from minidl.arrays import Array
 from minidl.diagnosis.explain import Explanation
 from minidl.optim import mistakes
 from minidl.optim.declared import Declared, check_made_with
@@ -22,7 +23,7 @@ from minidl.optim.home import bring_home
 from minidl.optim.inplace import check_in_place, first_block
 from minidl.optim.saving import Saved
 from minidl.optim.storage import Blocks
-from minidl.tensor import Array, Tensor
+from minidl.tensor import Tensor
 
 LearningRate = float | Callable[[int], float]
 Parameters = Iterable[Tensor] | Iterable[tuple[str, Tensor]] | Iterable[Mapping[str, Any]]

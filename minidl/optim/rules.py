@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from minidl.arrays import Array
 from minidl.optim.optimizer import LearningRate, Optimizer, Parameters
-from minidl.tensor import Array
 
 
 class SGD(Optimizer):

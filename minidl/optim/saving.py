@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from minidl.arrays import Array
 from minidl.checks import is_number
 from minidl.optim.float16 import widen
 from minidl.optim.storage import Storage
 from minidl.states import unfit
-from minidl.tensor import Array
 
 
 class Saved:

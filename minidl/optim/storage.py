@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from minidl.arrays import Array
 from minidl.optim.float16 import wide, widen
-from minidl.tensor import Array, Tensor
+from minidl.tensor import Tensor
 
 Blocks = list[list[Array]]
 """Arguments of ``update``, one list for each call: x, dx and the state."""
@@ -58,7 +59,7 @@ class Storage:
         """What is to be updated: for each run the number of this step and its blocks."""
         present = []
         for p, _, dx in self.homes:
-            g = None if p._node is None else p._node.grad
+            g = None if p.node is None else p.node.grad
             if g is not None and g is not dx:
                 dx[...] = g
             present.append(g is not None)

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from minidl.arrays import Array
 from minidl.gradcheck import gradcheck
 from minidl.gradcheck.problem import in_dtype
 from minidl.nn.module import Module
-from minidl.tensor import Array, Tensor
+from minidl.tensor import Tensor
 
 
 def check_module(

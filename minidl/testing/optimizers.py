@@ -19,8 +19,9 @@ from typing import Any
 
 import numpy as np
 
+from minidl.arrays import Array
 from minidl.optim import Optimizer
-from minidl.tensor import Array, Tensor
+from minidl.tensor import Tensor
 
 SHAPES = ((3, 4), (5,), (), (0, 2), (2, 3, 2), (1,), (40,))
 STEPS = 6

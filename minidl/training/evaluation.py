@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from minidl.autograd import no_grad
+from minidl.arrays import Array
 from minidl.data import DataLoader
+from minidl.modes import no_grad
 from minidl.nn import Module
 from minidl.parts import check_parts
-from minidl.tensor import Array, plain
+from minidl.protocols import plain
 from minidl.training.measures import Function, Means, accuracy, as_metric, single_number
 
 Data = DataLoader | tuple[ArrayLike, ArrayLike]

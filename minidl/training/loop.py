@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+from minidl.arrays import Array
 from minidl.nn import Module
 from minidl.optim import Optimizer
-from minidl.tensor import Array
 
 
 class Hooks:

@@ -23,8 +23,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from minidl import functional as F
+from minidl.arrays import Array, as_real
 from minidl.nn import BCEWithLogitsLoss, CrossEntropyLoss, HuberLoss, L1Loss, MSELoss
-from minidl.tensor import Array, as_real, plain
+from minidl.protocols import plain
 
 Function = Callable[[Any, Any], Any]  # of predictions and targets: a loss or a metric
 

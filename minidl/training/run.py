@@ -11,15 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from minidl.autograd import no_grad
 from minidl.checkpoint import load, save
 from minidl.data import DataLoader
 from minidl.diagnosis.divergence import check_model_finite
+from minidl.modes import no_grad
 from minidl.nn import Module
 from minidl.optim import Optimizer
+from minidl.protocols import plain
 from minidl.rng import generator
 from minidl.states import same_keys
-from minidl.tensor import plain
 from minidl.training.evaluation import measured, modes_restored
 from minidl.training.measures import Function, Means
 from minidl.training.provenance import generators, parts

@@ -12,8 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from minidl.arrays import Array
 from minidl.diagnosis.divergence import loss_not_finite, outputs_of, spoiled
-from minidl.tensor import Array, Tensor, plain
+from minidl.protocols import plain
+from minidl.tensor import Tensor
 from minidl.training.loop import Hooks
 from minidl.training.measures import single_number
 from minidl.training.run import Run, put_back

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from minidl.arrays import Array
 from minidl.data import DataLoader
 from minidl.diagnosis.softmax import SOFTMAX_TWICE, are_probabilities
 from minidl.nn import CrossEntropyLoss, Module
 from minidl.optim import Optimizer
-from minidl.tensor import Array
 from minidl.training.measures import known
 from minidl.training.run import Run
 

@@ -1,0 +1,46 @@
+"""The functions that NumPy lacks, each beside its derivative rule.
+
+Activations, the linear and normalising maps, and the losses. They take Tensors or ndarrays. What an
+activation returns is a Tensor if a Tensor goes in; linear, batch_norm and the losses always return
+Tensors. Some rules are derived by hand because the result is simpler, faster or numerically safer
+than what the chain rule gives. These functions keep a *definition* in plain differentiable
+functions beside them: it says what they mean, the tests hold the fast form against it, and
+gradients of gradients go through it.
+
+In comments on shapes: N samples, C classes or channels, K input features.
+"""
+
+from minidl.functional.activations import leaky_relu, relu, sigmoid, tanh
+from minidl.functional.classification import cross_entropy
+from minidl.functional.linear import linear
+from minidl.functional.losses import (
+    binary_cross_entropy_with_logits,
+    huber_loss,
+    l1_loss,
+    mse_loss,
+)
+from minidl.functional.noise import dropout
+from minidl.functional.norm import batch_norm
+from minidl.functional.smooth import gelu, softplus
+from minidl.functional.softmax import log_softmax, logsumexp, softmax
+from minidl.functional.targets import Reduction as Reduction
+
+__all__ = [
+    "batch_norm",
+    "binary_cross_entropy_with_logits",
+    "cross_entropy",
+    "dropout",
+    "gelu",
+    "huber_loss",
+    "l1_loss",
+    "leaky_relu",
+    "linear",
+    "log_softmax",
+    "logsumexp",
+    "mse_loss",
+    "relu",
+    "sigmoid",
+    "softmax",
+    "softplus",
+    "tanh",
+]

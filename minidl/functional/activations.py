@@ -1,0 +1,89 @@
+"""Activations: functions of single elements, which make a network more than one linear map.
+
+A function is written for ndarrays; the line below it is its derivative rule. What it returns is a
+Tensor if a Tensor goes in. In the rules ``g`` is the gradient of the result, ``y`` the result.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import numpy as np
+
+from minidl.arrays import Array
+from minidl.autograd import vjp
+from minidl.tensor import Tensor, differentiable
+
+T = TypeVar("T", Tensor, Array)
+
+# exp(-1000) is 0, and that is meant, also by who lets NumPy raise for all floating-point errors.
+vanishing = np.errstate(under="ignore")
+
+
+@differentiable
+def relu(x: T) -> T:
+    """``max(x, 0)``, elementwise, with relu'(0) = 0.
+
+    Example:
+        >>> relu(Tensor([-1.0, 0.0, 2.0]))
+        Tensor([0., 0., 2.])
+    """
+    # NumPy compares two arrays with vector instructions, an array and a number without.
+    if not hasattr(x, "dtype"):
+        x = np.asarray(x)  # type: ignore[assignment]
+    zeros = np.zeros(x.shape, x.dtype)
+    zeros.flags.writeable = False
+    y: Any = np.maximum(x, zeros)
+    return y
+
+
+vjp(relu, "x", x=lambda g, y: g * (y > 0))
+
+
+@differentiable
+@vanishing
+def leaky_relu(x: T, negative_slope: float = 0.01) -> T:
+    """``x`` where x > 0, ``negative_slope * x`` elsewhere (also at 0), elementwise.
+
+    Example:
+        >>> leaky_relu(Tensor([-1.0, 2.0]), 0.1)
+        Tensor([-0.1,  2. ])
+    """
+    y: Any = np.where(x > 0, x, float(negative_slope) * x)
+    return y
+
+
+vjp(
+    leaky_relu,
+    "x negative_slope=0.01",
+    x=lambda g, x, negative_slope: np.where(x > 0, g, negative_slope * g),
+)
+
+
+@differentiable
+@vanishing
+def sigmoid(x: T) -> T:
+    """``1 / (1 + exp(-x))``, elementwise, without overflow for any x.
+
+    Example:
+        >>> sigmoid(Tensor([0.0, 1e4]))
+        Tensor([0.5, 1. ])
+    """
+    e: Any = np.exp(-np.abs(x))
+    y: Any = np.where(x >= 0, 1, e) / (1 + e)
+    return y
+
+
+vjp(sigmoid, "x", x=lambda g, y: g * (y * (1 - y)))
+
+
+@vanishing
+def tanh(x: T) -> T:
+    """The hyperbolic tangent, elementwise: ``numpy.tanh``.
+
+    Example:
+        >>> tanh(Tensor([0.0]))
+        Tensor([0.])
+    """
+    y: Any = np.tanh(x)
+    return y
