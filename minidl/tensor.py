@@ -195,7 +195,7 @@ def first_gradient(y: Tensor, gradient: ArrayLike | Tensor | None) -> Any:
     if gradient is None:
         if y.array.size != 1:
             raise refusals.no_place_to_begin(y.shape)
-        return np.ones(y.shape, y.dtype)
+        return np.ones(y.array.shape, y.array.dtype)
     g = gradient if isinstance(gradient, Tensor) else as_real(gradient, "gradient=")
     if g.shape != y.shape:
         raise refusals.other_shape("gradient=", g.shape, y.shape)

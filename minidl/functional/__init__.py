@@ -10,7 +10,7 @@ gradients of gradients go through it.
 In comments on shapes: N samples, C classes or channels, K input features.
 """
 
-from minidl.functional.activations import leaky_relu, relu, sigmoid, tanh
+from minidl.functional.activations import leaky_relu, relu
 from minidl.functional.classification import cross_entropy
 from minidl.functional.linear import linear
 from minidl.functional.losses import (
@@ -21,7 +21,7 @@ from minidl.functional.losses import (
 )
 from minidl.functional.noise import dropout
 from minidl.functional.norm import batch_norm
-from minidl.functional.smooth import gelu, softplus
+from minidl.functional.smooth import gelu, sigmoid, softplus, tanh
 from minidl.functional.softmax import log_softmax, logsumexp, softmax
 from minidl.functional.targets import Reduction as Reduction
 

@@ -2,6 +2,7 @@
 
 A function is written for ndarrays; the line below it is its derivative rule. What it returns is a
 Tensor if a Tensor goes in. In the rules ``g`` is the gradient of the result, ``y`` the result.
+Those made of straight lines stand here, the others in smooth.py.
 """
 
 from __future__ import annotations
@@ -15,9 +16,6 @@ from minidl.autograd import vjp
 from minidl.tensor import Tensor, differentiable
 
 T = TypeVar("T", Tensor, Array)
-
-# exp(-1000) is 0, and that is meant, also by who lets NumPy raise for all floating-point errors.
-vanishing = np.errstate(under="ignore")
 
 
 @differentiable
@@ -41,7 +39,7 @@ vjp(relu, "x", x=lambda g, y: g * (y > 0))
 
 
 @differentiable
-@vanishing
+@np.errstate(under="ignore")
 def leaky_relu(x: T, negative_slope: float = 0.01) -> T:
     """``x`` where x > 0, ``negative_slope * x`` elsewhere (also at 0), elementwise.
 
@@ -58,32 +56,3 @@ vjp(
     "x negative_slope=0.01",
     x=lambda g, x, negative_slope: np.where(x > 0, g, negative_slope * g),
 )
-
-
-@differentiable
-@vanishing
-def sigmoid(x: T) -> T:
-    """``1 / (1 + exp(-x))``, elementwise, without overflow for any x.
-
-    Example:
-        >>> sigmoid(Tensor([0.0, 1e4]))
-        Tensor([0.5, 1. ])
-    """
-    e: Any = np.exp(-np.abs(x))
-    y: Any = np.where(x >= 0, 1, e) / (1 + e)
-    return y
-
-
-vjp(sigmoid, "x", x=lambda g, y: g * (y * (1 - y)))
-
-
-@vanishing
-def tanh(x: T) -> T:
-    """The hyperbolic tangent, elementwise: ``numpy.tanh``.
-
-    Example:
-        >>> tanh(Tensor([0.0]))
-        Tensor([0.])
-    """
-    y: Any = np.tanh(x)
-    return y

@@ -48,12 +48,12 @@ def cross_entropy(
     logits = predictions_of(input)
     if type(target) is not np.ndarray:
         target = as_array(plain(target))
-    some_ignored = some_are_ignored(logits.shape, target, ignore_index)
-    dtype, shape, classes = logits.dtype, target.shape, logits.shape[1]
-    if dtype.char == "e":
+    z, shape = logits.array, target.shape
+    some_ignored = some_are_ignored(z.shape, target, ignore_index)
+    if z.dtype.char == "e":
         logits = logits.astype(np.float32)
-    if logits.ndim > 2:  # (N, C, ...) to (N, ..., C), and all but the last axis as one
-        logits = np.moveaxis(logits, 1, -1).reshape(-1, classes)  # type: ignore
+    if z.ndim > 2:  # (N, C, ...) to (N, ..., C), and all but the last axis as one
+        logits = np.moveaxis(logits, 1, -1).reshape(-1, z.shape[1])  # type: ignore
         target = target.reshape(-1)
     n = len(target)
     if weight is not None or some_ignored or label_smoothing or not n:
@@ -65,13 +65,13 @@ def cross_entropy(
         loss = apply(nll, logits, places(target), scale, reduction == "none")
     if reduction == "none" and len(shape) > 1:
         loss = loss.reshape(shape)
-    return loss if loss.dtype == dtype else targets.narrowed(loss, dtype)
+    return loss if loss.array.dtype == z.dtype else targets.narrowed(loss, z.dtype)
 
 
 def predictions_of(input: Any) -> Tensor:
     """The first argument of a loss as a Tensor of floating-point numbers."""
     x = input if isinstance(input, Tensor) else Tensor(input)
-    return x if x.dtype.kind == "f" else x.astype(np.float32)
+    return x if x.array.dtype.kind == "f" else x.astype(np.float32)
 
 
 def some_are_ignored(shape: tuple[int, ...], target: Array, ignore_index: int) -> bool:

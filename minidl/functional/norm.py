@@ -8,7 +8,7 @@ import numpy as np
 
 from minidl.arrays import Array
 from minidl.autograd import vjp
-from minidl.functional.linear import in_dtype_of, sum_of_rows
+from minidl.functional.linear import in_dtype_of, ones
 from minidl.functional.targets import misfit_of_norm
 from minidl.tensor import Tensor, apply
 
@@ -50,23 +50,18 @@ def batch_norm(
     Example:
         >>> batch_norm(Tensor([[1.0], [3.0]]), None, None, training=True)
         Tensor([[-0.999995],
-                [ 0.999995]], from=batch_norm)
+                [ 0.999995]])
     """
     given = [p for p in (weight, bias, running_mean, running_var) if p is not None]
     x = in_dtype_of(given[0], x) if given else x if isinstance(x, Tensor) else Tensor(x)
-    shapes = {p.shape for p in given} | {x.shape[1:2]}
-    if shapes == {()} or len(shapes) > 1 or (running_mean is None) != (running_var is None):
-        raise misfit_of_norm(x.shape, running_mean, running_var, given)
+    eps = float(eps)
     if training:
-        return apply(
-            batch_norm, x, running_mean, running_var, weight, bias, True, momentum, float(eps)
-        )
-    if running_mean is None or running_var is None:
+        return apply(batch_norm, x, running_mean, running_var, weight, bias, True, momentum, eps)
+    x = x if isinstance(x, Tensor) else Tensor(x)
+    if {p.shape for p in given} != {x.shape[1:2]} or running_mean is None or running_var is None:
         raise misfit_of_norm(x.shape, running_mean, running_var, given)
-    scale = (1 / np.sqrt(running_var + float(eps))).astype(x.dtype, copy=False)
-    mean = beside(running_mean.astype(x.dtype, copy=False), x.ndim)
-    y: Any = (x if isinstance(x, Tensor) else Tensor(x)) - mean
-    y = y * beside(scale, x.ndim)
+    scale = (1 / np.sqrt(running_var + eps)).astype(x.dtype, copy=False)
+    y = (x - beside(running_mean.astype(x.dtype, copy=False), x.ndim)) * beside(scale, x.ndim)
     y = y if weight is None else y * beside(weight, x.ndim)
     return y if bias is None else y + beside(bias, x.ndim)
 
@@ -82,9 +77,11 @@ def _of_batch(
     eps: float,
 ) -> tuple[Array, Array, Array]:
     """The result, and what the rules need: x centered, and 1 / deviation."""
-    n = x.size // x.shape[1] if x.size else 0
-    if n < 2:
-        raise misfit_of_norm(x.shape, n=n)
+    given = [p for p in (weight, bias, running_mean, running_var) if p is not None]
+    n = x.size // x.shape[1] if x.ndim > 1 and x.size else 0
+    incomplete = (running_mean is None) != (running_var is None)
+    if n < 2 or incomplete or {p.shape for p in given} - {x.shape[1:2]}:
+        raise misfit_of_norm(x.shape, running_mean, running_var, given, n)
     dtype = x.dtype
     if dtype.char == "e":  # its sums of squares would overflow
         x = x.astype(np.float32)
@@ -147,4 +144,6 @@ def beside(v: Any, ndim: int) -> Any:
 
 def channel_sums(x: Array) -> Array:
     """The sum over all axes but the second: shape (C,)."""
-    return sum_of_rows(x) if x.ndim == 2 else x.reshape(*x.shape[:2], -1).sum(axis=2).sum(axis=0)
+    if x.ndim == 2:
+        return np.dot(ones(len(x), x.dtype), x)
+    return x.reshape(*x.shape[:2], -1).sum(axis=2).sum(axis=0)

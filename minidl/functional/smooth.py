@@ -1,4 +1,4 @@
-"""Smooth activations, softplus and GELU, which take some care to be exact for any input."""
+"""Smooth activations, which take some care to be exact for any input."""
 
 from __future__ import annotations
 
@@ -9,10 +9,42 @@ import numpy as np
 
 from minidl.arrays import Array
 from minidl.autograd import vjp
-from minidl.functional.activations import sigmoid, vanishing
 from minidl.tensor import Tensor, differentiable
 
 T = TypeVar("T", Tensor, Array)
+
+
+# exp(-1000) is 0, and that is meant, also by who lets NumPy raise for all floating-point errors.
+vanishing = np.errstate(under="ignore")
+
+
+@differentiable
+@vanishing
+def sigmoid(x: T) -> T:
+    """``1 / (1 + exp(-x))``, elementwise, without overflow for any x.
+
+    Example:
+        >>> sigmoid(Tensor([0.0, 1e4]))
+        Tensor([0.5, 1. ])
+    """
+    e: Any = np.exp(-np.abs(x))
+    y: Any = np.where(x >= 0, 1, e) / (1 + e)
+    return y
+
+
+vjp(sigmoid, "x", x=lambda g, y: g * (y * (1 - y)))
+
+
+@vanishing
+def tanh(x: T) -> T:
+    """The hyperbolic tangent, elementwise: ``numpy.tanh``.
+
+    Example:
+        >>> tanh(Tensor([0.0]))
+        Tensor([0.])
+    """
+    y: Any = np.tanh(x)
+    return y
 
 
 @differentiable

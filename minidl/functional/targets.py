@@ -36,28 +36,29 @@ def misfit_of_linear(x: Array, weight: Array, bias: Array | None) -> ValueError:
 
 
 def misfit_of_norm(
-    shape: tuple[int, ...], mean: Any = None, var: Any = None, given: Any = (), n: int = 2
+    shape: tuple[int, ...], mean: Any, var: Any, given: Any, n: int = 2
 ) -> ValueError:
-    """The error of a batch norm whose input, parameters and statistics do not fit together."""
-    if n < 2:
-        return ValueError(
-            f"batch_norm: training takes two values per channel at least, and a batch of shape "
-            f"{shape} has {n}: use a larger batch (drop_last=True drops a last one that is too "
-            f"small), or eval() for prediction"
-        )
+    """The error of a batch norm whose input, parameters and statistics do not fit together, or
+    with ``n`` values per channel, which are too few."""
     shapes = {p.shape for p in given}
     if len(shapes) > 1:
         return ValueError(
             f"batch_norm: weight, bias and running statistics have one shape (C,), not "
             f"{' and '.join(map(str, sorted(shapes)))}"
         )
-    if len(shape) < 2 or (shapes and shapes != {shape[1:2]}):
+    if len(shape) < 2 or shapes - {shape[1:2]}:
         channels = math.prod(next(iter(shapes))) if shapes else "C"
         return ValueError(
             f"batch_norm: x has shape {shape}, expected (N, {channels}) or (N, {channels}, ...)"
         )
     if (mean is None) != (var is None):
         return ValueError("batch_norm: running_mean and running_var go together; one is None")
+    if n < 2:
+        return ValueError(
+            f"batch_norm: training takes two values per channel at least, and a batch of shape "
+            f"{shape} has {n}: use a larger batch (drop_last=True drops a last one that is too "
+            f"small), or eval() for prediction"
+        )
     return ValueError("batch_norm: outside training it needs running_mean and running_var")
 
 

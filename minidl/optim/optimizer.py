@@ -99,7 +99,7 @@ class Optimizer(Declared, Saved):
         """
         if any(group.storage.away() for group in self.groups):
             self.bring_home()
-        rates = [self.current_rate(group) for group in self.groups]
+        rates = [self.current_rate(group) for group in self.groups]  # all, before any moves
         work = [group.storage.ready() for group in self.groups]
         for group, lr, runs in zip(self.groups, rates, work, strict=True):
             first = [] if group.proven or not lr else first_block(runs)
@@ -140,7 +140,8 @@ class Optimizer(Declared, Saved):
         """Forget the gradients, as is needed before each backward; they become None."""
         for group in self.groups:
             for p in group.storage.params:
-                p.grad = None
+                if p.node is not None:
+                    p.node.grad = None
 
     def explain(self, name: str) -> Explanation:
         """A block in which one step is recorded as it moves one parameter; printed, it tells of it.

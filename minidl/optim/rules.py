@@ -18,9 +18,7 @@ class SGD(Optimizer):
     """Stochastic gradient descent: ``x -= lr * dx``.
 
     Args:
-        params: the parameters, or groups of them (see :class:`Optimizer`).
-        lr: the learning rate, a number or a schedule; there is no value that suits all problems.
-        weight_decay: ``dx + weight_decay * x`` takes the place of ``dx``.
+        params, lr, weight_decay: see :class:`Optimizer`. No rate suits all problems.
 
     Source: the lecture, "Vanilla SGD"; Robbins and Monro, 1951.
     PyTorch's and Keras's SGD without momentum are the same.
@@ -48,10 +46,8 @@ class Momentum(Optimizer):
     A ball rolling down the loss: ``v`` is its velocity, ``mu`` what friction leaves of it.
 
     Args:
-        params: the parameters, or groups of them (see :class:`Optimizer`).
-        lr: the learning rate, a number or a schedule.
+        params, lr, weight_decay: see :class:`Optimizer`.
         mu: the share of the velocity that is kept, from 0 to below 1.
-        weight_decay: ``dx + weight_decay * x`` takes the place of ``dx``.
 
     State: ``v``, zero at the start.
     Source: the lecture, "SGD + momentum"; Polyak, 1964. PyTorch's ``SGD(momentum=mu)`` is the same
@@ -89,10 +85,8 @@ class Adagrad(Optimizer):
     """Adagrad: ``cache += dx**2; x -= lr * dx / (sqrt(cache) + eps)``.
 
     Args:
-        params: the parameters, or groups of them (see :class:`Optimizer`).
-        lr: the learning rate, a number or a schedule.
+        params, lr, weight_decay: see :class:`Optimizer`.
         eps: keeps the division safe; outside the root.
-        weight_decay: ``dx + weight_decay * x`` takes the place of ``dx``.
 
     State: ``cache``, zero at the start.
     Source: the lecture, "Adagrad"; Duchi, Hazan and Singer, JMLR 12, 2011. PyTorch's is the same;
@@ -102,12 +96,10 @@ class Adagrad(Optimizer):
         >>> from minidl import Tensor
         >>> x = Tensor([1.0], requires_grad=True)
         >>> optimizer = Adagrad([x], lr=0.1)
-        >>> for _ in range(2):
-        ...     optimizer.zero_grad()
-        ...     (x**2).sum().backward()
-        ...     optimizer.step()
+        >>> (x**2).sum().backward()
+        >>> optimizer.step()
         >>> x
-        Tensor([0.83310354], requires_grad=True)
+        Tensor([0.9], requires_grad=True)
     """
 
     state = ("cache",)
@@ -130,11 +122,9 @@ class RMSProp(Optimizer):
     ``x -= lr * dx / (sqrt(cache) + eps)``.
 
     Args:
-        params: the parameters, or groups of them (see :class:`Optimizer`).
-        lr: the learning rate, a number or a schedule.
+        params, lr, weight_decay: see :class:`Optimizer`.
         decay_rate: the share of the cache that is kept, from 0 to below 1.
         eps: keeps the division safe; outside the root.
-        weight_decay: ``dx + weight_decay * x`` takes the place of ``dx``.
 
     State: ``cache``, zero at the start.
     Source: the lecture, "RMSProp"; Hinton, "Neural Networks for Machine Learning", lecture 6e,
@@ -145,12 +135,10 @@ class RMSProp(Optimizer):
         >>> from minidl import Tensor
         >>> x = Tensor([1.0], requires_grad=True)
         >>> optimizer = RMSProp([x], lr=0.1, decay_rate=0.75)
-        >>> for _ in range(2):
-        ...     optimizer.zero_grad()
-        ...     (x**2).sum().backward()
-        ...     optimizer.step()
+        >>> (x**2).sum().backward()
+        >>> optimizer.step()
         >>> x
-        Tensor([0.6642898], requires_grad=True)
+        Tensor([0.8], requires_grad=True)
     """
 
     state = ("cache",)
@@ -180,11 +168,9 @@ class Adam(Optimizer):
     and ``1 - beta2**t`` in step t = 1, 2, ..., because at first they are too close to their start.
 
     Args:
-        params: the parameters, or groups of them (see :class:`Optimizer`).
-        lr: the learning rate, a number or a schedule.
+        params, lr, weight_decay: see :class:`Optimizer`.
         betas: beta1 and beta2, the shares of ``m`` and ``v`` that are kept, from 0 to below 1.
         eps: keeps the division safe; outside the root.
-        weight_decay: ``dx + weight_decay * x`` takes the place of ``dx``.
         bias_correction: False leaves out the two divisions: the rule as the lecture writes it,
             whose first steps are several times too large.
 
@@ -196,12 +182,10 @@ class Adam(Optimizer):
         >>> from minidl import Tensor
         >>> x = Tensor([1.0], requires_grad=True)
         >>> optimizer = Adam([x], lr=0.1)
-        >>> for _ in range(2):
-        ...     optimizer.zero_grad()
-        ...     (x**2).sum().backward()
-        ...     optimizer.step()
+        >>> (x**2).sum().backward()
+        >>> optimizer.step()
         >>> x
-        Tensor([0.8004122], requires_grad=True)
+        Tensor([0.9], requires_grad=True)
     """
 
     state = ("m", "v")

@@ -53,7 +53,7 @@ class Storage:
 
     def away(self) -> bool:
         """Whether the data of a parameter is somewhere else than in its home."""
-        return any(p.data is not home for p, home, _ in self.homes)
+        return any(p.array is not home for p, home, _ in self.homes)
 
     def ready(self) -> list[tuple[int, Blocks]]:
         """What is to be updated: for each run the number of this step and its blocks."""
