@@ -63,8 +63,10 @@ def not_differentiable_in(operation: Operation, name: str) -> TypeError:
     )
 
 
-def note_of_call(error: Exception, operation: Operation, values: Sequence[Any]) -> str:
-    """The function, the shapes of its inputs, and a remedy, for an error of a forward call."""
+def note_call(error: Exception, operation: Operation, values: Sequence[Any]) -> None:
+    """Note the function, the shapes of its inputs, and a remedy, unless the error names it."""
+    if str(error).startswith(f"{operation.name}: "):
+        return
     pairs = zip(operation.names, values, strict=False)
     shapes = ", ".join(f"{n}: {np.shape(x)}" for n, x in pairs if n in operation.rules)
     remedy = ""
@@ -74,7 +76,7 @@ def note_of_call(error: Exception, operation: Operation, values: Sequence[Any]) 
             if operation.function is np.matmul
             else ": axes match from the right and must be equal or 1: reshape one of them"
         )
-    return f"in {operation.name} ({shapes}){remedy}"
+    error.add_note(f"in {operation.name} ({shapes}){remedy}")
 
 
 def other_shape(what: str, came: tuple[int, ...], shape: tuple[int, ...]) -> ValueError:

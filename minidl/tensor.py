@@ -15,8 +15,8 @@ from typing import Any, TypeVar, cast
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from minidl import refusals
-from minidl.arrays import Array, as_array, as_real, check_differentiable
+from minidl import leaves, refusals
+from minidl.arrays import Array, as_array, as_real
 from minidl.autograd import TABLE, Leaf, Node, Operation, backward
 from minidl.methods import Methods
 from minidl.modes import current_watcher, is_recording
@@ -55,7 +55,7 @@ class Tensor(Methods):
     def __init__(
         self, data: ArrayLike | Tensor, requires_grad: bool = False, dtype: DTypeLike | None = None
     ) -> None:
-        self.array = as_data(data, dtype)
+        self.array = leaves.as_data(data, dtype)
         self.node = None
         if requires_grad:
             self.requires_grad = True
@@ -67,19 +67,7 @@ class Tensor(Methods):
 
     @data.setter
     def data(self, value: ArrayLike) -> None:
-        if value is self.array:  # as in ``p.data -= step``
-            return
-        if isinstance(self.node, Node):
-            raise RuntimeError(refusals.NOT_A_LEAF)
-        data = as_real(value, "data")
-        if not isinstance(value, np.ndarray):
-            data = data.astype(self.dtype, copy=False)
-        if data.shape != self.shape:
-            raise refusals.other_shape("data", data.shape, self.shape)
-        if self.node is not None and data.dtype != self.dtype:
-            check_differentiable(data)
-            self.node = Leaf(data)
-        self.array = data
+        leaves.set_data(self, value)
 
     @property
     def grad(self) -> Array | None:
@@ -88,26 +76,12 @@ class Tensor(Methods):
         That of a float16 Tensor is kept in float32; what is read is a copy, which cannot be
         written into.
         """
-        g = self.node.grad if isinstance(self.node, Leaf) else None
-        if g is not None and g.dtype != self.dtype:
-            with np.errstate(all="ignore"):
-                g = g.astype(self.dtype)
-            g.flags.writeable = False
-        return g
+        g = None if self.node is None else self.node.grad
+        return g if g is None or g.dtype == self.array.dtype else leaves.narrowed(g, self.dtype)
 
     @grad.setter
     def grad(self, value: ArrayLike | None) -> None:
-        leaf = self.node
-        if not isinstance(leaf, Leaf):
-            if value is not None:
-                raise RuntimeError("only a leaf that requires a gradient has a gradient to set")
-        elif value is None or value is leaf.grad:  # as in ``p.grad *= scale``
-            leaf.grad = cast(Any, value)
-        else:
-            g = as_real(value, "grad")
-            if g.shape != leaf.shape:
-                raise refusals.other_shape("grad", g.shape, leaf.shape)
-            leaf.grad = np.array(g, dtype=leaf.dtype)
+        leaves.set_grad(self, value)
 
     @property
     def requires_grad(self) -> bool:
@@ -117,13 +91,7 @@ class Tensor(Methods):
 
     @requires_grad.setter
     def requires_grad(self, value: bool) -> None:
-        if isinstance(self.node, Node):
-            raise RuntimeError(refusals.NOT_SWITCHED)
-        if not value:
-            self.node = None
-        elif self.node is None:
-            check_differentiable(self.array)
-            self.node = Leaf(self.array)
+        leaves.switch(self, value)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -174,22 +142,6 @@ class Tensor(Methods):
         return apply(function, *values)
 
 
-def as_data(data: Any, dtype: DTypeLike | None = None) -> Array:
-    """The array that a Tensor of ``data`` holds."""
-    if isinstance(data, Tensor):
-        if data.node is not None:
-            raise TypeError("Tensor(t) would lose the history of t: use t.detach(), or t itself")
-        data = data.array
-    array = as_real(data, "a Tensor")
-    if dtype is not None:
-        if np.dtype(dtype).kind not in "fiub":
-            raise TypeError(f"a Tensor holds real numbers or booleans, not {np.dtype(dtype)}")
-        return array.astype(dtype, copy=False)
-    if not isinstance(data, np.ndarray | np.generic) and array.dtype.kind in "fiu":
-        array = array.astype(np.float32)
-    return array
-
-
 def first_gradient(y: Tensor, gradient: ArrayLike | Tensor | None) -> Any:
     """The gradient that the walk begins with: 1, or what was given, in the dtype of ``y``."""
     if gradient is None:
@@ -228,7 +180,7 @@ def apply(function: Callable[..., Any], *values: Any) -> Tensor:
     try:
         y = operation.forward(*arrays)
     except (IndexError, TypeError, ValueError) as error:
-        error.add_note(refusals.note_of_call(error, operation, arrays))
+        refusals.note_call(error, operation, arrays)
         raise
     left: list[Any] = []
     if operation.leaves:
