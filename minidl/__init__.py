@@ -6,7 +6,6 @@ The names here are the everyday ones; the rest is in the packages ``nn`` (layers
 
 from minidl import compositions as _compositions  # noqa: F401  (fills the tables)
 from minidl import data, functional, nn, optim
-from minidl.autograd import vjp
 from minidl.checkpoint import CheckpointError, load, save
 from minidl.compile import CompileError, compile
 from minidl.diagnosis.debug import debug
@@ -15,6 +14,7 @@ from minidl.gradients import grad
 from minidl.hessian import hessian, hessian_vector_product
 from minidl.modes import no_grad
 from minidl.rng import seed
+from minidl.table import vjp
 from minidl.tensor import Tensor, differentiable
 from minidl.training import evaluate, fit, predict
 

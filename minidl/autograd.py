@@ -3,8 +3,8 @@
 Calling a function on Tensors leaves a :class:`Node` behind, which points to the nodes of its inputs
 and keeps the values that the function's derivative rules need. :func:`walk` goes back over the
 nodes and turns the gradient of a result into the gradients of all it came from. The rules stand in
-:data:`TABLE`, one row for each function, put there by :func:`vjp`. Nothing in this file knows what
-a Tensor is, and nothing is specific to any one function.
+:data:`TABLE`, one row for each function, put there by ``vjp`` (table.py). Nothing in this file
+knows what a Tensor is, and nothing is specific to any one function.
 
 Names used throughout: ``g`` is the incoming gradient (of the result of a node), ``y`` the result,
 ``d`` the gradient that a rule returns for one input.
@@ -23,7 +23,6 @@ import numpy as np
 
 from minidl import refusals
 from minidl.modes import current_watcher
-from minidl.signatures import read_row
 
 # --- The nodes ------------------------------------------------------------------------------------
 
@@ -59,7 +58,7 @@ class Node:
 class Leaf:
     """The end of the walk: a Tensor that was not computed, and the gradient that arrived for it."""
 
-    __slots__ = ("age", "dtype", "grad", "lent", "lock", "shape")  # TEMP
+    __slots__ = ("age", "dtype", "grad", "lock", "shape")
 
     parents = ()
 
@@ -67,7 +66,6 @@ class Leaf:
         self.shape = y.shape
         self.dtype = y.dtype if y.dtype.itemsize > 2 else _SINGLE
         self.grad: np.ndarray | None = None
-        self.lent = None  # TEMP
         self.lock = RLock()  # threads may meet here
         self.age = _age()
 
@@ -224,61 +222,3 @@ class Operation:
 
 TABLE: dict[Callable[..., Any], Operation] = {}
 """Every differentiable function, with its rules."""
-
-
-def vjp(
-    function: Callable[..., Any],
-    spec: str,
-    /,
-    *,
-    forward: Callable[..., Any] | None = None,
-    definition: Callable[..., Any] | None = None,
-    common: Callable[..., Any] | None = None,
-    **rules: Callable[..., Any],
-) -> None:
-    """Enter the derivative of ``function`` in the table: one vector-Jacobian product per input.
-
-    ``spec`` lists the parameters of ``function`` in their order, options with their defaults
-    (``"a axis=None keepdims=False"``). A parameter that has a rule is a differentiable input.
-
-    A rule maps the gradient ``g`` of the result to the gradient of its input. It asks for what it
-    needs by naming it: ``g``; ``y``, the result; any parameter of the function; ``shape``, the
-    shape of the input the rule is for; ``common``, which is computed once for all rules of the call
-    by the function of that name. ``g`` comes first. What no rule names is not kept. Broadcasting is
-    not a rule's business: the walk sums a gradient back to the shape of its input. A parameter of
-    the function that has one of these names gets an underscore in the spec and in the rules
-    (``"x y_"``); calls keep the function's own name for it.
-
-    Rules use only differentiable functions of NumPy, so that they can themselves be differentiated.
-    A rule that cannot is accompanied by a ``definition``: the same function written in
-    differentiable ones, taking the same parameters. It is what grad of grad goes through. Such a
-    function may leave more than its result for its rules, as a tuple that begins with the result:
-    ``"x eps -> root"`` is the spec of one that returns ``(y, root)``.
-
-    Args:
-        function: what people call; NumPy's own, or one made by :func:`minidl.differentiable`.
-        spec: its parameters, as above.
-        forward: the function on ndarrays, if it is not ``function`` itself.
-        definition: the function in differentiable ones.
-        common: what all rules need, as a function of what it names.
-        rules: a rule for each differentiable input.
-
-    Raises:
-        ValueError: if a rule is for something, or names something, that ``spec`` does not list; if
-            ``spec`` does not fit the function, or a name in it could mean two things.
-        TypeError: if a rule is not a function.
-
-    Example:
-        >>> import numpy as np
-        >>> import minidl
-        >>> @minidl.differentiable
-        ... def cube(x):
-        ...     return x**3
-        >>> minidl.vjp(cube, "x", x=lambda g, x: g * 3 * x**2)
-        >>> x = minidl.Tensor([1.0, 2.0], requires_grad=True)
-        >>> cube(x).sum().backward()
-        >>> x.grad
-        array([ 3., 12.], dtype=float32)
-    """
-    row = read_row(function, spec, forward, rules, definition, common)
-    TABLE[function] = Operation(**row)

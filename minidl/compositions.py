@@ -15,10 +15,9 @@ from numpy.lib.array_utils import normalize_axis_index
 
 from minidl import derivatives as table
 from minidl.arrays import as_array
-from minidl.autograd import vjp
 from minidl.derivatives import axes_of
 from minidl.protocols import COMPOSED, plain
-from minidl.signatures import name_of
+from minidl.table import name_of, vjp
 from minidl.tensor import Tensor, apply, differentiable
 
 

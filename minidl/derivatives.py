@@ -29,10 +29,9 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
-from minidl.autograd import vjp
 from minidl.methods import astype
 from minidl.protocols import PLAIN, plain
-from minidl.signatures import Parameters
+from minidl.table import Parameters, vjp
 from minidl.tensor import differentiable
 
 # --- Half precision -------------------------------------------------------------------------------

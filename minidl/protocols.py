@@ -16,7 +16,7 @@ import numpy as np
 from minidl.arrays import Array, check_means_the_same, refuse_mask
 from minidl.autograd import TABLE, Leaf, Node, Operation
 from minidl.refusals import not_differentiable_in
-from minidl.signatures import Parameters, name_of
+from minidl.table import Parameters, name_of
 
 COMPOSED: dict[Callable[..., Any], Callable[..., Any]] = {}
 """NumPy's functions that need no rule of their own: the same function written in others."""

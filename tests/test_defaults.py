@@ -16,7 +16,7 @@ from minidl.autograd import TABLE
 from minidl.nn import init
 from minidl.optim import schedules
 from minidl.protocols import COMPOSED
-from minidl.signatures import name_of
+from minidl.table import name_of
 
 F = functional
 

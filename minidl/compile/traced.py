@@ -25,7 +25,7 @@ import numpy as np
 from numpy.lib import mixins
 
 from minidl.compile.program import CompileError, Trace, Value, key_of, mapped, shell
-from minidl.signatures import name_of
+from minidl.table import name_of
 from minidl.tensor import Tensor
 
 _HERE = str(Path(__file__).parent)

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from minidl.arrays import Array
-from minidl.autograd import vjp
+from minidl.table import vjp
 from minidl.tensor import Tensor, differentiable
 
 T = TypeVar("T", Tensor, Array)

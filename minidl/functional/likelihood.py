@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from minidl.arrays import Array
-from minidl.autograd import vjp
 from minidl.functional.softmax import log_softmax, refuse_infinite_max
+from minidl.table import vjp
 
 
 def nll(logits: Array, at: Array, scale: Any, each: bool) -> tuple[Any, Array]:

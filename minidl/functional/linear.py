@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from minidl.arrays import Array, taken_in
-from minidl.autograd import vjp
 from minidl.functional.targets import misfit_of_linear
+from minidl.table import vjp
 from minidl.tensor import Tensor, apply
 
 

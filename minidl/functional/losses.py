@@ -10,13 +10,13 @@ from typing import Any, TypeVar
 import numpy as np
 
 from minidl.arrays import Array, as_real
-from minidl.autograd import vjp
 from minidl.checks import number, one_of
 from minidl.functional.classification import predictions_of
 from minidl.functional.linear import in_dtype_of
 from minidl.functional.smooth import sigmoid, softplus, vanishing
 from minidl.functional.targets import REDUCTIONS, Reduction, check_shares, narrowed
 from minidl.protocols import plain
+from minidl.table import vjp
 from minidl.tensor import Tensor, differentiable
 
 T = TypeVar("T", Tensor, Array)

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from minidl.arrays import Array
-from minidl.autograd import vjp
 from minidl.functional.linear import in_dtype_of, ones
 from minidl.functional.targets import misfit_of_norm
+from minidl.table import vjp
 from minidl.tensor import Tensor, apply
 
 

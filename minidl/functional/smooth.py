@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 
 from minidl.arrays import Array
-from minidl.autograd import vjp
+from minidl.table import vjp
 from minidl.tensor import Tensor, differentiable
 
 T = TypeVar("T", Tensor, Array)

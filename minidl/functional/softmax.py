@@ -7,9 +7,9 @@ from typing import Any, TypeVar
 import numpy as np
 
 from minidl.arrays import Array, as_array
-from minidl.autograd import vjp
 from minidl.derivatives import in_single, spread, wide
 from minidl.protocols import plain
+from minidl.table import vjp
 from minidl.tensor import Tensor, differentiable
 
 T = TypeVar("T", Tensor, Array)

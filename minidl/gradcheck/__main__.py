@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from minidl.gradcheck import samples
 from minidl.gradcheck.check import Report, gradcheck
-from minidl.signatures import name_of
+from minidl.table import name_of
 
 
 def main(argv: Sequence[str] | None = None) -> int:

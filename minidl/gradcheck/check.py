@@ -17,7 +17,7 @@ from minidl.gradcheck.precision import compared
 from minidl.gradcheck.problem import Problem, WithParameters, in_dtype
 from minidl.nn import Module
 from minidl.rng import RNG, generator
-from minidl.signatures import name_of
+from minidl.table import name_of
 
 STEPS = (1e-3, 1e-4, 1e-5)
 """Step sizes of the differences, tried in turn where a larger one does not converge."""

@@ -21,7 +21,7 @@ from minidl.gradients import grad
 from minidl.modes import no_grad, recording
 from minidl.nn import Module, Parameter
 from minidl.rng import generator
-from minidl.signatures import name_of
+from minidl.table import name_of
 from minidl.tensor import Tensor
 
 

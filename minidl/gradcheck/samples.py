@@ -25,7 +25,7 @@ from minidl.functional.likelihood import nll
 from minidl.functional.smooth import normal_cdf
 from minidl.methods import astype
 from minidl.protocols import COMPOSED
-from minidl.signatures import Parameters, name_of
+from minidl.table import Parameters, name_of
 from minidl.tensor import Tensor
 
 

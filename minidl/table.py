@@ -1,4 +1,4 @@
-"""Whether a row of the derivative table can be understood in one way only.
+"""The derivative table: how a function comes into it, and what its row must be like.
 
 The engine passes values by position, and a rule gets what its parameters are named after. So a spec
 that does not fit its function, or a name with two meanings, would give wrong gradients and no
@@ -14,6 +14,70 @@ from typing import Any
 
 import numpy as np
 
+from minidl.autograd import TABLE, Operation
+
+Function = Callable[..., Any]
+
+
+def vjp(
+    function: Callable[..., Any],
+    spec: str,
+    /,
+    *,
+    forward: Callable[..., Any] | None = None,
+    definition: Callable[..., Any] | None = None,
+    common: Callable[..., Any] | None = None,
+    **rules: Callable[..., Any],
+) -> None:
+    """Enter the derivative of ``function`` in the table: one vector-Jacobian product per input.
+
+    ``spec`` lists the parameters of ``function`` in their order, options with their defaults
+    (``"a axis=None keepdims=False"``). A parameter that has a rule is a differentiable input.
+
+    A rule maps the gradient ``g`` of the result to the gradient of its input. It asks for what it
+    needs by naming it: ``g``; ``y``, the result; any parameter of the function; ``shape``, the
+    shape of the input the rule is for; ``common``, which is computed once for all rules of the call
+    by the function of that name. ``g`` comes first. What no rule names is not kept. Broadcasting is
+    not a rule's business: the walk sums a gradient back to the shape of its input. A parameter of
+    the function that has one of these names gets an underscore in the spec and in the rules
+    (``"x y_"``); calls keep the function's own name for it.
+
+    Rules use only differentiable functions of NumPy, so that they can themselves be differentiated.
+    A rule that cannot is accompanied by a ``definition``: the same function written in
+    differentiable ones, taking the same parameters. It is what grad of grad goes through. Such a
+    function may leave more than its result for its rules, as a tuple that begins with the result:
+    ``"x eps -> root"`` is the spec of one that returns ``(y, root)``.
+
+    Args:
+        function: what people call; NumPy's own, or one made by :func:`minidl.differentiable`.
+        spec: its parameters, as above.
+        forward: the function on ndarrays, if it is not ``function`` itself.
+        definition: the function in differentiable ones.
+        common: what all rules need, as a function of what it names.
+        rules: a rule for each differentiable input.
+
+    Raises:
+        ValueError: if a rule is for something, or names something, that ``spec`` does not list; if
+            ``spec`` does not fit the function, or a name in it could mean two things.
+        TypeError: if a rule is not a function.
+
+    Example:
+        >>> import numpy as np
+        >>> import minidl
+        >>> @minidl.differentiable
+        ... def cube(x):
+        ...     return x**3
+        >>> minidl.vjp(cube, "x", x=lambda g, x: g * 3 * x**2)
+        >>> x = minidl.Tensor([1.0, 2.0], requires_grad=True)
+        >>> cube(x).sum().backward()
+        >>> x.grad
+        array([ 3., 12.], dtype=float32)
+    """
+    TABLE[function] = _row(function, spec, forward, rules, definition, common)
+
+
+# --- What a row must be like ----------------------------------------------------------------------
+
 RESERVED = {
     "g": "the gradient of the result",
     "y": "the result",
@@ -23,8 +87,6 @@ RESERVED = {
     "definition": "the function in differentiable ones",
 }
 """What these names mean in a rule or to ``vjp``; a parameter called so gets an underscore."""
-
-Function = Callable[..., Any]
 
 
 class Parameters:
@@ -62,15 +124,15 @@ def name_of(function: Function) -> str:
     return f"{module}.{short}" if module and short != "getitem" else short
 
 
-def read_row(
+def _row(
     function: Function,
     spec: str,
     forward: Function | None,
     rules: dict[str, Function],
     definition: Function | None,
     common: Function | None,
-) -> dict[str, Any]:
-    """The fields of an Operation, once it is sure that they mean one thing."""
+) -> Operation:
+    """The row of a function, once it is sure that it means one thing."""
     name = name_of(function)
     call = f"vjp({name}, {spec!r})"
     listed, _, left = spec.partition("->")
@@ -94,12 +156,11 @@ def read_row(
             taken = taken_by(definition, called)
             words += [own_name for own_name, as_ in zip(names, called, strict=True) if as_ in taken]
         keeps[key] = [(w, places[w]) for w in dict.fromkeys(words) if w in places]
-    return {
-        "function": function, "name": name, "names": tuple(names), "called": tuple(called),
-        "forward": forward or getattr(function, "forward", function),
-        "defaults": known | defaults, "leaves": tuple(leaves), "rules": rules,
-        "definition": definition, "common": common, "needs": needs, "keeps": keeps,
-    }  # fmt: skip
+    on_arrays: Function = forward or getattr(function, "forward", function)
+    return Operation(
+        function, name, on_arrays, tuple(names),
+        tuple(called), known | defaults, tuple(leaves), rules, definition, common, needs, keeps,
+    )  # fmt: skip
 
 
 def _literal(default: str, call: str) -> Any:
