@@ -134,14 +134,16 @@ def gradients_of_inputs(
     """Apply the rules of a node, given the gradient ``g`` of its result."""
     operation, watcher = node.operation, current_watcher()
     values = {"g": g, **(node.kept if kept is None else kept)}
-    if operation.common is not None:
-        values["common"] = operation.call(operation.common, values)
+    needs, common = operation.needs, operation.common
+    if common is not None:
+        values["common"] = common(*[values[key] for key in needs[common]])
     for name, parent in node.parents or ():
         if parent in relevant:
             values["shape"] = parent.shape
             if watcher is not None:
                 watcher.going_back(node, name)
-            d = operation.call(operation.rules[name], values)
+            rule = operation.rules[name]
+            d = rule(*[values[key] for key in needs[rule]])
             if watcher is not None:
                 watcher.went_back(node, name, g, d)
             fits = d.__class__ is np.ndarray and d.shape == parent.shape and d.dtype == parent.dtype
@@ -214,10 +216,6 @@ class Operation:
     common: Callable[..., Any] | None
     needs: dict[Callable[..., Any], tuple[str, ...]]
     keeps: dict[str, list[tuple[str, int]]]
-
-    def call(self, rule: Callable[..., Any], values: dict[str, Any]) -> Any:
-        """Call a rule with the values that it names."""
-        return rule(*[values[name] for name in self.needs[rule]])
 
 
 TABLE: dict[Callable[..., Any], Operation] = {}

@@ -156,7 +156,7 @@ def _row(
             taken = taken_by(definition, called)
             words += [own_name for own_name, as_ in zip(names, called, strict=True) if as_ in taken]
         keeps[key] = [(w, places[w]) for w in dict.fromkeys(words) if w in places]
-    on_arrays: Function = forward or getattr(function, "forward", function)
+    on_arrays: Any = forward or getattr(function, "forward", function)
     return Operation(
         function, name, on_arrays, tuple(names),
         tuple(called), known | defaults, tuple(leaves), rules, definition, common, needs, keeps,
