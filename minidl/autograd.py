@@ -33,7 +33,7 @@ class Node:
     """What a differentiable call leaves behind: how to go back from its result to its inputs.
 
     ``parents`` are the names and the nodes of the inputs that need a gradient, ``kept`` the values
-    that their rules name, by name. What no rule names is not kept.
+    that their rules name, or the operation's definition takes, by name. All else is not kept.
     """
 
     __slots__ = ("__weakref__", "age", "dtype", "kept", "operation", "parents", "shape")

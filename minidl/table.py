@@ -44,9 +44,10 @@ def vjp(
 
     Rules use only differentiable functions of NumPy, so that they can themselves be differentiated.
     A rule that cannot is accompanied by a ``definition``: the same function written in
-    differentiable ones, taking the same parameters. It is what grad of grad goes through. Such a
-    function may leave more than its result for its rules, as a tuple that begins with the result:
-    ``"x eps -> root"`` is the spec of one that returns ``(y, root)``.
+    differentiable ones, taking those of the parameters that it needs, which are kept for it. It is
+    what grad of grad goes through. Such a function may leave more than its result for its rules, as
+    a tuple that begins with the result: ``"x eps -> root"`` is the spec of one that returns ``(y,
+    root)``. What it leaves under the name of a parameter is kept in the place of that.
 
     Args:
         function: what people call; NumPy's own, or one made by :func:`minidl.differentiable`.
@@ -200,7 +201,7 @@ def _check_row(
             f"{call}: {odd[0]!r} is not a name: a spec is names separated by spaces, each alone or "
             f"as name=default without spaces"
         )
-    if len({*names, *leaves}) < len(names) + len(leaves):
+    if len(set(names)) < len(names) or len(set(leaves)) < len(leaves):
         raise ValueError(f"{call}: a parameter stands twice in the spec")
     unknown = [name for name in rules if name not in names]
     if unknown or not rules:

@@ -151,7 +151,7 @@ def first_gradient(y: Tensor, gradient: ArrayLike | Tensor | None) -> Any:
     g = gradient if isinstance(gradient, Tensor) else as_real(gradient, "gradient=")
     if g.shape != y.shape:
         raise refusals.other_shape("gradient=", g.shape, y.shape)
-    return g if g.dtype == y.dtype else g.astype(y.dtype)
+    return g if isinstance(g, Tensor) and g.dtype == y.dtype else g.astype(y.dtype)
 
 
 # --- The door into the engine ---------------------------------------------------------------------

@@ -280,7 +280,7 @@ def with_b(b=3.0):
         (product, "a b", {"a": lambda b, g: g / b}, "g comes first"),
         (product, "a b", {"a": lambda g, out: g}, "names 'out', which is neither"),
         (product, "a b -> c", {"a": lambda g, c: g * c}, "c, know only its value: a definition="),
-        (product, "a b -> a", {"a": lambda g: g}, "stands twice"),
+        (product, "a b -> c c", {"a": lambda g: g}, "stands twice"),
         (product, "a b -> c,", {"a": lambda g: g}, r"'c,' is not a name"),
         (product, "a b", {"a": with_b()}, "without .* defaults"),
         (product, "a b", {"a": lambda *args: args[0]}, r"without \*"),
@@ -323,6 +323,33 @@ def test_a_function_may_leave_more_than_its_result_for_its_rules():
     y = cube(x)
     y.sum().backward()
     np.testing.assert_array_equal(x.grad, [12, 3])
+
+
+def test_what_a_function_leaves_under_the_name_of_a_parameter_is_kept_in_its_place():
+    @minidl.differentiable
+    def spread(x):  # the same wherever x is
+        centered = x - x.mean()
+        return (centered**2).sum(), centered
+
+    minidl.vjp(
+        spread, "x -> x", x=lambda g, x: g * 2 * x, definition=lambda x: ((x - x.mean()) ** 2).sum()
+    )
+    x = leaf(100.0, 102.0)
+    y = spread(x)
+    np.testing.assert_array_equal(y.node.kept["x"], [-1, 1])
+    assert list(y.node.kept) == ["x"]
+    np.testing.assert_array_equal(grad(y, x, retain_graph=True), [-2, 2])
+    dx = grad(y, x, create_graph=True)
+    np.testing.assert_array_equal(grad(dx[0], x), [1, -1])
+
+
+def test_batch_norm_keeps_one_array_as_large_as_its_input():
+    x = Tensor(np.random.default_rng(0).normal(size=(50, 3)), requires_grad=True)
+    weight, bias = leaf(1.0, 2.0, 3.0), leaf(0.0, 0.0, 0.0)
+    y = minidl.functional.batch_norm(x, None, None, weight, bias, training=True)
+    kept = [v for v in y.node.kept.values() if isinstance(v, np.ndarray) and v.shape == x.shape]
+    assert len(kept) == 1
+    assert not np.shares_memory(kept[0], x.data)
 
 
 def test_a_definition_keeps_only_what_it_takes():

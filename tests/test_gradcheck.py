@@ -128,12 +128,12 @@ def test_a_wrong_epsilon_inside_batch_norms_backward_is_caught():
         centered = x - x.mean(axis=0)
         scale = 1 / np.sqrt(x.var(axis=0) + 1e-8)  # the forward pass has 1e-5
         sums = (g.sum(axis=0), (g * centered).sum(axis=0))
-        return rule(g, None, centered, scale, sums)
+        return rule(g, centered, None, scale, sums)
 
     def right(g, x):
         centered = x - x.mean(axis=0)
         scale = 1 / np.sqrt(x.var(axis=0) + 1e-5)
-        return rule(g, None, centered, scale, (g.sum(axis=0), (g * centered).sum(axis=0)))
+        return rule(g, centered, None, scale, (g.sum(axis=0), (g * centered).sum(axis=0)))
 
     caught = 0
     for seed in range(20):

@@ -76,7 +76,10 @@ def _of_batch(
     momentum: float,
     eps: float,
 ) -> tuple[Array, Array, Array]:
-    """The result, and what the rules need: x centered, and 1 / deviation."""
+    """The result, and what the rules need: x centered, and 1 / deviation.
+
+    A constant added to x changes nothing, so that all derivatives at x are those at x centered.
+    """
     given = [p for p in (weight, bias, running_mean, running_var) if p is not None]
     n = x.size // x.shape[1] if x.ndim > 1 and x.size else 0
     incomplete = (running_mean is None) != (running_var is None)
@@ -110,14 +113,14 @@ def _definition(x: Any, weight: Any, bias: Any, eps: float) -> Any:
     return y if bias is None else y + beside(bias, x.ndim)
 
 
-def _rule(g: Array, weight: Any, centered: Array, scale: Array, common: Any) -> Array:
+def _rule(g: Array, x: Array, weight: Any, scale: Array, common: Any) -> Array:
     """The gradient of x, which reaches y directly, through the mean, and through the variance.
 
-    With c = x centered, s = scale, h = c * s and w = weight:  w s (g - mean(g) - h mean(g h)).
+    With x centered, s = scale, h = x * s and w = weight:  w s (g - mean(g) - h mean(g h)).
     """
-    n = centered.size // centered.shape[1]
-    sum_g, sum_gc = common
-    d = centered * beside(-sum_gc * scale * scale / n, g.ndim)
+    n = x.size // x.shape[1]
+    sum_g, sum_gx = common
+    d = x * beside(-sum_gx * scale * scale / n, g.ndim)
     d += g
     d -= beside(sum_g / n, g.ndim)
     d *= beside(scale if weight is None else weight * scale, g.ndim)
@@ -127,11 +130,11 @@ def _rule(g: Array, weight: Any, centered: Array, scale: Array, common: Any) -> 
 vjp(
     batch_norm,
     "x running_mean running_var weight=None bias=None training=False momentum=0.1 eps=1e-5"
-    " -> centered scale",
+    " -> x scale",
     x=_rule,
     weight=lambda scale, common: common[1] * scale,
     bias=lambda common: common[0],
-    common=lambda g, centered: (channel_sums(g), channel_sums(g * centered)),
+    common=lambda g, x: (channel_sums(g), channel_sums(g * x)),
     forward=_of_batch,
     definition=_definition,
 )
