@@ -30,13 +30,15 @@ MODULES = {dotted(p): ast.parse(p.read_text()) for p in sorted((ROOT / "minidl")
 
 
 @pytest.fixture(scope="module")
-def path():
-    """The lines to read and the files they are in, by a process that nothing else has warmed."""
-    return re.search(
-        r"^The path to read: ([\d,]+ lines in \d+ files)$",
-        printed_by(TESTS / "laboratory" / "path.py"),
-        re.MULTILINE,
-    )[1]
+def measured():
+    """What path.py prints, by a process that nothing else has warmed."""
+    return printed_by(TESTS / "laboratory" / "path.py")
+
+
+@pytest.fixture(scope="module")
+def path(measured):
+    """The lines to read and the files they are in."""
+    return re.search(r"^The path to read: ([\d,]+ lines in \d+ files)$", measured, re.MULTILINE)[1]
 
 
 def test_the_path_to_read_is_short(path):
@@ -46,6 +48,13 @@ def test_the_path_to_read_is_short(path):
 def test_the_readme_states_how_long_the_path_is(path):
     text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
     assert re.findall(r"[\d,]+ lines in \d+ files", text) == [path]
+
+
+def test_the_tour_leads_through_the_files_of_the_path_and_no_others(measured):
+    on_path = re.findall(r"^(\S+\.py) ", measured, re.MULTILINE)
+    tour = (ROOT / "docs" / "tour.md").read_text(encoding="utf-8")
+    stops = re.search(r"^stops = \{.*?^\}", tour, re.MULTILINE | re.DOTALL)[0]
+    assert sorted(re.findall(r"[\w/]+\.py", stops)) == sorted(on_path)
 
 
 # --- The rooms ------------------------------------------------------------------------------------
