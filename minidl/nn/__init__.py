@@ -3,9 +3,9 @@
 from minidl.nn import init
 from minidl.nn.activations import GELU, LeakyReLU, Sigmoid, Tanh
 from minidl.nn.elementwise_losses import BCEWithLogitsLoss, HuberLoss, L1Loss, MSELoss
-from minidl.nn.layers import BatchNorm, Linear, ReLU, Sequential
+from minidl.nn.layers import BatchNorm, Linear, ReLU
 from minidl.nn.losses import CrossEntropyLoss
-from minidl.nn.module import Module
+from minidl.nn.module import Module, Sequential
 from minidl.nn.parameter import Parameter
 from minidl.nn.regularization import Dropout
 from minidl.nn.shapes import Flatten

@@ -1,4 +1,4 @@
-"""The layers of a plain network: Linear, BatchNorm, ReLU, and Sequential, which joins them.
+"""The layers of a plain network: Linear, BatchNorm and ReLU.
 
 Each keeps parameters and settings, and calls its function of ``functional``, where the mathematics
 stands. The other layers are in ``activations``, ``regularization`` and ``shapes``.
@@ -6,7 +6,6 @@ stands. The other layers are in ``activations``, ``regularization`` and ``shapes
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -15,49 +14,11 @@ from numpy.typing import DTypeLike
 from minidl import functional as F
 from minidl.arrays import Array
 from minidl.checks import number, whole_number
-from minidl.nn.hidden import refuse_as_step
 from minidl.nn.init import Initializer, by_name
 from minidl.nn.module import Module
 from minidl.nn.parameter import Parameter
 from minidl.rng import RNG
 from minidl.tensor import Tensor
-
-
-class Sequential(Module):
-    """Modules one after the other, as they are given.
-
-    ``model[i]`` is the module at place i, ``model[:i]`` a Sequential of the first i (the same
-    modules, not copies), ``len(model)`` how many there are.
-
-    Raises:
-        TypeError: if an argument is not a module.
-
-    Example:
-        >>> model = Sequential(Linear(4, 8), ReLU(), Linear(8, 3))
-        >>> model(np.zeros((5, 4), np.float32)).shape
-        (5, 3)
-    """
-
-    def __init__(self, *modules: Module) -> None:
-        for i, module in enumerate(modules):
-            if not isinstance(module, Module):
-                refuse_as_step(i, module)
-            setattr(self, str(i), module)
-
-    def forward(self, x: Any) -> Any:
-        for module in self:
-            x = module(x)
-        return x
-
-    def __iter__(self) -> Iterator[Module]:
-        return (m for m in self.__dict__.values() if isinstance(m, Module))
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
-
-    def __getitem__(self, index: int | slice) -> Any:
-        modules = list(self)
-        return Sequential(*modules[index]) if isinstance(index, slice) else modules[index]
 
 
 class Linear(Module):
@@ -158,12 +119,12 @@ class BatchNorm(Module):
         self.num_batches_tracked = np.zeros((), np.int64)
 
     def forward(self, x: Tensor | Array) -> Tensor:
-        mean, var = self.running_mean, self.running_var
+        mean, var, batches = self.running_mean, self.running_var, self.num_batches_tracked
         y = F.batch_norm(
             x, mean, var, self.weight, self.bias, self.training, self.momentum, self.eps
         )
         if self.training:
-            self.num_batches_tracked += 1
+            batches += 1  # in place; mean and var have followed the batch
         return y
 
     def extra_repr(self) -> str:

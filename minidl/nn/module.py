@@ -1,31 +1,24 @@
-"""Module: a function with parameters, made of other such functions.
+"""Module: a function with parameters, made of other such functions; Sequential: one after another.
 
 A module is an object with a ``forward`` method. Its parameters are found by looking at its
 attributes, in the order in which they were set: Parameters, modules, and lists, tuples, dicts,
 deques, dataclasses and namespaces of them at any depth. Nothing needs to be registered, and nothing
-can be forgotten: what is held where nobody looks is refused.
+can be forgotten: what is held where nobody looks is refused. How a module lists its parts, switches
+between training and prediction, is saved, loaded and shown is in ``contents.py``.
 """
 
 from __future__ import annotations
 
-import reprlib
-from collections.abc import Iterator, Mapping
-from typing import Any, Self
+from collections.abc import Iterator
+from typing import Any
 
-from numpy.typing import ArrayLike
-
-from minidl.arrays import Array
 from minidl.modes import current_watcher
-from minidl.nn.hidden import check_in_place_of_parameter, check_nothing_is_hidden
-from minidl.nn.members import Member, leaves, members, walk
-from minidl.nn.parameter import Parameter, ParameterList
-from minidl.nn.place import note_place
-from minidl.nn.state import load, named, saved
-from minidl.nn.summary import table
-from minidl.tensor import Tensor
+from minidl.nn.calls import note_place, watched
+from minidl.nn.contents import Contents
+from minidl.nn.hidden import refuse_as_step
 
 
-class Module(Member):
+class Module(Contents):
     """The base class of layers and models: subclass it and write ``forward``.
 
     Attributes:
@@ -57,106 +50,51 @@ class Module(Member):
         raise NotImplementedError(f"{type(self).__name__} needs a method forward(self, x)")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        watcher, y = current_watcher(), None
-        if watcher is not None:
-            watcher.entered(self)
+        watcher = current_watcher()
         try:
-            y = self.forward(*args, **kwargs)
+            if watcher is not None:
+                return watched(watcher, self, args, kwargs)
+            return self.forward(*args, **kwargs)
         except Exception as error:
             note_place(self, error)
             raise
-        finally:
-            if watcher is not None:
-                watcher.left(self, y)
-        return y
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        if isinstance(self.__dict__.get(name), Parameter):
-            check_in_place_of_parameter(self, name, value)
-        super().__setattr__(name, value)
 
-    def children(self) -> Iterator[tuple[str, Module]]:
-        """The modules directly inside, with their names, in the order of the attributes."""
-        for name, value in members(self.__dict__.items()):
-            if isinstance(value, Module):
-                yield name, value
+class Sequential(Module):
+    """Modules one after the other, as they are given.
 
-    def modules(self) -> Iterator[tuple[str, Module]]:
-        """This module (its name is empty) and all inside it, each once, with dotted names."""
-        return walk(self)
+    ``model[i]`` is the module at place i, ``model[:i]`` a Sequential of the first i (the same
+    modules, not copies), ``len(model)`` how many there are.
 
-    def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
-        """All parameters, each once even if shared, with dotted names such as ``0.weight``."""
-        seen = set()
-        for name, value in named(self).items():
-            if isinstance(value, Parameter) and id(value) not in seen:
-                seen.add(id(value))
-                yield name, value
+    Raises:
+        TypeError: if an argument is not a module.
 
-    def parameters(self) -> ParameterList:
-        """All parameters as a list, each once even if shared."""
-        return ParameterList(dict(self.named_parameters()))
+    Example:
+        >>> import numpy as np
+        >>> from minidl import nn
+        >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
+        >>> model(np.zeros((5, 4), np.float32)).shape
+        (5, 3)
+    """
 
-    def train(self, mode: bool = True) -> Self:
-        """Switch this module and all inside it to training (or, with False, to prediction)."""
-        check_nothing_is_hidden(self)
-        for _, module in self.modules():
-            module.training = mode
-        return self
+    def __init__(self, *modules: Module) -> None:
+        for i, module in enumerate(modules):
+            if not isinstance(module, Module):
+                refuse_as_step(i, module)
+            setattr(self, str(i), module)
 
-    def eval(self) -> Self:
-        """Switch this module and all inside it to prediction."""
-        return self.train(False)
+    def forward(self, x: Any) -> Any:
+        for module in self.__dict__.values():
+            if isinstance(module, Module):  # and not a setting, such as ``training``
+                x = module(x)
+        return x
 
-    def zero_grad(self) -> None:
-        """Forget the gradients of all parameters."""
-        for _, value in leaves(self):
-            if isinstance(value, Parameter):
-                value.grad = None
+    def __iter__(self) -> Iterator[Module]:
+        return (m for m in self.__dict__.values() if isinstance(m, Module))
 
-    def state_dict(self) -> dict[str, Array]:
-        """Copies of all parameters and buffers, by their dotted names."""
-        return saved(self)
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
-    def load_state_dict(self, state: Mapping[str, ArrayLike]) -> None:
-        """Take over parameters and buffers by name. Values are copied, in the dtype they have here.
-
-        NaN and infinity are taken over as they are.
-
-        Raises:
-            TypeError: if ``state`` is not a dict.
-            ValueError: for names that are missing or unexpected, another shape or kind of dtype, a
-                value too large for the dtype here, or two values for one shared array. The message
-                lists all that does not fit, and nothing has been changed.
-        """
-        load(self, state)
-
-    def summary(self, x: ArrayLike | Tensor | None = None) -> None:
-        """Print a table of the layers with the shapes of their parameters and how many there are.
-
-        Args:
-            x: a batch of input. With it the table also shows the shape of each layer's output.
-
-        Example:
-            >>> from minidl import nn
-            >>> nn.Sequential(nn.Linear(2, 3), nn.ReLU()).summary()
-            layer        parameters                 count
-            ---------------------------------------------
-            0: Linear    weight (3, 2), bias (3,)       9
-            1: ReLU                                     0
-            ---------------------------------------------
-            Sequential   trainable 9                    9
-        """
-        print(table(self, x))
-
-    def extra_repr(self) -> str:
-        """What stands between the parentheses in the repr of a layer."""
-        return ""
-
-    @reprlib.recursive_repr()
-    def __repr__(self) -> str:
-        lines = [f"({name}): {child!r}" for name, child in self.children()]
-        if not lines:
-            return f"{type(self).__name__}({self.extra_repr()})"
-        inside = "\n".join(lines).replace("\n", "\n  ")
-        return f"{type(self).__name__}(\n  {inside}\n)"
+    def __getitem__(self, index: int | slice) -> Any:
+        modules = list(self)
+        return Sequential(*modules[index]) if isinstance(index, slice) else modules[index]

@@ -1,12 +1,25 @@
-"""In which module of a model an error happened."""
+"""The calls of modules that are not plain: those that are watched, and those that fail."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from minidl.modes import Watcher
+
+
+def watched(watcher: Watcher, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """What ``forward`` returns; the watcher is told when it begins, and when it ends or fails."""
+    watcher.entered(module)
+    y = None
+    try:
+        y = module.forward(*args, **kwargs)
+    finally:
+        watcher.left(module, y)
+    return y
+
 
 def note_place(module: Any, error: Exception) -> None:
-    """Note on an error which module it came from, as in ``in 2.linear1 (Linear)``.
+    """Note on an error in which module it happened, as in ``in 2.linear1 (Linear)``.
 
     Every module on the way out puts its own part in front of the path, so that in the end it leads
     there from the outermost one.
