@@ -1,8 +1,13 @@
-"""What holds for a block of a program: whether calls are recorded, and who watches them."""
+"""What holds for a block of a program: whether calls are recorded, who watches them, and what
+random numbers are drawn through.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, overload
+
+import numpy as np
 
 from minidl.scopes import Block, F, Setting
 
@@ -79,3 +84,14 @@ current_watcher = _watcher.current.get
 def watched_by(watcher: Watcher) -> Block:
     """A block in which all this is reported to ``watcher``."""
     return Block(_watcher, watcher)
+
+
+# --- What random numbers are drawn through --------------------------------------------------------
+
+_drawing = Setting("what generators are seen through", default=None)
+drawn_through = _drawing.current.get
+
+
+def drawing_through(function: Callable[[np.random.Generator], Any]) -> Block:
+    """A block in which ``rng.generator`` returns what ``function`` makes of the generator."""
+    return Block(_drawing, function)

@@ -7,13 +7,12 @@ neither read nor set, so minidl and the rest of a program never disturb each oth
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
 from minidl.checks import whole_number
-from minidl.scopes import Block, Setting
+from minidl.modes import drawn_through
 
 RNG: TypeAlias = "int | np.random.Generator | None"
 """What every ``rng=`` argument takes: a seed, a generator, or None for minidl's own generator."""
@@ -35,11 +34,10 @@ def seed(n: int) -> None:
         ValueError: if ``n`` is negative.
 
     Example:
-        >>> import minidl
-        >>> minidl.seed(0)
-        >>> first = minidl.nn.Linear(2, 2).weight.numpy()
-        >>> minidl.seed(0)
-        >>> bool((minidl.nn.Linear(2, 2).weight.numpy() == first).all())
+        >>> seed(0)
+        >>> first = generator().random(2)
+        >>> seed(0)
+        >>> bool((generator().random(2) == first).all())
         True
     """
     # The state moves, the object stays: whoever already holds the generator follows the new seed.
@@ -48,10 +46,7 @@ def seed(n: int) -> None:
 
 
 def generator(rng: RNG = None) -> np.random.Generator:
-    """Return the generator that an ``rng=`` argument means.
-
-    ``None`` means minidl's own (see :func:`seed`), an int a new generator of that seed, and a
-    ``numpy.random.Generator`` itself.
+    """The generator that an ``rng=`` argument means: minidl's own for None, a new one for a seed.
 
     Raises:
         TypeError: for anything else, ``numpy.random.RandomState`` included.
@@ -61,19 +56,8 @@ def generator(rng: RNG = None) -> np.random.Generator:
         >>> generator(7).integers(100) == generator(7).integers(100)
         np.True_
     """
-    if rng is None:
-        rng = _own()
-    elif not isinstance(rng, np.random.Generator):
-        if type(rng) is not int or rng < 0:
-            rng = whole_number(rng, _A_SEED)
-        return np.random.default_rng(rng)
-    through = _through.current.get()
+    if rng is not None and not isinstance(rng, np.random.Generator):
+        good = type(rng) is int and rng >= 0
+        return np.random.default_rng(rng if good else whole_number(rng, _A_SEED))
+    through, rng = drawn_through(), _own() if rng is None else rng
     return rng if through is None else through(rng)
-
-
-_through = Setting("what generators are seen through", default=None)
-
-
-def drawing_through(function: Callable[[np.random.Generator], Any]) -> Block:
-    """A block in which :func:`generator` returns what ``function`` makes of the generator."""
-    return Block(_through, function)

@@ -19,12 +19,11 @@ from minidl.arrays import Array
 from minidl.autograd import Leaf, Node, Operation
 from minidl.compile.program import CompileError, Trace, Update, Value
 from minidl.compile.traced import Traced, TracedGenerator, View
-from minidl.modes import Watcher, watched_by
+from minidl.modes import Watcher, drawing_through, watched_by
 from minidl.nn import Module
 from minidl.optim import Optimizer
 from minidl.optim.clipping import clip_gradients
 from minidl.optim.groups import Group
-from minidl.rng import drawing_through
 from minidl.tensor import Tensor
 
 Gradients = dict[int, Any]  # of Traced, by the identity of the parameter
