@@ -184,6 +184,18 @@ def test_nested_loops_are_independent() -> None:
     assert same(outer, epochs[0])
 
 
+def test_an_epoch_that_is_over_is_not_looped_over_again_and_moves_nothing() -> None:
+    loader = shuffled()
+    over = iter(loader)
+    assert len(list(over)) == 4
+    with pytest.raises(RuntimeError, match=r"this epoch is over.*loop over the loader itself"):
+        list(over)
+    next(iter(loader))
+    place = loader.state_dict()
+    assert next(over, None) is None
+    assert loader.state_dict() == place
+
+
 def test_copies_and_pickles_go_their_own_way() -> None:
     loader = shuffled()
     list(loader)
@@ -207,6 +219,9 @@ def test_repr_tells_samples_and_batches() -> None:
         (lambda: DataLoader(), TypeError, "at least one array"),
         (lambda: DataLoader([1, 2], [1, 2, 3]), ValueError, "array 0 has 2, array 1 has 3"),
         (lambda: DataLoader([1, 2], 64), ValueError, r"array 1 is the single value 64.*by name"),
+        (lambda: DataLoader(np.arange(2), np.arange(3)), ValueError, "0 has 2, array 1 has 3"),
+        (lambda: DataLoader(np.array(64)), ValueError, r"array 0 is the single value 64"),
+        (lambda: DataLoader(np.arange(0)), ValueError, "empty data set"),
         (lambda: DataLoader([]), ValueError, "empty data set"),
         (lambda: DataLoader(np.zeros((0, 3)), []), ValueError, "empty data set"),
         (lambda: DataLoader([1, None]), TypeError, "array 0 holds Python objects"),
@@ -243,6 +258,8 @@ def test_loader_names_row_and_column_of_what_is_not_finite(value: float, dtype: 
     x[2, 1] = x[3, 0] = value
     with pytest.raises(ValueError, match=rf"array 1.*row 2, column 1 .* is {value}, 2 such in all"):
         DataLoader([0, 1, 2, 3], x)
+    with pytest.raises(ValueError, match=rf"array 1.*row 2, column 1 .* is {value}, 2 such in all"):
+        DataLoader(np.arange(4), x, dtype=None)
     ((passed,),) = DataLoader(x, check_finite=False)
     np.testing.assert_array_equal(passed, x)
 

@@ -39,6 +39,25 @@ def equally_long(arrays: Sequence[ArrayLike], owner: str) -> tuple[np.ndarray, .
     return made
 
 
+def as_samples(
+    arrays: Sequence[ArrayLike], owner: str, real: np.dtype | None, finite: bool
+) -> tuple[np.ndarray, ...]:
+    """Return equally long arrays of numbers, C contiguous, in native byte order.
+
+    Real numbers become ``real`` unless it is None; with ``finite``, they must be finite.
+    """
+    made = []
+    for i, array in enumerate(equally_long(arrays, owner)):
+        name = f"{owner}: array {i}"
+        kind = as_numbers(array, name).dtype.kind
+        dtype = real if real is not None and kind == "f" else array.dtype.newbyteorder("=")
+        with np.errstate(over="ignore"):  # what does not fit is reported below, by its place
+            made.append(np.require(array, dtype, ["C", "ALIGNED"]))
+        if finite:
+            require_finite(made[-1], name, source=array)
+    return tuple(made)
+
+
 def require_finite(array: np.ndarray, name: str, source: np.ndarray | None = None) -> None:
     """Raise unless every value is finite; ``source`` is the array before a change of dtype."""
     if array.dtype.kind == "f" and array.size:

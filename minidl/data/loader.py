@@ -1,18 +1,20 @@
 """Batches of arrays: the loader that shuffles them and cuts them.
 
-How it is saved, and goes on from the place where a run was stopped, is in ``loader_state.py``.
+How it is saved, and goes on from the place where a run was stopped, is in ``loader_state.py``. What
+is not yet as it should be is converted or refused in ``checks.py``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TypeGuard
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from minidl.checks import whole_number
 from minidl.data import repairs
-from minidl.data.checks import as_numbers, equally_long, require_finite
+from minidl.data.checks import as_samples
 from minidl.data.loader_state import Resumable
 from minidl.rng import RNG, generator
 
@@ -23,16 +25,13 @@ class DataLoader(Resumable):
     """Cut equally long arrays into batches, in order or shuffled anew in every epoch.
 
     Each batch is a tuple of ndarrays, one per array, also when there is only one array:
-    ``for (x,) in loader``. A batch is always a copy, so nothing that happens to it can reach the
-    arrays it came from. What is not an ndarray of the right dtype and layout yet is converted
-    once, here, and not in every batch; an array that is right is kept without a copy.
+    ``for (x,) in loader``. A batch is always a copy. An array of another dtype or layout than
+    asked for is converted once, here; one that is right is kept without a copy. Unlike PyTorch's
+    loader, it takes arrays and no data set object, and hands out ndarrays.
 
-    One loader may be iterated several times at once: every ``iter(loader)`` is an epoch of its
-    own. Epoch number e (0 for the first) has the order ``np.random.default_rng((s,
-    e)).permutation(n)``, where s is a number drawn from ``rng`` when the loader is made. So
-    nothing else that draws from the same generator can change the order of the samples.
-
-    Unlike PyTorch's loader, it takes arrays and no data set object, and hands out ndarrays.
+    Every ``iter(loader)`` is an epoch of its own, also several at once. Epoch number e (0 for the
+    first) has the order ``np.random.default_rng((s, e)).permutation(n)``, where s is drawn from
+    ``rng`` when the loader is made: what else draws from the same generator changes no order.
 
     Args:
         *arrays: arrays or array-likes (N, ...) of numbers or booleans, with the same N.
@@ -71,16 +70,13 @@ class DataLoader(Resumable):
     ) -> None:
         real = None if dtype is None else np.dtype(dtype)
         if real is not None and real.kind != "f":
-            raise TypeError(f"dtype= is a floating dtype or None (keep each), got {real}")
+            raise repairs.no_real_dtype(real)
         if type(batch_size) is not int or batch_size < 1:
             batch_size = whole_number(batch_size, "DataLoader: batch_size", at_least=1)
-        self.batch_size = batch_size
-        self.shuffle = bool(shuffle)
-        self.drop_last = bool(drop_last)
-        self.arrays = tuple(
-            _ready(array, f"DataLoader: array {i}", real, check_finite)
-            for i, array in enumerate(equally_long(arrays, "DataLoader"))
-        )
+        self.batch_size, self.shuffle, self.drop_last = batch_size, bool(shuffle), bool(drop_last)
+        if not _are_right(arrays, real, check_finite):
+            arrays = as_samples(arrays, "DataLoader", real, check_finite)
+        self.arrays: tuple[np.ndarray, ...] = arrays
         self.samples = len(self.arrays[0])
         if len(self) == 0:
             raise repairs.no_batch(self.batch_size, self.samples)
@@ -98,57 +94,55 @@ class DataLoader(Resumable):
         epoch, batch = self._place = self._resume or (self._begun, 0)
         self._resume = None
         self._begun = max(self._begun, epoch + 1)
-        return _Epoch(self._batches(epoch, batch))
-
-    def _batches(self, epoch: int, batch: int) -> Iterator[Batch]:
-        arrays, size = self.arrays, self.batch_size
-        starts = range(batch * size, len(self) * size, size)
-        order = None
-        if self.shuffle:
-            order = np.random.default_rng((self._seed, epoch)).permutation(self.samples)
-        for count, start in enumerate(starts, batch + 1):
-            self._place = (epoch, count)
-            if order is None:
-                yield tuple([array[start : start + size].copy() for array in arrays])
-            else:
-                rows = order[start : start + size]
-                # ndarray.take picks rows in half the time of array[rows].
-                yield tuple([array.take(rows, 0) for array in arrays])
-        self._place = (self._begun, 0)
-
-    def __repr__(self) -> str:
-        return (
-            f"DataLoader({self.samples} samples in {len(self)} batches of {self.batch_size}, "
-            f"shuffle={self.shuffle}, drop_last={self.drop_last})"
-        )
+        return _Epoch(self, epoch, batch)
 
 
 class _Epoch(Iterator[Batch]):
     """The batches of one epoch. A second loop over them raises, where a generator gives nothing."""
 
-    def __init__(self, batches: Iterator[Batch]) -> None:
-        self._batches = batches
-        self._over = False
+    def __init__(self, loader: DataLoader, epoch: int, batch: int) -> None:
+        self.loader, self.epoch, self.batch = loader, epoch, batch
+        self.size, self.end, self.is_over = loader.batch_size, len(loader), False
+        self.order = None
+        if loader.shuffle:
+            self.order = np.random.default_rng((loader._seed, epoch)).permutation(loader.samples)
 
     def __iter__(self) -> Iterator[Batch]:
-        if self._over:
+        if self.is_over:
             raise repairs.epoch_over()
         return self
 
     def __next__(self) -> Batch:
-        try:
-            return next(self._batches)
-        except StopIteration:
-            self._over = True
-            raise
+        loader, start = self.loader, self.batch * self.size
+        if self.batch >= self.end:
+            if not self.is_over:
+                self.is_over, loader._place = True, (loader._begun, 0)
+            raise StopIteration
+        self.batch += 1
+        loader._place = (self.epoch, self.batch)
+        if self.order is None:
+            return tuple([array[start : start + self.size].copy() for array in loader.arrays])
+        rows = self.order[start : start + self.size]
+        # ndarray.take picks rows in half the time of array[rows].
+        return tuple([array.take(rows, 0) for array in loader.arrays])
 
 
-def _ready(array: np.ndarray, name: str, real: np.dtype | None, finite: bool) -> np.ndarray:
-    """Return the array in the dtype and layout in which picking rows is fastest."""
-    array = as_numbers(array, name)
-    dtype = real if real is not None and array.dtype.kind == "f" else array.dtype.newbyteorder("=")
-    with np.errstate(over="ignore"):  # what does not fit is reported below, by its place
-        ready = np.require(array, dtype, ["C", "ALIGNED"])
-    if finite:
-        require_finite(ready, name, source=array)
-    return ready
+def _are_right(
+    arrays: tuple[ArrayLike, ...], real: np.dtype | None, finite: bool
+) -> TypeGuard[tuple[np.ndarray, ...]]:
+    """Whether a look tells that ``as_samples`` would keep the arrays as they are."""
+    lengths = set()
+    for array in arrays:
+        if type(array) is not np.ndarray or array.ndim == 0 or array.size == 0:
+            return False
+        if not (array.flags.carray and array.dtype.isnative):
+            return False
+        lengths.add(len(array))
+        if array.dtype.kind == "f" and (real is None or array.dtype == real):
+            with np.errstate(invalid="ignore"):
+                # The extremes tell it without the memory that a mask as large as the data takes.
+                if finite and not np.isfinite([array.min(), array.max()]).all():
+                    return False
+        elif array.dtype.kind not in "biu":
+            return False
+    return len(lengths) == 1

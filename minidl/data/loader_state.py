@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 
 import numpy as np
 
 from minidl.states import same_keys
 
 
-class Resumable:
-    """The half of a DataLoader that is saved and loaded; the other is in ``loader.py``."""
+class Resumable(Sized):
+    """The half of a DataLoader that is saved, loaded and shown; the other is in ``loader.py``."""
 
     samples: int
     batch_size: int
@@ -67,6 +67,12 @@ class Resumable:
         self._seed = new["seed"]
         self._begun = new["begun"]
         self._place = self._resume = (new["epoch"], new["batch"])
+
+    def __repr__(self) -> str:
+        return (
+            f"DataLoader({self.samples} samples in {len(self)} batches of {self.batch_size}, "
+            f"shuffle={self.shuffle}, drop_last={self.drop_last})"
+        )
 
 
 def _checked(state: Mapping[str, int], own: Mapping[str, int]) -> dict[str, int]:

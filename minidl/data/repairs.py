@@ -65,6 +65,11 @@ def not_finite(array: np.ndarray, name: str, source: np.ndarray) -> ValueError:
     return ValueError(f"{what}, {len(bad)} such in all: repair or remove those rows first")
 
 
+def no_real_dtype(dtype: np.dtype) -> TypeError:
+    """Of a dtype that is not of real numbers."""
+    return TypeError(f"dtype= is a floating dtype or None (keep each), got {dtype}")
+
+
 def no_batch(batch_size: int, samples: int) -> ValueError:
     """Of a loader that leaves out what is not full, and has less than one batch."""
     return ValueError(
