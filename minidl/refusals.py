@@ -7,12 +7,9 @@ the texts, which name what came, what was expected and the remedy, stand outside
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from minidl.autograd import Leaf, Node, Operation
 
 FREED = (
     "backward through a graph that an earlier backward has freed: compute the result anew, or keep "
@@ -36,7 +33,7 @@ NOT_SWITCHED = (
 )
 
 
-def no_gradient(d: Any, node: Node, name: str) -> TypeError:
+def no_gradient(d: Any, node: Any, name: str) -> TypeError:
     """A rule returned something else than an array."""
     came = "None" if d is None else f"a {type(d).__name__}"
     return TypeError(
@@ -46,7 +43,7 @@ def no_gradient(d: Any, node: Node, name: str) -> TypeError:
     )
 
 
-def misshapen(d: Any, node: Node, parent: Node | Leaf) -> ValueError:
+def misshapen(d: Any, node: Any, parent: Any) -> ValueError:
     """A rule returned an array whose shape cannot be summed to that of its input."""
     return ValueError(
         f"a derivative rule of {node.operation.name} returned a gradient of shape {d.shape} for an "
@@ -55,7 +52,7 @@ def misshapen(d: Any, node: Node, parent: Node | Leaf) -> ValueError:
     )
 
 
-def not_differentiable_in(operation: Operation, name: str) -> TypeError:
+def not_differentiable_in(operation: Any, name: str) -> TypeError:
     """A Tensor that requires a gradient was given for an argument without a rule."""
     return TypeError(
         f"{operation.name} is not differentiable in its argument {name!r}, which requires a "
@@ -63,7 +60,7 @@ def not_differentiable_in(operation: Operation, name: str) -> TypeError:
     )
 
 
-def note_call(error: Exception, operation: Operation, values: Sequence[Any]) -> None:
+def note_call(error: Exception, operation: Any, values: Sequence[Any]) -> None:
     """Note the function, the shapes of its inputs, and a remedy, unless the error names it."""
     if str(error).startswith(f"{operation.name}: "):
         return

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from networks import names, net, random
 
 import minidl
 from minidl import Tensor, data, nn, no_grad, optim
@@ -23,20 +24,6 @@ from minidl.nn import Parameter
 
 def linear(k: int = 2, c: int = 3, **options) -> nn.Linear:
     return nn.Linear(k, c, rng=0, **options)
-
-
-def net(**options) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Linear(4, 5, rng=0, **options), nn.BatchNorm(5), nn.ReLU(), nn.Linear(5, 3, rng=1)
-    )
-
-
-def names(module: nn.Module) -> list[str]:
-    return [name for name, _ in module.named_parameters()]
-
-
-def random(*shape, seed=0, dtype="float32"):
-    return np.random.default_rng(seed).normal(size=shape).astype(dtype)
 
 
 class Holder(nn.Module):
