@@ -20,6 +20,9 @@ _MASKED = (
 )
 
 
+_NO_RETURN = "does the function that made it, such as the forward() of a layer, lack a return?"
+
+
 def as_real(x: Any, where: str) -> Array:
     """Something array-like as an ndarray of real numbers or booleans, sharing its memory if it can.
 
@@ -77,6 +80,8 @@ def check_differentiable(data: Array) -> None:
 
 
 def _not_real(x: Any, where: str) -> TypeError:
+    if x is None:
+        return TypeError(f"{where} takes real numbers or booleans, not None: {_NO_RETURN}")
     dtype = np.asarray(x).dtype
     remedy = {
         "c": "compute with .real and .imag",

@@ -73,7 +73,8 @@ class Leaf:
         """Add ``d`` to the gradient, which is memory that nobody else has."""
         with self.lock:
             if self.grad is None:
-                self.grad = d.copy()
+                d = d.copy()
+                self.grad = np.asarray(d) if isinstance(d, np.generic) else d
             else:
                 self.grad += d
 
@@ -113,7 +114,8 @@ def walk(
     The nodes are visited from the youngest to the oldest. Whatever used a result is younger than
     the result, so all gradients for a node have arrived, and been added up, when its turn comes.
     Each gradient is popped when it is used and, unless ``retain``, each node is emptied behind it:
-    memory falls while the walk proceeds.
+    memory falls while the walk proceeds. ``of_inputs`` is what applies the rules of a node; to
+    Tensors others do it than to arrays (gradients.py).
     """
     of_inputs = of_inputs or gradients_of_inputs
     relevant = _came_from(root, wanted)
@@ -147,18 +149,18 @@ def gradients_of_inputs(
             if watcher is not None:
                 watcher.went_back(node, name, g, d)
             fits = d.__class__ is np.ndarray and d.shape == parent.shape and d.dtype == parent.dtype
-            yield parent, d if fits else fitted(d, node, name, parent)
+            yield parent, d if fits else fitted(d, g, node, name, parent)
 
 
-def fitted(d: Any, node: Node, name: str, parent: Node | Leaf) -> Any:
-    """What a rule returned as the gradient of its input: of its dtype and shape.
+def fitted(d: Any, g: Any, node: Node, name: str, parent: Node | Leaf) -> Any:
+    """What a rule made of ``g`` as the gradient of its input: an array of its dtype and shape.
 
     An input that was repeated, by broadcasting, gets the sum over its repetitions.
     """
-    if not hasattr(d, "__array_function__"):
-        if not isinstance(d, np.generic):
-            raise refusals.no_gradient(d, node, name)
+    if isinstance(d, np.ndarray | np.generic):
         d = np.asarray(d)
+    elif type(d) is not type(g) and (hasattr(d, "node") or not hasattr(d, "__array_function__")):
+        raise refusals.no_gradient(d, node, name)
     if d.shape != parent.shape:
         lead = d.ndim - len(parent.shape)
         pairs = list(zip(parent.shape, d.shape[max(lead, 0) :], strict=False))
@@ -199,18 +201,20 @@ def _came_from(root: Node | Leaf, wanted: Collection[Node | Leaf]) -> set[Node |
 class Operation:
     """A row of the table: a function, what it is called with, and a rule for each input.
 
+    ``forward`` is the function on ndarrays; ``beside`` names what it returns beside the result.
     ``needs`` has the names that each rule takes, ``keeps`` those that a node has to keep for the
-    rule of an input, with their places among the arguments, the result and what ``forward`` leaves
-    beside it, whose names are ``leaves``.
+    rule of an input, with their places among the arguments, the result and what stands beside it.
+    ``common`` is computed once for all rules of a node. ``definition`` is the same function in
+    differentiable ones, for gradients of gradients.
     """
 
     function: Callable[..., Any]
     name: str
-    forward: Callable[..., Any]  # the function on ndarrays
+    forward: Callable[..., Any]
     names: tuple[str, ...]
     called: tuple[str, ...]  # the names that calls use, where a spec has an underscore
     defaults: dict[str, Any]
-    leaves: tuple[str, ...]
+    beside: tuple[str, ...]
     rules: dict[str, Callable[..., Any]]
     definition: Callable[..., Any] | None
     common: Callable[..., Any] | None

@@ -76,7 +76,9 @@ vjp(
 )
 vjp(np.square, "x", x=lambda g, x: 2 * g * x)
 vjp(np.sqrt, "x", x=lambda g, y: g / (2 * y))
-vjp(astype, "x dtype", x=lambda g: g)  # the walk gives a gradient the dtype of its input
+vjp(
+    astype, "x dtype", forward=astype, x=lambda g: g
+)  # the walk gives a gradient the dtype of its input
 vjp(np.copy, "a order='K' subok=False", a=lambda g: g)
 
 # --- Exponentials and logarithms ------------------------------------------------------------------
@@ -399,7 +401,12 @@ vjp(np.flip, "m axis=None", m=lambda g, axis: np.flip(g, axis))
 vjp(np.roll, "a shift axis=None", a=lambda g, shift, axis: np.roll(g, _back(shift), axis))
 vjp(np.tril, "m k=0", m=lambda g, k: np.tril(g, k))
 vjp(np.triu, "m k=0", m=lambda g, k: np.triu(g, k))
-vjp(operator.getitem, "a index", a=lambda g, index, shape: place(g, index, shape))
+vjp(
+    operator.getitem,
+    "a index",
+    forward=operator.getitem,
+    a=lambda g, index, shape: place(g, index, shape),
+)
 
 
 @differentiable

@@ -88,7 +88,7 @@ def grad(
     if y.node is None and not allow_unused:
         raise RuntimeError("grad(y, xs): y does not require a gradient; was it under no_grad()?")
     found: dict[Any, Any] = {}
-    if y.node is not None:
+    if y.node is not None and inputs:
         g = first_gradient(y, gradient)
         g = (g if isinstance(g, Tensor) else tensor_of(g)) if create_graph else plain(g)
         retain = create_graph if retain_graph is None else retain_graph

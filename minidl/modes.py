@@ -56,7 +56,8 @@ def no_grad(function: F | None = None, /) -> Block | F:
 
 class Watcher:
     """What can be seen of calls, rules and modules; each method says what happens, and does nothing
-    unless a watcher has its own."""
+    unless a watcher has its own. Calls and rules are seen with their arrays, modules with their
+    Tensors."""
 
     def entered(self, module: Any) -> None:
         """A module is called."""
@@ -82,7 +83,13 @@ current_watcher = _watcher.current.get
 
 
 def watched_by(watcher: Watcher) -> Block:
-    """A block in which all this is reported to ``watcher``."""
+    """A block in which all this is reported to ``watcher``.
+
+    Raises:
+        TypeError: if it is no Watcher.
+    """
+    if not isinstance(watcher, Watcher):
+        raise TypeError(f"watched_by takes a Watcher, an object and not its class, got {watcher!r}")
     return Block(_watcher, watcher)
 
 

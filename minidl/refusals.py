@@ -52,6 +52,31 @@ def misshapen(d: Any, node: Any, parent: Any) -> ValueError:
     )
 
 
+def no_such_call(function: Any, operation: Any, given: int) -> TypeError:
+    """apply() of a function that is not in the table, or with too few or many values."""
+    if operation is None:
+        name = getattr(function, "__name__", repr(function))
+        return TypeError(f"{name} has no derivative rule: give it one with minidl.vjp({name}, ...)")
+    return TypeError(
+        f"apply({operation.name}, ...) takes all parameters of its row, "
+        f"({', '.join(operation.names)}), and got {given} values"
+    )
+
+
+def other_result(operation: Any, y: Any) -> TypeError:
+    """A function returned something else than its row says."""
+    came = {tuple: f"a tuple of {len(y) if isinstance(y, tuple) else 0}", type(None): "None"}.get(
+        type(y), f"a {type(y).__name__}"
+    )
+    wanted = "one array"
+    if operation.beside:
+        wanted = f"a tuple (result, {', '.join(operation.beside)})"
+    return TypeError(
+        f"{operation.name} returned {came}, and its spec asks for {wanted}: does it lack a return? "
+        f"What a function leaves for its rules stands behind an arrow in the spec"
+    )
+
+
 def not_differentiable_in(operation: Any, name: str) -> TypeError:
     """A Tensor that requires a gradient was given for an argument without a rule."""
     return TypeError(
@@ -78,9 +103,8 @@ def note_call(error: Exception, operation: Any, values: Sequence[Any]) -> None:
 
 def other_shape(what: str, came: tuple[int, ...], shape: tuple[int, ...]) -> ValueError:
     """Something was set that has another shape than its Tensor."""
-    return ValueError(
-        f"{what} has shape {came}, and the Tensor {shape}: make a new Tensor for another shape"
-    )
+    remedy = "make a new Tensor for another shape" if what == "data" else "they must be equal"
+    return ValueError(f"{what} has shape {came}, and the Tensor {shape}: {remedy}")
 
 
 def no_place_to_begin(shape: tuple[int, ...]) -> ValueError:

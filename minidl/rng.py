@@ -59,5 +59,6 @@ def generator(rng: RNG = None) -> np.random.Generator:
     if rng is not None and not isinstance(rng, np.random.Generator):
         good = type(rng) is int and rng >= 0
         return np.random.default_rng(rng if good else whole_number(rng, _A_SEED))
-    through, rng = drawn_through(), _own() if rng is None else rng
-    return rng if through is None else through(rng)
+    source = _own() if rng is None else rng
+    through = drawn_through()
+    return source if through is None else through(source)

@@ -47,7 +47,7 @@ def vjp(
     differentiable ones, taking those of the parameters that it needs, which are kept for it. It is
     what grad of grad goes through. Such a function may leave more than its result for its rules, as
     a tuple that begins with the result: ``"x eps -> root"`` is the spec of one that returns ``(y,
-    root)``. What it leaves under the name of a parameter is kept in the place of that.
+    root)``. What it beside under the name of a parameter is kept in the place of that.
 
     Args:
         function: what people call; NumPy's own, or one made by :func:`minidl.differentiable`.
@@ -144,12 +144,14 @@ def _row(
         names.append(key)
         if has_default:
             defaults[key] = _literal(default, call)
-    leaves = left.split()
-    needs = _check_row(call, names, leaves, defaults, function, forward, rules, definition, common)
+    beside = left.split()
+    needs = _check_row(call, names, beside, defaults, function, forward, rules, definition, common)
     own = Parameters(function)
     called = [as_called(key, own) for key in names]
     known = {a: own.defaults[b] for a, b in zip(names, called, strict=True) if b in own.defaults}
-    places = {key: i for i, key in enumerate([*names, "y", *leaves])}
+    n = len(names)
+    places = {"y": n} | {key: i for i, key in enumerate(names)}  # a name of its own comes first
+    places |= {key: n + 1 + i for i, key in enumerate(beside)}
     keeps = {}
     for key, rule in rules.items():
         words = [*needs[rule], *(needs[common] if common and "common" in needs[rule] else ())]
@@ -160,7 +162,7 @@ def _row(
     on_arrays: Any = forward or getattr(function, "forward", function)
     return Operation(
         function, name, on_arrays, tuple(names),
-        tuple(called), known | defaults, tuple(leaves), rules, definition, common, needs, keeps,
+        tuple(called), known | defaults, tuple(beside), rules, definition, common, needs, keeps,
     )  # fmt: skip
 
 
@@ -183,7 +185,7 @@ def as_called(name: str, own: Parameters) -> str:
 def _check_row(
     call: str,
     names: list[str],
-    leaves: list[str],
+    beside: list[str],
     defaults: dict[str, Any],
     function: Function,
     forward: Function | None,
@@ -195,13 +197,13 @@ def _check_row(
 
     ``call`` is the call of ``vjp``, for the message.
     """
-    odd = [name for name in [*names, *leaves] if not name.isidentifier()]
+    odd = [name for name in [*names, *beside] if not name.isidentifier()]
     if odd:
         raise ValueError(
             f"{call}: {odd[0]!r} is not a name: a spec is names separated by spaces, each alone or "
             f"as name=default without spaces"
         )
-    if len(set(names)) < len(names) or len(set(leaves)) < len(leaves):
+    if len(set(names)) < len(names) or len(set(beside)) < len(beside):
         raise ValueError(f"{call}: a parameter stands twice in the spec")
     unknown = [name for name in rules if name not in names]
     if unknown or not rules:
@@ -210,7 +212,7 @@ def _check_row(
     given = {"common": common, "definition": definition, "forward": forward}
     for name, meaning in RESERVED.items():
         used = name in rules or any(name in words for words in named.values())
-        if name in [*names, *leaves] and (used or given.get(name) is not None):
+        if name in [*names, *beside] and (used or given.get(name) is not None):
             raise ValueError(
                 f"{call}: {name!r} is a parameter of the function and in rules {meaning}: write "
                 f"{name}_ for the parameter, in the spec and in the rules (calls may still say "
@@ -218,7 +220,7 @@ def _check_row(
             )
     for f, words in named.items():
         for word in words:
-            if word not in [*names, *leaves, "g", "y", "shape", "common"]:
+            if word not in [*names, *beside, "g", "y", "shape", "common"]:
                 raise ValueError(
                     f"{call}: a rule names {word!r}, which is neither a parameter of the function "
                     f"nor one of g, y, shape, common"
@@ -232,16 +234,22 @@ def _check_row(
             )
         if "common" in words and common is None:
             raise ValueError(f"{call}: a rule names common, and there is no common=")
-    if leaves and definition is None:
+    if beside and definition is None:
         raise ValueError(
-            f"{call}: rules that use what the function leaves, {', '.join(leaves)}, know only its "
+            f"{call}: rules that use what the function beside, {', '.join(beside)}, know only its "
             f"value: a definition= is needed for gradients of gradients"
         )
     own = Parameters(function)
     called = [as_called(name, own) for name in names]
     if definition is not None:
-        _check_definition(call, called, definition)
+        inputs = [b for a, b in zip(names, called, strict=True) if a in rules]
+        _check_definition(call, called, inputs, definition)
     is_numpys = (getattr(function, "__module__", None) or "numpy").startswith("numpy")
+    if not (is_numpys or forward or hasattr(function, "forward")):
+        raise ValueError(
+            f"{call}: it is a plain function, whose rules nobody would ask for: put "
+            f"@minidl.differentiable above it (or say forward=, if apply() is called with it)"
+        )
     _check_order(call, called, function)
     if not is_numpys:  # whose own defaults may be a mark for "nothing given"
         for name, default in defaults.items():
@@ -295,11 +303,19 @@ def taken_by(definition: Function, names: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in names if name in (*own.names, *own.keyword_only))
 
 
-def _check_definition(call: str, names: list[str], definition: Function) -> None:
-    """A definition takes of what the spec lists what it needs, by name."""
+def _check_definition(
+    call: str, names: list[str], inputs: Sequence[Any], definition: Function
+) -> None:
+    """A definition takes of what the spec lists what it needs, by name, and each input."""
     own = Parameters(definition)
     takes = (*own.names, *own.keyword_only)
     given = {*own.defaults, *own.keyword_defaults, *names}
+    lacks = [name for name in inputs if name not in takes and not own.any_keyword]
+    if own.known and lacks:
+        raise ValueError(
+            f"{call}: definition= takes ({', '.join(takes)}), and lacks {lacks[0]!r}, which has a "
+            f"rule"
+        )
     if own.known and not given.issuperset(takes):
         raise ValueError(
             f"{call}: definition= takes ({', '.join(takes)}), and is called with parameters of the "

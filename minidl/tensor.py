@@ -164,7 +164,9 @@ def apply(function: Callable[..., Any], *values: Any) -> Tensor:
         function: the function; it has a row in the table.
         values: all its parameters, in the order of its row; Tensors or not.
     """
-    operation = TABLE[function]
+    operation = TABLE.get(function)
+    if operation is None or len(values) != len(operation.names):
+        raise refusals.no_such_call(function, operation, len(values))
     names, rules = operation.names, operation.rules
     arrays = list(values)
     parents: list[tuple[str, Node | Leaf]] = []
@@ -183,10 +185,12 @@ def apply(function: Callable[..., Any], *values: Any) -> Tensor:
         refusals.note_call(error, operation, arrays)
         raise
     left: list[Any] = []
-    if operation.leaves:
+    if operation.beside:
+        if type(y) is not tuple or len(y) != 1 + len(operation.beside):
+            raise refusals.other_result(operation, y)
         y, *left = y
     t = object.__new__(Tensor)
-    t.array = y if type(y) is np.ndarray else _result(y)
+    t.array = y if type(y) is np.ndarray else _result(y, operation)
     t.node = None
     if parents and is_recording():
         have = (*arrays, t.array, *left)
@@ -218,8 +222,10 @@ def _operand(x: Any, operation: Operation, name: str) -> Any:
     return as_real(x, operation.name)
 
 
-def _result(y: Any) -> Any:
+def _result(y: Any, operation: Operation) -> Any:
     """What a function returned that is no ndarray: a scalar of NumPy's, or what stands for one."""
+    if y is None or isinstance(y, tuple | list | Tensor):
+        raise refusals.other_result(operation, y)
     return np.asarray(y) if isinstance(y, np.generic) else as_array(y)
 
 
@@ -255,7 +261,9 @@ def differentiable(function: F) -> F:
         for x in (*args, *kwargs.values()):
             if isinstance(x, Tensor):
                 return dispatch(apply, on_tensors, args, kwargs)
-        return function(*args, **kwargs)
+        y = function(*args, **kwargs)
+        row = TABLE.get(on_tensors)
+        return y[0] if row is not None and row.beside else y
 
     on_tensors.__dict__["forward"] = function
     return cast(F, on_tensors)

@@ -17,7 +17,8 @@ import minidl
 from minidl import Tensor, grad, nn, no_grad
 from minidl.autograd import Node
 from minidl.hessian import hessian, hessian_vector_product
-from minidl.modes import is_recording, recording, watched_by
+from minidl.modes import Watcher, is_recording, recording, watched_by
+from minidl.tensor import apply
 
 
 def leaf(*values):
@@ -301,6 +302,54 @@ def test_a_row_that_does_not_fit_its_function_is_refused_by_vjp(function, spec, 
     assert function not in minidl.autograd.TABLE
 
 
+def test_a_plain_function_is_refused_since_nobody_would_ask_for_its_rules():
+    def double(x):
+        return 2 * x
+
+    with pytest.raises(ValueError, match=r"put @minidl\.differentiable above it"):
+        minidl.vjp(double, "x", x=lambda g: 2 * g)
+    minidl.vjp(double, "x", x=lambda g: 2 * g, forward=double)
+    x = leaf(3.0)
+    apply(double, x).backward()
+    assert x.grad == 2
+
+
+@pytest.mark.parametrize(
+    ("result", "spec", "message"),
+    [
+        (None, "x", r"f returned None, and its spec asks for one array: does it lack a return"),
+        ((1.0, 2.0), "x", r"f returned a tuple of 2, and its spec asks for one array"),
+        (None, "x -> s", r"returned None, and its spec asks for a tuple \(result, s\)"),
+        (np.ones(2), "x -> s", r"returned a ndarray, and its spec asks for a tuple \(result, s\)"),
+        ((np.ones(2),), "x -> s", r"returned a tuple of 1, .* a tuple \(result, s\)"),
+        ((np.ones(2),) * 3, "x -> s", r"returned a tuple of 3, .* a tuple \(result, s\)"),
+        (Tensor([1.0]), "x", "returned a Tensor"),
+    ],
+)
+def test_a_function_that_returns_something_else_than_its_spec_says_is_named(result, spec, message):
+    @minidl.differentiable
+    def f(x):
+        return result
+
+    minidl.vjp(f, spec, x=lambda g: g, definition=(lambda x: x * 1) if "->" in spec else None)
+    with pytest.raises(TypeError, match=message):
+        f(leaf(1.0, 2.0))
+
+
+def test_apply_of_what_is_not_in_the_table_or_with_too_few_values_says_so():
+    with pytest.raises(TypeError, match=r"^sorted has no derivative rule: give it one with"):
+        apply(sorted, leaf(1.0))
+    with pytest.raises(TypeError, match=r"of its row, \(a, b\), and got 1 values"):
+        apply(np.add, leaf(1.0))
+    with pytest.raises(TypeError, match=r"of its row, \(a, b\), and got 3 values"):
+        apply(np.add, leaf(1.0), 2.0, 3.0)
+
+
+def test_a_watcher_is_an_object_and_not_its_class():
+    with pytest.raises(TypeError, match="an object and not its class"):
+        watched_by(Watcher)
+
+
 def test_a_function_may_leave_more_than_its_result_for_its_rules():
     calls = []
 
@@ -350,6 +399,67 @@ def test_batch_norm_keeps_one_array_as_large_as_its_input():
     kept = [v for v in y.node.kept.values() if isinstance(v, np.ndarray) and v.shape == x.shape]
     assert len(kept) == 1
     assert not np.shares_memory(kept[0], x.data)
+
+
+def test_a_definition_takes_every_input_and_may_call_one_y():
+    @minidl.differentiable
+    def f(x, y):
+        return x * x * y
+
+    minidl.vjp(f, "x y", x=lambda g, x: g * x * 4, definition=lambda x, y: x * x * y)
+    x = leaf(3.0, 4.0)
+    np.testing.assert_array_equal(grad(f(x, 2).sum(), x, create_graph=True).data, [12, 16])
+    with pytest.raises(
+        ValueError, match=r"definition= takes \(y\), and lacks 'x', which has a rule"
+    ):
+        minidl.vjp(f, "x y", x=lambda g, x: g * x * 4, definition=lambda y: y)
+
+
+def test_a_function_that_leaves_something_returns_its_result_alone_on_arrays_too():
+    @minidl.differentiable
+    def double(x):
+        return 2 * x, 2.0
+
+    minidl.vjp(double, "x -> two", x=lambda g, two: g * two, definition=lambda x: 2 * x)
+    np.testing.assert_array_equal(double(np.ones(2)), [2, 2])
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_the_gradient_of_a_tensor_without_axes_is_an_array(dtype):
+    p = Tensor(np.array(2.0, dtype), requires_grad=True)
+    (p * 3 + p * p).backward()
+    assert type(p.node.grad) is np.ndarray
+    assert type(p.grad) is np.ndarray
+    assert p.grad.dtype == dtype
+    assert minidl.optim.clip_grad_norm([p], 1.0) == 7
+    np.testing.assert_allclose(p.grad, 1, rtol=1e-3)
+    (p * 1).backward()
+    np.testing.assert_allclose(p.grad, 2, rtol=1e-3)
+
+
+def test_a_rule_returns_plain_arrays():
+    class Kind(np.ndarray):
+        pass
+
+    @minidl.differentiable
+    def f(x):
+        return x * 1
+
+    x = leaf(1.0, 2.0)
+    minidl.vjp(f, "x", x=lambda g: g.view(Kind))
+    f(x).sum().backward()
+    assert type(x.grad) is np.ndarray
+    minidl.vjp(f, "x", x=lambda g: Tensor(g))
+    with pytest.raises(TypeError, match="returned a Tensor: a rule returns the gradient, an array"):
+        f(x).sum().backward()
+
+
+def test_grad_of_nothing_returns_nothing_and_keeps_the_graph():
+    x = leaf(2.0)
+    y = (x * x).sum()
+    assert grad(y, []) == ()
+    y.backward()
+    assert x.grad == 4
 
 
 def test_a_definition_keeps_only_what_it_takes():
@@ -794,7 +904,7 @@ def test_blocks_of_generators_and_of_their_consumer_may_overlap_in_any_way():
         assert is_recording()
 
     def watched():
-        with watched_by("nobody"):
+        with watched_by(Watcher()):
             yield
 
     one, two = watched(), watched()

@@ -306,7 +306,7 @@ class Reads:
 
 @pytest.mark.parametrize("name", ["lr", "t", "weight_decay", "mu"])
 def test_a_hyper_parameter_read_through_self_is_refused_when_the_class_is_made(name: str) -> None:
-    remedy = rf"Rule.update reads self.{name}.*let update name it, .*\*, {name}\), and use {name}"
+    remedy = rf"Rule.update reads self.{name}.*let update name it, .*\*.*, {name}\), and use {name}"
     with pytest.raises(TypeError, match=remedy):
         made(vars(Reads)[name], below_one=("mu",))
 

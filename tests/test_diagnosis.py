@@ -1,5 +1,6 @@
 """Debug mode: the first NaN, writes into what is needed, and what got no gradient."""
 
+import pickle
 import threading
 import weakref
 
@@ -464,3 +465,43 @@ def test_what_happens_after_a_module_has_failed_is_not_said_to_happen_in_it():
         with pytest.raises(FloatingPointError) as error:
             np.log(x)
     assert "Linear" not in str(error.value)
+
+
+def test_the_place_of_an_error_survives_what_its_handlers_do_with_it():
+    class Calls(nn.Module):
+        def __init__(self, clear):
+            self.inner, self.clear = nn.Linear(3, 2), clear
+
+        def forward(self, x):
+            try:
+                return self.inner(x)
+            except ValueError as error:
+                if self.clear:
+                    error.__notes__.clear()
+                error.place = "mine"
+                raise
+
+    for clear in (False, True):
+        with pytest.raises(ValueError, match="3 input features") as caught:
+            nn.Sequential(Calls(clear))(np.ones((2, 4), np.float32))
+        assert caught.value.__notes__[-1] == "in 0.inner (Linear)"
+        assert caught.value.place == "mine"
+
+
+def test_an_error_in_a_module_does_not_hold_the_model():
+    model = nn.Sequential(nn.Linear(300, 300))
+    with pytest.raises(ValueError, match="300 input features") as caught:
+        model(np.ones((2, 4), np.float32))
+    assert len(pickle.dumps(caught.value)) < 2000
+
+
+def test_a_module_that_calls_itself_is_named_once():
+    class Twice(nn.Module):
+        def forward(self, x, depth=3):
+            if depth:
+                return self(x, depth - 1)
+            raise ValueError("too deep")
+
+    with pytest.raises(ValueError, match="too deep") as caught:
+        Twice()(np.ones(2))
+    assert caught.value.__notes__ == ["in Twice"]

@@ -323,3 +323,13 @@ def test_explain_of_a_step_that_fails_says_so_and_lets_the_error_through() -> No
         with optimizer.explain("0") as explanation:
             optimizer.step()
     assert "the block ended with TypeError(" in str(explanation)
+
+
+def test_a_hyper_parameter_that_is_set_in_the_block_is_refused() -> None:
+    x = Tensor(np.array([1.0, -3.0]), requires_grad=True)
+    optimizer = SGD([("x", x)], lr=0.1)
+    (x**2).sum().backward()
+    with pytest.raises(RuntimeError, match="since lr was set in the block: set it before or after"):
+        with optimizer.explain("x"):
+            optimizer.step()
+            optimizer.lr = 0.05

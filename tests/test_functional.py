@@ -1080,3 +1080,15 @@ def test_batch_norm_takes_its_input_in_the_dtype_of_what_it_has(given) -> None:
     bias = Tensor(values) if given == "bias" else None
     x = np.random.default_rng(0).normal(size=(4, 2))
     assert functional.batch_norm(x, mean, var, weight, bias, training=True).dtype == np.float32
+
+
+def test_batch_norm_of_whole_numbers_is_not_cut_to_whole_numbers() -> None:
+    y = minidl.functional.batch_norm(np.array([[1], [3], [4]]), None, None, training=True)
+    np.testing.assert_allclose(y.data[:, 0], [-1.3363, 0.2673, 1.069], atol=1e-3)
+
+
+def test_linear_takes_lists_for_weights() -> None:
+    y = minidl.functional.linear(np.ones((2, 3), np.float32), [[1.0, 2.0, 3.0]])
+    np.testing.assert_array_equal(y.data, [[6], [6]])
+    with pytest.raises(TypeError, match="not None"):
+        minidl.functional.linear(np.ones((2, 3)), None)

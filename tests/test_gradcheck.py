@@ -441,6 +441,20 @@ def test_a_rule_that_is_not_linear_in_g_fails():
         gradcheck(planted(lambda g, x: np.clip(g * 3 * x**2, -1.2, 1.2)), np.full(8, 0.5))
 
 
+def test_a_definition_of_another_function_fails_at_order_two():
+    @minidl.differentiable
+    def square(x):
+        return x * x, x
+
+    rule = {"x": lambda g, s: 2 * g * s}
+    minidl.vjp(square, "x -> s", definition=lambda x: x**3, **rule)
+    assert gradcheck(square, np.array([1.0, 2.0])).ok
+    with pytest.raises(GradcheckError, match="not of the same function"):
+        gradcheck(square, np.array([1.0, 2.0]), order=2)
+    minidl.vjp(square, "x -> s", definition=lambda x: x**2, **rule)
+    assert gradcheck(square, np.array([1.0, 2.0]), order=2).ok
+
+
 def test_a_gradient_that_overwrites_what_was_there_fails(monkeypatch):
     from minidl.autograd import Leaf
 

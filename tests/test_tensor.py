@@ -439,7 +439,7 @@ def test_arrays_that_are_numbers_after_all_are_taken(tmp_path):
         t = t.detach()
         t.data = x
         np.testing.assert_array_equal(t.data, numbers)
-    with pytest.raises(TypeError, match=r"np\.where takes real numbers .* not None of object"):
+    with pytest.raises(TypeError, match=r"np\.where takes real numbers .* not None: does"):
         np.where([True, False], t, None)
 
 

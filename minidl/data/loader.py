@@ -1,7 +1,7 @@
 """Batches of arrays: the loader that shuffles them and cuts them.
 
 How it is saved, and goes on from the place where a run was stopped, is in ``loader_state.py``. What
-is not yet as it should be is converted or refused in ``checks.py``.
+is not yet as it should be is converted or refused in ``checks.py`` and ``repairs.py`` beside this.
 """
 
 from __future__ import annotations
@@ -91,8 +91,9 @@ class DataLoader(Resumable):
 
     def __iter__(self) -> Iterator[Batch]:
         """Begin an epoch, or go on with the one whose state was loaded."""
-        epoch, batch = self._place = self._resume or (self._begun, 0)
+        self._place = self._resume or (self._begun, 0)  # what they are, loader_state.py says
         self._resume = None
+        epoch, batch = self._place
         self._begun = max(self._begun, epoch + 1)
         return _Epoch(self, epoch, batch)
 

@@ -29,7 +29,11 @@ from minidl.modes import Watcher, current_watcher, watched_by
 from minidl.nn.module import Module
 from minidl.tensor import Tensor
 
-_HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep  # all of minidl
+# Where a line of the user's is not: in minidl, and in NumPy.
+_ELSEWHERE = tuple(
+    os.path.dirname(os.path.abspath(place)) + os.sep
+    for place in (os.path.dirname(__file__), np.__file__)
+)
 
 
 @contextmanager
@@ -212,7 +216,7 @@ class Debugger(Watcher):
     def place(self) -> str:
         """The line of the user's code that is being executed, and the module it is in."""
         frame: Any = sys._getframe(1)
-        while frame is not None and frame.f_code.co_filename.startswith(_HERE):
+        while frame is not None and frame.f_code.co_filename.startswith(_ELSEWHERE):
             frame = frame.f_back
         text = "by minidl itself"
         if frame is not None:

@@ -63,7 +63,7 @@ class Explanation:
     def __init__(self, optimizer: Any, name: str) -> None:
         self.optimizer, self.name = optimizer, name
         self.group, self.i = _found(optimizer, name)
-        self.before: tuple[int, int, Array] | None = None
+        self.before: tuple[int, int, Array, dict[str, Any]] | None = None
         self.text = (
             f"nothing is told of {name!r} yet: make one step in the block, as in\n"
             f"    with optimizer.explain({name!r}) as told:\n"
@@ -78,12 +78,12 @@ class Explanation:
         self.optimizer.bring_home()  # as the step does first
         storage = self.group.storage
         x = storage.views[self.i][0].copy()
-        self.before = self.optimizer.steps, storage.counts[self.i], x
+        self.before = self.optimizer.steps, storage.counts[self.i], x, {**self.group.hyper}
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: Any, traceback: Any) -> None:
         assert self.before is not None
-        steps, count, x = self.before
+        steps, count, x, hyper = self.before
         if kind is not None:
             self.text = f"nothing is told of {self.name!r}, since the block ended with {error!r}"
             return
@@ -94,6 +94,10 @@ class Explanation:
                 f"{made or 'none'} {'was' if made in (0, 1) else 'were'} made in its block"
             )
             raise RuntimeError(f"{self.text}: let the block hold one optimizer.step()")
+        changed = [key for key, value in self.group.hyper.items() if value is not hyper[key]]
+        if changed:
+            self.text = f"nothing is told of {self.name!r}, since {changed[0]} was set in the block"
+            raise RuntimeError(f"{self.text}: set it before or after")
         self.text = "\n".join(self._told(x, steps, count))
 
     def _told(self, before: Array, steps: int, count: int) -> list[str]:

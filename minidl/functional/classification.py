@@ -49,7 +49,7 @@ def cross_entropy(
     if type(target) is not np.ndarray:
         target = as_array(plain(target))
     z, shape = logits.array, target.shape
-    some_ignored = some_are_ignored(z.shape, target, ignore_index)
+    some_ignored = check_classes(z.shape, target, ignore_index)
     if z.dtype.char == "e":
         logits = logits.astype(np.float32)
     if z.ndim > 2:  # (N, C, ...) to (N, ..., C), and all but the last axis as one
@@ -74,8 +74,8 @@ def predictions_of(input: Any) -> Tensor:
     return x if x.array.dtype.kind == "f" else x.astype(np.float32)
 
 
-def some_are_ignored(shape: tuple[int, ...], target: Array, ignore_index: int) -> bool:
-    """Whether some targets are to be ignored; raise unless they fit logits of ``shape``."""
+def check_classes(shape: tuple[int, ...], target: Array, ignore_index: int) -> bool:
+    """Raise unless targets fit logits of ``shape``; return whether some are to be ignored."""
     if len(shape) < 2 or target.shape != (shape[0], *shape[2:]) or target.dtype.kind not in "iu":
         raise targets.misfit_of_classes(shape, target)
     if not target.size:

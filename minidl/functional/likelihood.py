@@ -31,7 +31,7 @@ def nll(logits: Array, at: Array, scale: Any, each: bool) -> tuple[Any, Array]:
         p /= sums
         losses = (np.log(sums) - picked) * scale
     y = losses if each else losses.sum()
-    if each or y != y:  # for one number this is quicker than any()
+    if each or y != y:  # NaN; for one number this is quicker than any()
         refuse_infinite_max(y, logits, 1)
     return y, p
 
@@ -51,7 +51,7 @@ def _definition(logits: Any, at: Any, scale: Any, each: bool) -> Any:
     return losses if each else losses.sum()
 
 
-vjp(nll, "logits at scale each -> p", logits=_rule, definition=_definition)
+vjp(nll, "logits at scale each -> p", logits=_rule, forward=nll, definition=_definition)
 
 
 def places(target: Array) -> Array:

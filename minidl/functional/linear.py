@@ -39,6 +39,8 @@ def linear(x: Tensor | Array, weight: Tensor, bias: Tensor | None = None) -> Ten
         >>> linear(Tensor([[1.0, 2.0]]), Tensor([[1.0, 1.0], [0.0, 3.0]]), Tensor([0.5, 0.0]))
         Tensor([[3.5, 6. ]])
     """
+    if not hasattr(weight, "dtype"):
+        weight = Tensor(weight)
     return apply(linear, in_dtype_of(weight, x), weight, bias)
 
 

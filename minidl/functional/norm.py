@@ -53,8 +53,7 @@ def batch_norm(
                 [ 0.999995]])
     """
     given = [p for p in (weight, bias, running_mean, running_var) if p is not None]
-    x = in_dtype_of(given[0], x) if given else x if isinstance(x, Tensor) else Tensor(x)
-    eps = float(eps)
+    x, eps = in_dtype_of(given[0], x) if given else x, float(eps)
     if training:
         return apply(batch_norm, x, running_mean, running_var, weight, bias, True, momentum, eps)
     x = x if isinstance(x, Tensor) else Tensor(x)
@@ -85,8 +84,8 @@ def _of_batch(
     incomplete = (running_mean is None) != (running_var is None)
     if n < 2 or incomplete or {p.shape for p in given} - {x.shape[1:2]}:
         raise misfit_of_norm(x.shape, running_mean, running_var, given, n)
-    dtype = x.dtype
-    if dtype.char == "e":  # its sums of squares would overflow
+    half = x.dtype.char == "e"
+    if half:  # its sums of squares would overflow
         x = x.astype(np.float32)
     mean = channel_sums(x) / n
     centered = x - beside(mean, x.ndim)
@@ -103,7 +102,7 @@ def _of_batch(
     np.multiply(centered, beside(factor, x.ndim), out=y)
     if bias is not None:
         y += beside(bias, x.ndim)
-    return y.astype(dtype, copy=False), centered, scale
+    return y.astype(np.float16) if half else y, centered, scale
 
 
 def _definition(x: Any, weight: Any, bias: Any, eps: float) -> Any:

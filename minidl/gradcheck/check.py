@@ -218,6 +218,13 @@ def _check(
         for dtype, other in narrow.items():
             report.faults += compared(problem, other, dtype, [i.unjudged for i in found])
     if order == 2 and not report.faults:
+        by_definition = [d.data for d in problem.analytic(problem.arrays, create_graph=True)]
+        if not problem.close(by_definition, gradients):
+            report.faults.append(
+                f"{problem.labels[0]}: with create_graph=True the gradient is another: a "
+                f"definition= and the rules beside it are not of the same function"
+            )
+    if order == 2 and not report.faults:
         labels = [f"{name}, order 2" for name in problem.labels]
         second = Problem(problem.gradient_function(), problem.arrays, labels, problem.rng)
         second.values_are_known = True

@@ -15,7 +15,7 @@ from minidl import functional as F
 from minidl.arrays import Array, as_real
 from minidl.checks import number, one_of
 from minidl.functional import Reduction
-from minidl.functional.classification import some_are_ignored
+from minidl.functional.classification import check_classes
 from minidl.functional.targets import REDUCTIONS
 from minidl.nn.module import Module
 from minidl.protocols import plain
@@ -62,4 +62,4 @@ class CrossEntropyLoss(Module):
         return float(weights.sum(dtype=np.float64))
 
     def check_targets(self, shape: tuple[int, ...], target: Array) -> None:
-        some_are_ignored(shape, target, self.ignore_index)
+        check_classes(shape, target, self.ignore_index)

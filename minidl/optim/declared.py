@@ -205,7 +205,8 @@ def _check_reads(rule: Any, hyper: set[str]) -> None:
         methods += [read for read in reads if inspect.isfunction(getattr(rule, read, None))]
         wrong = sorted(reads & hyper)
         if wrong:
-            given = f"def update(self, {', '.join(['x', 'dx', *rule.state])}, *, {wrong[0]})"
+            keywords = dict.fromkeys([*_keywords(rule), *wrong])
+            given = f"def update(self, {', '.join(['x', 'dx', *rule.state, '*', *keywords])})"
             raise TypeError(
                 f"{rule.__name__}.{name} reads self.{wrong[0]}, and groups differ in their "
                 f"hyper-parameters: let update name it, {given}, and use {wrong[0]}"

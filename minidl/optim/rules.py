@@ -214,5 +214,5 @@ class Adam(Optimizer):
         v += (1 - beta2) * dx * dx
         # (m / c1) / (sqrt(v / c2) + eps), with the numbers taken together before the arrays
         c1 = 1 - beta1**t if bias_correction else 1.0
-        root = (1 - beta2**t) ** 0.5 if bias_correction else 1.0
+        root = (1 - beta2**t) ** 0.5 if bias_correction else 1.0  # of c2
         x -= lr * root / c1 * m / (np.sqrt(v) + eps * root)

@@ -25,6 +25,7 @@ class Storage:
     ``views`` has for each parameter its part of the buffers, in its shape: ``x``, the memory for
     its gradient (``dx``), and its state. ``homes`` has the parameter, the array that is its data
     (``x``, or in float16 the rounded one), and ``dx``. ``counts`` has the steps it has taken.
+    (That the data become these arrays is the business of ``home.py``, once.)
     """
 
     def __init__(self, rule: Any, names: list[str], params: list[Tensor]) -> None:
@@ -48,7 +49,7 @@ class Storage:
             self.views.append(view)
             self.homes.append((p, home, view[1]))
         self.present: list[bool] = []  # which parameters had a gradient when last cut
-        self.moving: list[int] = []  # the parameters that had
+        self.moving: list[int] = []  # their numbers
         self.runs: list[tuple[int, Blocks]] = []  # the first parameter, and the blocks
 
     def away(self) -> bool:
@@ -60,7 +61,7 @@ class Storage:
         present = []
         for p, _, dx in self.homes:
             g = None if p.node is None else p.node.grad
-            if g is not None and g is not dx:
+            if g is not None and g is not dx:  # (a compiled step writes there itself)
                 dx[...] = g
             present.append(g is not None)
         if self.narrow:
@@ -80,8 +81,8 @@ class Storage:
         self.present = present
         self.moving = [i for i, here in enumerate(present) if here]
         if not self.rule.elementwise:
-            whole = {i: [...] if self.params[i].size else [] for i in self.moving}
-            self.runs = [(i, _blocks(self.views[i], cuts)) for i, cuts in whole.items()]
+            whole = [i for i in self.moving if self.params[i].size]
+            self.runs = [(i, _blocks(self.views[i], [...])) for i in whole]
             return
         spans: dict[np.dtype[Any], list[list[int]]] = {dtype: [] for dtype in self.buffers}
         for i in self.moving:

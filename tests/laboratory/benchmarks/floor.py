@@ -1,6 +1,6 @@
 """The least time a training step can take in NumPy: written by hand with every trick that we know.
 
-Beyond what an expert writes (``owner.py``), every array that a step touches is allocated once for
+Beyond what an expert writes (``expert.py``), every array that a step touches is allocated once for
 each batch size, weights lie as (K, C), logits as (C, N), numbers are kept as 0-d arrays, ReLU masks
 with sign bits, and Adam's state lacks constant factors. It does all that a training step must do
 (the gradient of every parameter, running statistics, a softmax that cannot overflow) and nothing
