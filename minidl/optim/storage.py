@@ -78,11 +78,12 @@ class Storage:
         The runs stay the same for as long as the same parameters have a gradient, since all that
         move count on together.
         """
-        self.present = present
+        self.present, self.runs = present, []
         self.moving = [i for i, here in enumerate(present) if here]
         if not self.rule.elementwise:
-            whole = [i for i in self.moving if self.params[i].size]
-            self.runs = [(i, _blocks(self.views[i], [...])) for i in whole]
+            for i in self.moving:
+                cuts = [...] if self.params[i].size else []  # the whole of it, in one
+                self.runs.append((i, _blocks(self.views[i], cuts)))
             return
         spans: dict[np.dtype[Any], list[list[int]]] = {dtype: [] for dtype in self.buffers}
         for i in self.moving:
@@ -94,7 +95,6 @@ class Storage:
                     continue
             spans[dtype].append([i, start, end])
         size = self.rule.block_size
-        self.runs = []
         for dtype, found in spans.items():
             for first, start, end in found:
                 cuts = [slice(i, min(i + size, end)) for i in range(start, end, size)]
