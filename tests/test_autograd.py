@@ -142,6 +142,20 @@ def test_common_is_computed_once_for_all_rules():
     assert (a.grad, b.grad, calls) == (1, 2, [1])
 
 
+def test_what_common_names_is_kept_for_rules_that_do_not_name_it():
+    @minidl.differentiable
+    def f(a, b, c):
+        return a * b * c
+
+    minidl.vjp(f, "a b c", a=lambda g, b, c: g * b * c, b=lambda common: common,
+               common=lambda g, a, c: g * a * c)  # fmt: skip
+    b = leaf(3.0)
+    y = f(2.0, b, 5.0)
+    assert sorted(y.node.kept) == ["a", "c"]
+    y.backward(np.ones(1))
+    assert b.grad == 10
+
+
 def test_second_backward_through_a_freed_graph_is_an_error():
     x = leaf(1.0)
     y = (x * x).sum()
@@ -476,6 +490,19 @@ def test_a_definition_keeps_only_what_it_takes():
     assert sorted(y.node.kept) == ["factor", "x"]
     (dx,) = grad(y.sum(), [x], create_graph=True)
     np.testing.assert_array_equal(dx.data, [2])
+
+
+def test_a_definition_need_not_depend_on_every_input():
+    @minidl.differentiable
+    def first(a, b):
+        return a * a
+
+    minidl.vjp(first, "a b", a=lambda g, a: g * 2 * a, b=lambda g, b: g * 0,
+               definition=lambda a, b: a * a)  # fmt: skip
+    a, b = leaf(3.0), leaf(4.0)
+    da, db = grad(first(a, b).sum(), [a, b], create_graph=True)
+    assert (da.item(), db.item()) == (6, 0)
+    assert grad(da.sum(), a) == 2
 
 
 @pytest.mark.parametrize(

@@ -370,6 +370,53 @@ def test_conformance_catches_what_is_wrong_after_the_first_step(
         check_optimizer(rule, lr=0.05, first_step=first, path=path_of(Momentum, lr=0.05))
 
 
+class NeverTurns(Optimizer):
+    """Goes on in the direction of its first gradient, which is right for as long as that is."""
+
+    state = ("direction",)
+
+    def update(self, x: Array, dx: Array, direction: Array, *, lr: float) -> None:
+        direction += np.sign(dx) * (direction == 0)
+        x -= lr * np.abs(dx) * direction
+
+
+def test_conformance_catches_what_is_wrong_once_the_gradient_turns_round() -> None:
+    with pytest.raises(AssertionError, match="when the gradient turns round, the loss"):
+        check_optimizer(NeverTurns, lr=0.05)
+
+
+ACCEPTED = [
+    *[(name, value) for name in ("lr", "weight_decay") for value in (math.nan, "0.1", None)],
+    *[(name, value) for name in ("lr", "weight_decay") for value in (-0.1, math.inf)],
+    *[("mu", value) for value in (math.nan, "0.1", None, 1.0, -0.1)],
+]
+
+
+@pytest.mark.parametrize("in_a_group", [True, False])
+@pytest.mark.parametrize(("name", "value"), ACCEPTED)
+def test_conformance_catches_each_value_that_should_be_refused(
+    name: str, value: Any, in_a_group: bool
+) -> None:
+    class AcceptsOne(Momentum):
+        if in_a_group:
+
+            @classmethod
+            def checked(cls, key: str, given: Any) -> Any:
+                if key == name and repr(given) == repr(value):
+                    return given
+                return super().checked(key, given)
+
+        else:
+
+            def __setattr__(self, key: str, given: Any) -> None:
+                if key != name or repr(given) != repr(value):
+                    super().__setattr__(key, given)
+
+    where = f"{name}={value!r} of a group" if in_a_group else f"optimizer.{name} = {value!r}"
+    with pytest.raises(AssertionError, match=f"bad arguments are refused: {where} was accepted"):
+        check_optimizer(AcceptsOne, lr=0.05)
+
+
 def test_conformance_takes_a_class_of_optimizer() -> None:
     for thing in (SGD([leaf([1.0])], lr=0.1), int, lambda params: SGD(params, lr=0.1)):
         with pytest.raises(TypeError, match=r"class derived from minidl.optim.Optimizer"):

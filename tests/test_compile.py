@@ -827,6 +827,44 @@ def test_programs_that_are_dropped_leave_no_lines_behind() -> None:
     assert len(linecache.cache) <= before + 16
 
 
+def test_what_is_loaded_when_a_step_is_compiled_has_its_name_in_the_package() -> None:
+    package = importlib.import_module("minidl.compile")
+    assert {name: getattr(package, name).__name__ for name in package.__all__} == {
+        name: name for name in package.__all__
+    }
+    assert type(Pair(network).steps[1]) is package.CompiledStep
+    with pytest.raises(AttributeError, match=r"'minidl\.compile' has no attribute 'Compiled'"):
+        _ = package.Compiled
+
+
+def test_a_traceback_shows_the_lines_of_a_program() -> None:
+    before = {*linecache.cache}
+    step = Pair(network).steps[1]
+    step(np.ones((4, 6), np.float32), np.zeros(4, np.int64))
+    (name,) = (n for n in {*linecache.cache} - before if n.startswith("<compiled step "))
+    assert "".join(linecache.getlines(name)) == step.source
+    linecache.checkcache()  # as a traceback does; no file of this name is there
+    assert linecache.getline(name, 1) == step.source.partition("\n")[0] + "\n"
+
+
+def test_a_loss_that_refers_to_itself_and_to_a_long_chain_of_objects_is_followed() -> None:
+    losses: list[Any] = []
+
+    def make() -> tuple[nn.Module, Any]:
+        loss: Any = Weighing()
+        loss.itself = link = loss
+        for _ in range(2000):
+            link.next = link = Weighing()
+        losses.append(loss)
+        return Written(lambda m, x: m.linear(x)), loss
+
+    pair = Pair(make)
+    pair.train(4)
+    for loss in losses:
+        loss.itself.factor = 2.0
+    pair.train(4)
+
+
 def test_settings_deep_in_attributes_are_followed() -> None:
     def forward(m: Any, x: Any) -> Any:
         return m.linear(x) * m.settings["scales"][0]

@@ -112,7 +112,7 @@ def test_the_gradient_of_a_shared_parameter_is_the_sum_over_its_uses() -> None:
 
 
 def test_sets_of_modules_or_parameters_are_refused() -> None:
-    for bad in ({linear()}, frozenset([Parameter([1.0])])):
+    for bad in ({linear()}, frozenset([Parameter([1.0])]), {"a word", linear()}):
         for look in (nn.Module.parameters, nn.Module.state_dict, nn.Module.train, repr):
             with pytest.raises(TypeError, match=r"'layers' is a set .* no order: use a list"):
                 look(Holder(layers=bad))

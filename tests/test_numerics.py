@@ -18,6 +18,7 @@ import pytest
 import minidl
 from minidl import Tensor, data, grad, nn
 from minidl import functional as F
+from minidl.derivatives import wide
 from minidl.gradcheck.samples import SAMPLES
 
 INF, NAN = math.inf, math.nan
@@ -601,6 +602,14 @@ def test_second_gradients_of_halves_come_in_halves():
     second = grad(first.sum(), x)  # 2 for all of 5000 rows
     assert second.dtype == HALF
     np.testing.assert_allclose(second, 2, rtol=1e-3)
+
+
+def test_what_is_wider_than_half_is_in_single():
+    x = halves(3, 2)
+    assert wide(x).dtype == wide(x.data).dtype == np.float32
+    for dtype in (np.float32, np.float64):
+        a = np.ones(2, dtype)
+        assert wide(a) is a
 
 
 @pytest.mark.parametrize(

@@ -138,6 +138,16 @@ def test_a_gradient_beyond_float16_is_infinite_and_no_warning():
     assert t.grad.tolist() == [np.inf, 600.0]
 
 
+def test_the_gradient_of_halves_is_a_copy_that_cannot_be_written_into():
+    t = Tensor(np.ones(2, np.float16), requires_grad=True)
+    (t * np.array([2.0, 3.0], np.float16)).sum().backward()
+    with pytest.raises(ValueError, match="read-only"):
+        t.grad[0] = 5
+    with pytest.raises(ValueError, match="read-only"):
+        t.grad *= 2
+    assert t.grad.tolist() == [2, 3]
+
+
 def test_data_of_another_dtype_begins_without_a_gradient():
     t = Tensor([1.0, 2.0], requires_grad=True)
     (t * 3).sum().backward()
@@ -265,6 +275,16 @@ def test_gradients_flow_through_copy_and_astype_but_not_through_detach():
     t = Tensor(np.array([2.0]), requires_grad=True)
     (t.copy() * t.astype(np.float32) * t.detach()).sum().backward()
     assert t.grad == 8
+
+
+@pytest.mark.parametrize("dtype", [int, bool])
+def test_a_cast_to_integers_or_booleans_has_no_history(dtype):
+    t = Tensor(np.array([2.0, 0.0]), requires_grad=True)
+    for x in (t, t * 1):
+        whole = x.astype(dtype)
+        assert isinstance(whole, Tensor)
+        assert (whole.tolist(), whole.dtype) == ([dtype(2), dtype(0)], np.dtype(dtype))
+        assert not whole.requires_grad
 
 
 def test_big_endian_fortran_and_zero_stride_inputs_work():
@@ -603,7 +623,36 @@ def test_out_of_a_function_that_returns_plain_arrays_may_be_a_plain_array():
 @pytest.mark.parametrize(
     "call",
     [
+        lambda t, out: np.sum(t, out=out), lambda t, out: np.max(t, out=out),
+        lambda t, out: np.clip(t, 1.0, 2.0, out=out), lambda t, out: np.std(t, out=out),
+        lambda t, out: np.concatenate([t, t], out=out), lambda t, out: np.prod(t, out=out),
+        lambda t, out: np.einsum("i->i", t, out=out), lambda t, out: np.take(t, [0], out=out),
+    ],
+)  # fmt: skip
+def test_out_of_a_differentiable_function_is_refused_as_what_it_is(call):
+    with pytest.raises(TypeError, match="out= would write past the graph"):
+        call(Tensor(np.array([1.0, 2.0]), requires_grad=True), np.zeros(2))
+
+
+def test_a_gradient_that_would_be_lost_in_an_option_is_refused():
+    x, t = Tensor(np.ones((3, 2))), Tensor(np.ones(2), requires_grad=True)
+    running = np.zeros(2)
+    for call, name in [
+        (lambda: functional.batch_norm(x, t, running, training=True), "running_mean"),
+        (lambda: functional.batch_norm(x, running, t, training=True), "running_var"),
+        (lambda: functional.leaky_relu(x, t), "negative_slope"),
+        (lambda: functional.leaky_relu(x, negative_slope=t), "negative_slope"),
+        (lambda: np.where(t, t, 0.0), "condition"),
+    ]:
+        with pytest.raises(TypeError, match=f"not differentiable in its argument '{name}'"):
+            call()
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
         lambda t: np.exp(t, where=np.array([True, False])), lambda t: np.exp(t, dtype=np.float32),
+        lambda t: np.exp(t, out=np.zeros(2)), lambda t: np.add(t, t, np.zeros(2)),
         lambda t: np.add(t, t, where=np.array([True, False])), lambda t: np.add(t, t, casting="no"),
         lambda t: np.add(1.0, 2.0, where=t), lambda t: functional.relu(t, beta=2.0),
         lambda t: functional.relu(x=t, beta=2.0), lambda t: functional.sigmoid(t, axis=1),

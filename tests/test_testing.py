@@ -281,6 +281,23 @@ def test_a_loss_that_is_wrong_in_float32_only_or_for_one_sample_only_fails(funct
     assert check_module(Loss(lambda x: x * 1), X, X[::-1].copy())
 
 
+class WithPenalty(nn.Module):
+    """An output for each sample, and one for all."""
+
+    def __init__(self, function=lambda x: x * 1):
+        self.function = function
+
+    def forward(self, x):
+        y = self.function(x)
+        return y, np.mean(y**2)
+
+
+def test_a_module_that_returns_results_and_a_loss_is_judged_as_a_loss():
+    assert "batch of one" in check_module(WithPenalty(), X)
+    with pytest.raises(AssertionError, match="batch of one: gradcheck"):
+        check_module(WithPenalty(STEEPER_ALONE), X)
+
+
 # --- No false alarms ------------------------------------------------------------------------------
 
 

@@ -252,7 +252,10 @@ def _(s: Source, node: ast.AST) -> Iterator[Change]:
 @kind("nothing returned")
 def _(s: Source, node: ast.AST) -> Iterator[Change]:
     if isinstance(node, ast.Return) and node.value is not None:
-        yield (*s.span(node), "return None")
+        function = s.function(node)
+        returned = function and function.returns and s.text(function.returns)
+        if returned != "bool" or s.text(node.value) != "False":  # None is as false
+            yield (*s.span(node), "return None")
 
 
 @kind("a return left out")
