@@ -1425,6 +1425,14 @@ def test_a_gradient_given_as_a_tensor_stays_the_callers_own():
     assert given.item() == 7
 
 
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_a_gradient_given_as_an_array_may_be_written_into_afterwards(create_graph):
+    x, given = leaf(1.0, 2.0), np.array([3.0, 4.0])
+    dx = grad(+x, x, given, create_graph=create_graph)
+    given[:] = 9
+    np.testing.assert_array_equal(dx.data if create_graph else dx, [3, 4])
+
+
 def test_backward_frees_what_was_kept_even_if_a_result_on_the_way_lives_on():
     x = leaf(1.0, 2.0)
     h = x * np.array([3.0, 4.0])

@@ -272,6 +272,16 @@ def test_values_that_computed_on_one_array_of_several_operations_are_each_compar
             second.backward()
 
 
+def test_a_graph_from_before_the_block_is_walked_and_what_it_makes_is_looked_at():
+    x = leaf(1.0, 4.0)
+    y, z = (x * np.sqrt(x)).sum(), np.sqrt(x * 0).sum()
+    with minidl.debug():
+        y.backward()
+        np.testing.assert_allclose(x.grad, [1.5, 3])
+        with pytest.raises(FloatingPointError, match=r"np\.sqrt was called before the debug block"):
+            z.backward()
+
+
 def test_an_abandoned_graph_is_not_kept_alive():
     x = leaf(1.0, 2.0)
     with minidl.debug():
