@@ -631,6 +631,37 @@ def test_the_command_checks_modules_with_a_batch_and_with_one_sample_if_they_tak
     assert ("nn.BatchNorm(3, eps=1e-05, momentum=0.1)", 1) not in found
 
 
+def test_the_command_prints_a_row_for_each_function_and_their_sums(tmp_path, capsys, monkeypatch):
+    (tmp_path / "rows_for_gradcheck.py").write_text(
+        "import numpy as np\n"
+        "from minidl import differentiable, vjp\n"
+        "def kinky(x):\n"
+        "    return np.abs(x)\n"
+        "kinky.samples = [(np.array([0.0, 1.0, 2.0]),), (np.ones(2),)]\n"
+        "@differentiable\n"
+        "def half(x):\n"
+        "    return x**2\n"
+        "vjp(half, 'x', x=lambda g, x: g * x)\n"
+        "half.samples = [(np.zeros(0),), (np.ones(4),)]\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    names = [f"rows_for_gradcheck:{name}" for name in ("kinky", "half")]
+    assert main([*names, "--order", "1"]) == 1
+    title, line, *rows, empty, total, failed, end = capsys.readouterr().out.split("\n")
+    assert title.split("  ")[0] == "operation"
+    assert set(line) == {"-"}
+    assert len(line) >= max(map(len, [title, *rows]))
+    kinky, half = (row.split() for row in rows)
+    assert kinky[:4] + kinky[5:] == [names[0], "2", "5", "1", "ok"]
+    assert float(kinky[4]) < 1e-6
+    assert half == [names[1], "2", "4", "5.0e-01", "FAILED"]
+    assert total.startswith("2 operations, 4 calls, 9 derivatives in ")
+    assert total.endswith(" s: 1 failed, 1 not judged (at a kink)")
+    assert failed.startswith(f"FAILED {names[1]}: input 0: the gradient at (")
+    assert empty == end == ""
+
+
 def test_the_command_refuses_a_library_with_an_operation_without_a_sample(monkeypatch, capsys):
     monkeypatch.setattr(samples, "missing", lambda: ["lonely"])
     monkeypatch.setattr(samples, "SAMPLES", {})
