@@ -85,6 +85,15 @@ def test_predict_keeps_the_precision_of_the_model() -> None:
     assert predict(model, [[1 + 1e-12]])[0, 0] == 1 + 1e-12
 
 
+def test_without_parameters_data_come_in_float32() -> None:
+    seen = []
+    model = Apply(lambda x: seen.append(x.dtype) or x * 1)
+    y = np.ones((3, 2))
+    evaluate(model, lambda z, t: seen.append(t.dtype) or z.mean(), (y, y))
+    assert predict(model, y).dtype == np.float32
+    assert {*seen} == {np.dtype(np.float32)}
+
+
 def test_predict_refuses_outputs_that_are_not_one_per_sample() -> None:
     for function in (lambda x: Tensor(x).sum(), lambda x: Tensor(x[1:]), lambda x: None):
         with pytest.raises(ValueError, match=r"expected \(50, \.\.\.\): one output per sample"):

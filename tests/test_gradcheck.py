@@ -247,6 +247,22 @@ def test_a_rule_that_writes_into_the_incoming_gradient_fails():
         gradcheck(planted(rule, lambda x: x * 2), random(0, 3))
 
 
+def test_random_numbers_may_be_others_in_float32():
+    def noisy(x):
+        return x * minidl.rng.generator().random(x.shape, x.dtype)
+
+    assert gradcheck(noisy, random(0, 3)).ok
+
+
+@pytest.mark.parametrize("off", [1e-8, 1e-4])
+def test_a_function_that_is_a_little_off_in_another_memory_layout_fails(off):
+    def forward(x):
+        return x * 2 if x.flags.c_contiguous else x * (2 + off)
+
+    with pytest.raises(GradcheckError, match=r"elements lie in memory .* gives another result"):
+        gradcheck(planted(lambda g: g * 2, forward), random(0, 2, 3))
+
+
 def test_a_function_that_depends_on_memory_layout_fails():
     bad = planted(lambda g, x: g, lambda x: np.array(x.ravel(order="K").reshape(x.shape)))
     with pytest.raises(GradcheckError, match="elements lie in memory"):
