@@ -4,6 +4,7 @@ One table for all of them. Other tests take values in the middle, and refuse wha
 """
 
 import math
+import re
 from functools import partial
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 import minidl
 from minidl import Tensor, data, nn, optim
 from minidl import functional as F
+from minidl.checks import is_number, number, one_of, whole_number
 from minidl.optim import schedules
 
 TINY = math.nextafter(0.0, 1.0)
@@ -106,3 +108,61 @@ def test_the_last_good_value_is_taken(name, value):
 def test_the_first_value_beyond_the_border_is_refused(name, value):
     with pytest.raises((ValueError, TypeError)):
         BORDERS[name][0](value)
+
+
+# --- What a number is -----------------------------------------------------------------------------
+
+NUMBERS = [1, 1.5, np.float64(1.5), np.float32(1.5), np.float16(1.5), np.int64(1), np.uint8(1)]
+NO_NUMBERS = [True, np.True_, "1", None, [1], 1j, np.ones(1), np.ones(()), b"1", {}]
+
+
+@pytest.mark.parametrize("value", NUMBERS, ids=repr)
+def test_a_number_of_any_kind_is_taken_as_one_of_pythons(value):
+    assert is_number(value)
+    found = number(value, "it", at_least=1, below=2)
+    assert found == value
+    assert type(found) is (int if value == 1 else float)
+    if value == 1 and type(value) is not float:
+        whole = whole_number(value, "it", 1)
+        assert (whole, type(whole)) == (1, int)
+
+
+@pytest.mark.parametrize("value", NO_NUMBERS, ids=repr)
+def test_what_is_no_number_is_refused_as_another_kind_of_thing(value):
+    assert not is_number(value)
+    for check in (number, whole_number):
+        with pytest.raises(TypeError, match=r"^it is a .*number, got "):
+            check(value, "it")
+
+
+@pytest.mark.parametrize("value", [2.0, np.float64(2.0), math.nan])
+def test_a_number_with_a_point_is_no_whole_one(value):
+    with pytest.raises(TypeError, match=r"^it is a whole number, got .* \(float"):
+        whole_number(value, "it")
+
+
+def test_limits_hold_on_both_sides_and_are_named():
+    for limits, good, bad, text in [
+        ({"at_least": 1}, (1, HUGE), (BELOW_ONE, -HUGE), "a finite number, at least 1"),
+        ({"above": 1}, (ABOVE_ONE, HUGE), (1, -HUGE), "a finite number, above 1"),
+        ({"at_most": 1}, (1, -HUGE), (ABOVE_ONE, HUGE), "a finite number, at most 1"),
+        ({"below": 1}, (BELOW_ONE, -HUGE), (1, HUGE), "a finite number, below 1"),
+        ({"above": 0, "below": 1}, (TINY, BELOW_ONE), (0, 1), "above 0 and below 1"),
+        ({}, (HUGE, -HUGE), (), "a finite number"),
+    ]:
+        for value in good:
+            assert number(value, "it", **limits) == value
+        for value in (*bad, math.nan, math.inf, -math.inf):
+            with pytest.raises(
+                ValueError, match=rf"^it is .*{text}, got {re.escape(repr(value))}$"
+            ):
+                number(value, "it", **limits)
+    assert number(math.inf, "it", above=1, or_infinite=True) == math.inf
+    for value in (-math.inf, math.nan, 1):
+        with pytest.raises(ValueError, match=r"^it is a number, above 1, got"):
+            number(value, "it", above=1, or_infinite=True)
+    with pytest.raises(ValueError, match=r"^it is a whole number of at least 2, got 1"):
+        whole_number(1, "it", 2)
+    with pytest.raises(ValueError, match=r"^it is 'a', 'b' or 'c', not 'd'"):
+        one_of("d", "it", ("a", "b", "c"))
+    assert one_of("c", "it", ("a", "b", "c")) == "c"

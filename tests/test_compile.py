@@ -588,6 +588,19 @@ def added_at(m: Any, x: Any) -> Any:
     return m.linear(x) * m.seen
 
 
+def computed_again(m: Any, x: Any) -> Any:
+    h = np.add(x, 1)
+    np.add(x, 1, out=m.rows)
+    m.rows *= 2
+    return m.linear(h - m.rows)
+
+
+def counts_in_containers(m: Any, x: Any) -> Any:
+    for count in (m.counts[0], m.counts[1]["b"][0]):
+        count += 1
+    return m.linear(x) * m.counts[0] / m.counts[1]["b"][0]
+
+
 WRITTEN: dict[str, tuple[Callable[[Any, Any], Any], dict[str, Any]]] = {
     "an average of one's own": (own_average, {"mean": np.zeros(3, np.float32)}),
     "a table written in parts": (own_table, {"table": np.zeros((2, 3), np.float32)}),
@@ -652,6 +665,14 @@ WRITTEN: dict[str, tuple[Callable[[Any, Any], Any], dict[str, Any]]] = {
     "options that a function passes on": (
         lambda m, x: m.linear(np.pad(
             x, ((0, 0), (1, 1)), mode="linear_ramp", end_values=2.0)[:, :6]), {}),
+    "the same with other options": (
+        lambda m, x: m.linear(np.cumsum(x, axis=0) - np.cumsum(x, axis=1)), {}),
+    "the same in another dtype": (
+        lambda m, x: m.linear((np.multiply(x, x, dtype=np.float64) - np.multiply(x, x)).astype(
+            np.float32)), {}),
+    "what is computed again in other memory": (computed_again, {"rows": np.ones((8, 6), "f4")}),
+    "counts in containers": (counts_in_containers, {
+        "counts": [np.zeros(3, np.float32), {"b": [np.ones(3, np.float32)]}]}),
     "the norm of a weight": (lambda m, x: m.linear(x) / np.linalg.norm(m.linear.weight), {}),
 }  # fmt: skip
 

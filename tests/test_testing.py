@@ -315,6 +315,22 @@ class LayerNorm(nn.Module):
         return centered / np.sqrt(variance + self.eps) * self.weight + self.bias
 
 
+class NotYet(nn.Module):
+    """A buffer that is not known yet."""
+
+    buffers = ("seen",)
+
+    def __init__(self):
+        self.seen = np.full(3, np.nan, np.float32)
+
+    def forward(self, x):
+        return x * 2
+
+
+def test_a_buffer_of_nan_is_no_fault():
+    assert "modes" in check_module(NotYet(), X)
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_parameters_of_several_dtypes_are_no_fault(seed):
     x = np.random.default_rng(seed).normal(size=(4, 2))
