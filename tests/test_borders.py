@@ -153,9 +153,8 @@ def test_limits_hold_on_both_sides_and_are_named():
         for value in good:
             assert number(value, "it", **limits) == value
         for value in (*bad, math.nan, math.inf, -math.inf):
-            with pytest.raises(
-                ValueError, match=rf"^it is .*{text}, got {re.escape(repr(value))}$"
-            ):
+            shown = re.escape(repr(value))
+            with pytest.raises(ValueError, match=rf"^it is .*{text}, got {shown}$"):
                 number(value, "it", **limits)
     assert number(math.inf, "it", above=1, or_infinite=True) == math.inf
     for value in (-math.inf, math.nan, 1):
