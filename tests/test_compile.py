@@ -682,8 +682,9 @@ def test_what_people_write_compiles(forward: Any, attributes: dict[str, Any]) ->
     Pair(lambda: (Written(forward, **attributes), nn.CrossEntropyLoss())).train(6)
 
 
-def test_an_array_from_outside_the_model_may_be_written_into() -> None:
-    masks = [np.ones(3, np.float32) for _ in range(2)]
+@pytest.mark.parametrize("shape", [(3,), (1,), ()])
+def test_an_array_from_outside_the_model_may_be_written_into(shape: tuple[int, ...]) -> None:
+    masks = [np.ones(shape, np.float32) for _ in range(2)]
     models: list[nn.Module] = []
 
     def make() -> tuple[nn.Module, Any]:
@@ -694,7 +695,7 @@ def test_an_array_from_outside_the_model_may_be_written_into() -> None:
     pair = Pair(make)
     pair.train(4)
     for mask in masks:
-        mask[0] = 0
+        mask[...] = 0
     pair.train(4)
 
 
@@ -1077,6 +1078,31 @@ def test_a_rule_that_sees_whole_tensors_compiles() -> None:
     pair = Pair(network, lambda m: Whole(m.parameters(), lr=0.1))
     pair.train(6)
     assert "rule(" not in pair.steps[1].source
+
+
+class Masked(optim.Optimizer):
+    """A rule with an array of its own, which the model may use as well."""
+
+    def __init__(self, params: Any, lr: float, mask: Any) -> None:
+        super().__init__(params, lr=lr)
+        self.mask = mask
+
+    def update(self, x: Any, dx: Any, *, lr: float) -> None:
+        x -= lr * self.mask * dx
+
+
+@pytest.mark.parametrize("shape", [(1,), ()])
+def test_an_array_that_the_rule_and_the_model_use_is_one(shape: tuple[int, ...]) -> None:
+    masks = [np.full(shape, 0.5, np.float32) for _ in range(2)]
+    taken = iter(masks)
+    pair = Pair(
+        lambda: (Written(lambda m, x: m.linear(x) * m.mask, mask=0), nn.CrossEntropyLoss()),
+        lambda m: m.__dict__.update(mask=next(taken)) or Masked(m.parameters(), 0.1, m.mask),
+    )
+    pair.train(4)
+    for mask in masks:
+        mask[...] = 0.25
+    pair.train(4)
 
 
 # --- What cannot be followed is refused, with the line --------------------------------------------

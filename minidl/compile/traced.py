@@ -332,7 +332,7 @@ def recorded(trace: Trace, x: Any) -> Any:
 
     def one(x: Any) -> Any:
         if isinstance(x, np.ndarray):
-            return trace.array(x) if x.ndim else x[()]
+            return trace.array(x)
         return x.value if isinstance(x, Traced) else x
 
     return mapped(one, x)
