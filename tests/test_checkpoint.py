@@ -1079,13 +1079,23 @@ def test_a_description_changed_at_random_is_refused_or_read_and_nothing_else(
     assert 500 < refused < 1000
 
 
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [("[", "]"), ('{"dict":{"a":', "}}"), ('{"tuple":[', "]}")],
+    ids=["lists", "dicts", "tuples"],
+)
 @pytest.mark.parametrize("levels", [101, 400, 2000, 100_000])
-def test_a_state_deeper_than_any_that_was_saved_is_refused(levels: int, path: pathlib.Path) -> None:
-    text = json.dumps(description_of("HERE"))
-    forge(path, text.replace('"HERE"', "[" * (levels - 1) + "]" * (levels - 1)).encode())
+def test_a_state_deeper_than_any_that_was_saved_is_refused(
+    levels: int, start: str, end: str, path: pathlib.Path
+) -> None:
+    def text_of(levels: int) -> bytes:
+        inside = "[]".join((start * (levels - 1), end * (levels - 1)))
+        return json.dumps(description_of("HERE")).replace('"HERE"', inside).encode()
+
+    forge(path, text_of(levels - 1))
     if levels == 101:
         assert load(path)
-    forge(path, text.replace('"HERE"', "[" * (levels + 1) + "]" * (levels + 1)).encode())
+    forge(path, text_of(levels + 1))
     with pytest.raises(CheckpointError, match=r"more than 100 levels|recursion"):
         load(path)
 

@@ -256,6 +256,13 @@ def test_csv_numbers_that_float32_would_change_stay_as_written(
     assert (table.x.dtype, table.y.dtype) == (np.float32, np.float64)
 
 
+def test_csv_is_read_as_ever_by_who_lets_numpy_raise(csv_file: Callable[..., Path]) -> None:
+    path = csv_file("a,b\n1e-60,0.1\n1e-310,0\n")
+    with np.errstate(all="raise"):
+        table = load_csv(path, "b", task="regression")
+    assert table.x.tolist() == [[1e-60], [1e-310]]
+
+
 @pytest.mark.parametrize(
     "text", ["16777216", "16777218", "1700000000", "9007199254740992", "0.1", "-0", "1e-37", "1e10"]
 )

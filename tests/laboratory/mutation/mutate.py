@@ -254,7 +254,8 @@ def _(s: Source, node: ast.AST) -> Iterator[Change]:
     if isinstance(node, ast.Return) and node.value is not None:
         function = s.function(node)
         returned = function and function.returns and s.text(function.returns)
-        if returned != "bool" or s.text(node.value) != "False":  # None is as false
+        is_bool = re.match(r"bool$|TypeGuard\b", returned or "")
+        if not is_bool or s.text(node.value) != "False":  # None is as false
             yield (*s.span(node), "return None")
 
 
