@@ -2,6 +2,7 @@
 
 import pickle
 import threading
+import warnings
 import weakref
 
 import numpy as np
@@ -369,6 +370,16 @@ def test_gradients_that_are_exactly_zero_are_reported():
     with pytest.warns(RuntimeWarning, match=r"exactly zero everywhere for 0\.weight, 0\.bias"):
         with minidl.debug():
             model(np.ones((3, 2), np.float32)).sum().backward()
+
+
+def test_parameters_that_are_nan_have_not_moved_by_that():
+    model = nn.Linear(2, 1, rng=0)
+    model.bias.data[:] = np.nan
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with minidl.debug():
+            for _ in range(2):  # gradients of two batches, added up
+                model(np.ones((3, 2), np.float32)).sum().backward()
 
 
 def test_frozen_parameters_are_not_reported():
