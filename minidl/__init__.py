@@ -6,6 +6,7 @@ The names here are the everyday ones; the rest is in the packages ``nn`` (layers
 
 from minidl import compositions as _compositions  # noqa: F401  (fills the tables)
 from minidl import data, functional, nn, optim
+from minidl import numpys as _numpys  # noqa: F401  (fills them further)
 from minidl.checkpoint import CheckpointError, load, save
 from minidl.compile import CompileError, compile
 from minidl.diagnosis.debug import debug

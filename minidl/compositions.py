@@ -31,12 +31,12 @@ def composed(function: Callable[..., Any]) -> Callable[[Callable[..., Any]], Cal
     return enter
 
 
-def _operand(a: Any) -> Any:
+def operand(a: Any) -> Any:
     """An input that may be a list: a Tensor, or an array."""
     return a if isinstance(a, Tensor) else as_array(a)
 
 
-def _refuse_out(function: Callable[..., Any], out: Any) -> None:
+def refuse_out(function: Callable[..., Any], out: Any) -> None:
     if out is not None:
         raise TypeError(
             f"{name_of(function)} with out= would write past the graph: use its result instead"
@@ -86,7 +86,7 @@ def matrix_transpose(x: Any) -> Any:
 
 @composed(np.moveaxis)
 def moveaxis(a: Any, source: Any, destination: Any) -> Any:
-    sources, places = axes_of(_as_tuple(source), a.ndim), axes_of(_as_tuple(destination), a.ndim)
+    sources, places = axes_of(as_tuple(source), a.ndim), axes_of(as_tuple(destination), a.ndim)
     if len(sources) != len(places):
         raise ValueError(f"np.moveaxis takes a place for each axis, not {destination} for {source}")
     order = [i for i in range(a.ndim) if i not in sources]
@@ -136,8 +136,8 @@ def concatenate(
     dtype: Any = None,
     casting: Any = "same_kind",
 ) -> Any:
-    _refuse_out(np.concatenate, out)
-    parts = [_operand(a) for a in arrays]
+    refuse_out(np.concatenate, out)
+    parts = [operand(a) for a in arrays]
     if axis is None:
         parts, axis = [np.reshape(a, -1) for a in parts], 0
     y = np.concatenate([plain(a) for a in parts], axis, dtype=dtype, casting=casting)
@@ -157,8 +157,8 @@ def stack(
     dtype: Any = None,
     casting: Any = "same_kind",
 ) -> Any:
-    _refuse_out(np.stack, out)
-    parts = [_operand(a) for a in arrays]
+    refuse_out(np.stack, out)
+    parts = [operand(a) for a in arrays]
     shapes = {a.shape for a in parts}
     if len(shapes) != 1:
         raise ValueError(f"np.stack takes arrays of one shape, not of {sorted(shapes)}")
@@ -169,14 +169,14 @@ def stack(
 
 @composed(np.vstack)
 def vstack(tup: Sequence[Any], *, dtype: Any = None, casting: Any = "same_kind") -> Any:
-    arrays = [_operand(a) for a in tup]
+    arrays = [operand(a) for a in tup]
     arrays = [np.reshape(a, (1, -1)) if a.ndim < 2 else a for a in arrays]
     return np.concatenate(arrays, 0, dtype=dtype, casting=casting)
 
 
 @composed(np.hstack)
 def hstack(tup: Sequence[Any], *, dtype: Any = None, casting: Any = "same_kind") -> Any:
-    arrays = [_operand(a) for a in tup]
+    arrays = [operand(a) for a in tup]
     arrays = [np.reshape(a, -1) if a.ndim == 0 else a for a in arrays]
     return np.concatenate(arrays, 0 if arrays[0].ndim == 1 else 1, dtype=dtype, casting=casting)
 
@@ -246,8 +246,8 @@ def trace(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
 def take(
     a: Any, indices: Any, axis: int | None = None, out: None = None, mode: str = "raise"
 ) -> Any:
-    _refuse_out(np.take, out)
-    a = np.reshape(a, -1) if axis is None or np.ndim(plain(a)) == 0 else _operand(a)
+    refuse_out(np.take, out)
+    a = np.reshape(a, -1) if axis is None or np.ndim(plain(a)) == 0 else operand(a)
     axis = normalize_axis_index(axis or 0, a.ndim)
     places = as_array(plain(indices))
     if mode != "raise" or places.dtype.kind not in "iu":
@@ -257,7 +257,7 @@ def take(
 
 @composed(np.take_along_axis)
 def take_along_axis(arr: Any, indices: Any, axis: int | None = -1) -> Any:
-    arr = np.reshape(arr, -1) if axis is None else _operand(arr)
+    arr = np.reshape(arr, -1) if axis is None else operand(arr)
     axis = normalize_axis_index(axis or 0, arr.ndim)
     indices = as_array(plain(indices))
     if indices.dtype.kind not in "iu":
@@ -272,13 +272,46 @@ def take_along_axis(arr: Any, indices: Any, axis: int | None = -1) -> Any:
     return arr[tuple(index)]
 
 
+@composed(np.mean)
+def mean(
+    a: Any,
+    axis: Any = None,
+    dtype: Any = None,
+    out: None = None,
+    keepdims: bool = False,
+    *,
+    where: Any = True,
+) -> Any:
+    if where is True:
+        return apply(np.mean, a, axis, dtype, out, keepdims)
+    n = np.sum(np.broadcast_to(plain(where), a.shape), axis=axis, keepdims=keepdims)
+    if np.any(n == 0):
+        raise ValueError(
+            f"np.mean: where= leaves no element along axis {axis}: for 0 there, divide a sum, "
+            f"np.sum(a, axis, where=w) / np.maximum(np.sum(w, axis), 1)"
+        )
+    total = np.sum(table.wide(a), axis, dtype, keepdims=keepdims, where=where)
+    y = total / n.astype(total.dtype if total.dtype.kind == "f" else np.float64)
+    return y.astype(a.dtype) if dtype is None and a.dtype.char == "e" else y
+
+
 @composed(np.prod)
 def prod(
-    a: Any, axis: Any = None, dtype: Any = None, out: None = None, keepdims: bool = False
+    a: Any,
+    axis: Any = None,
+    dtype: Any = None,
+    out: None = None,
+    keepdims: bool = False,
+    initial: Any = 1,
+    where: Any = True,
 ) -> Any:
     """Halves multiplied with halves: right also where elements are zero, to any order."""
     if dtype is not None or out is not None:
-        raise TypeError("np.prod on a Tensor takes (a, axis, keepdims), not dtype= or out=")
+        raise TypeError(
+            "np.prod on a Tensor takes (a, axis, keepdims, initial, where), not dtype= or out="
+        )
+    if where is not True:
+        a = np.where(np.broadcast_to(plain(where), a.shape), a, 1)
     axes = axes_of(axis, a.ndim)
     rest = [i for i in range(a.ndim) if i not in axes]
     kept = [1 if i in axes else n for i, n in enumerate(a.shape)]
@@ -289,6 +322,7 @@ def prod(
         product = y[:half] * y[half : 2 * half]
         y = np.concatenate([product, y[2 * half :]]) if len(y) % 2 else product
     y = y[0] if len(y) else np.ones(y.shape[1:], y.dtype) + y.sum(axis=0)
+    y = y * initial if initial != 1 else y
     return np.reshape(y, kept) if keepdims else y
 
 
@@ -329,7 +363,7 @@ def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
     a_ndim, b_ndim = np.ndim(plain(a)), np.ndim(plain(b))
     if np.ndim(axes) == 0:
         axes = range(-axes, 0), range(axes)
-    over_a, over_b = axes_of(_as_tuple(axes[0]), a_ndim), axes_of(_as_tuple(axes[1]), b_ndim)
+    over_a, over_b = axes_of(as_tuple(axes[0]), a_ndim), axes_of(as_tuple(axes[1]), b_ndim)
     rest_a = [i for i in range(a_ndim) if i not in over_a]
     rest_b = [i for i in range(b_ndim) if i not in over_b]
     a_shape, b_shape = np.shape(plain(a)), np.shape(plain(b))
@@ -343,7 +377,7 @@ def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
     return np.reshape(a @ b, rows + columns)
 
 
-def _as_tuple(axes: Any) -> tuple[int, ...]:
+def as_tuple(axes: Any) -> tuple[int, ...]:
     return (axes,) if np.ndim(axes) == 0 else tuple(axes)
 
 
@@ -352,7 +386,7 @@ def einsum(subscripts: str, *operands: Any, optimize: Any = False) -> Any:
     """Products of two arrays at a time, after each array has lost what only it has."""
     if not isinstance(subscripts, str):
         raise TypeError("np.einsum on Tensors takes its subscripts as a string, such as 'ij,jk'")
-    arrays = [_operand(x) for x in operands]
+    arrays = [operand(x) for x in operands]
     terms, result, lengths = _einsum_terms(subscripts, [x.shape for x in arrays])
     for k, (x, term) in enumerate(zip(arrays, terms, strict=True)):
         shape = [n for n, c in zip(x.shape, term, strict=True) if n == lengths[c]]

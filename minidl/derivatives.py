@@ -247,25 +247,35 @@ def _careful(function: Callable[..., Any], takes_none: bool = False) -> Callable
     """A sum that adds float16 in float32, and a mean or variance of too few elements that raises,
     where NumPy warns and returns NaN."""
 
-    def forward(a: Any, axis: Any, dtype: Any, out: Any, *ddof_keepdims: Any) -> Any:
-        ddof = ddof_keepdims[0] if len(ddof_keepdims) > 1 else 0
+    def forward(a: Any, axis: Any, dtype: Any, out: Any, *options: Any) -> Any:
+        ddof = options[0] if function in (np.var, np.std) else 0
         if not takes_none and (ddof or not a.size) and _count(a.shape, axis) <= ddof:
             raise ValueError(
                 f"it takes more than {ddof} elements, and there are {_count(a.shape, axis)} along "
                 f"axis {axis}: skip empty batches" + (", or lower ddof" if ddof else "")
             )
         if dtype is None and a.dtype.char == "e":
-            return function(a, axis, np.float32, out, *ddof_keepdims).astype(a.dtype)
-        return function(a, axis, dtype, out, *ddof_keepdims)
+            return function(a, axis, np.float32, out, *options).astype(a.dtype)
+        return function(a, axis, dtype, out, *options)
 
     return forward
 
 
+def _sum(a: Any, axis: Any, dtype: Any, out: Any, keepdims: Any, initial: Any, where: Any) -> Any:
+    return np.add.reduce(a, axis, dtype, out, keepdims, **_given(initial, where))
+
+
+def _given(initial: Any, where: Any) -> dict[str, Any]:
+    """The options of a reduction that are not NumPy's defaults."""
+    options = {} if initial is None else {"initial": initial}
+    return options if where is True else options | {"where": where}
+
+
 vjp(
     np.sum,
-    "a axis=None dtype=None out=None keepdims=False",
-    forward=_careful(np.add.reduce, takes_none=True),
-    a=lambda g, shape, axis: spread(g, shape, axis),
+    "a axis=None dtype=None out=None keepdims=False initial=None where=True",
+    forward=_careful(_sum, takes_none=True),
+    a=lambda g, shape, axis, where: _chosen(spread(g, shape, axis), where),
 )
 vjp(
     np.mean,
@@ -291,15 +301,27 @@ vjp(
         * (wide(a) - wide(a).mean(axis=axis, keepdims=True))
     ),
 )
+
+
+def _max(a: Any, axis: Any, out: Any, keepdims: Any, initial: Any, where: Any) -> Any:
+    return np.max(a, axis, out, keepdims, **_given(initial, where))
+
+
+def _min(a: Any, axis: Any, out: Any, keepdims: Any, initial: Any, where: Any) -> Any:
+    return np.min(a, axis, out, keepdims, **_given(initial, where))
+
+
 vjp(
     np.max,
-    "a axis=None out=None keepdims=False",
-    a=lambda g, a, y, shape, axis: _to_ties(g, a, y, shape, axis),
+    "a axis=None out=None keepdims=False initial=None where=True",
+    forward=_max,
+    a=lambda g, a, y, axis, initial, where: _to_ties(g, a, y, axis, initial, where),
 )
 vjp(
     np.min,
-    "a axis=None out=None keepdims=False",
-    a=lambda g, a, y, shape, axis: _to_ties(g, a, y, shape, axis),
+    "a axis=None out=None keepdims=False initial=None where=True",
+    forward=_min,
+    a=lambda g, a, y, axis, initial, where: _to_ties(g, a, y, axis, initial, where),
 )
 
 
@@ -372,16 +394,26 @@ def _share_of(shape: tuple[int, ...], axis: Any) -> float:
     return 1 / max(_count(shape, axis), 1)
 
 
+def _chosen(d: Any, where: Any) -> Any:
+    """The gradient of the elements that a sum took, 0 for the others."""
+    return d if where is True else np.where(where, d, 0)
+
+
 def _count(shape: tuple[int, ...], axis: Any) -> int:
     """How many elements a reduction takes together."""
     return math.prod(shape[i] for i in axes_of(axis, len(shape)))
 
 
-def _to_ties(g: Any, a: Any, y: Any, shape: tuple[int, ...], axis: Any) -> Any:
-    """Give the gradient of an extremum to the elements that attain it, in equal parts."""
-    attains = a == spread(plain(y), shape, axis)
+def _to_ties(g: Any, a: Any, y: Any, axis: Any, initial: Any, where: Any) -> Any:
+    """Give the gradient of an extremum to the elements that attain it, in equal parts; where
+    ``initial`` attains it too, it takes its part."""
+    attains = a == spread(plain(y), a.shape, axis)
+    if where is not True:
+        attains = np.logical_and(attains, where)
     ties = np.sum(attains, axis=None if axis is None else axes_of(axis, a.ndim), keepdims=True)
-    return np.where(attains, spread(g, shape, axis), 0) / ties.astype(g.dtype)
+    if initial is not None:
+        ties = ties + (_kept(plain(y), a.shape, axis) == initial)
+    return np.where(attains, spread(g, a.shape, axis), 0) / ties.astype(g.dtype)
 
 
 # --- Shapes and places ----------------------------------------------------------------------------

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from minidl.arrays import Array, as_real
-from minidl.autograd import Leaf, Node
+from minidl.autograd import TABLE, Leaf, Node
 from minidl.modes import is_recording
-from minidl.protocols import Protocols, dispatch, plain
+from minidl.protocols import COMPOSED, PLAIN, Protocols, dispatch, plain
 
 if TYPE_CHECKING:
     from minidl.tensor import Tensor
@@ -173,13 +173,18 @@ class Methods(Protocols):
 
     # Methods, as an ndarray has them ----------------------------------------------------------
 
-    def sum(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+    def sum(
+        self, axis: Any = None, keepdims: bool = False, *, initial: Any = None, where: Any = True
+    ) -> Tensor:
         """The sum over ``axis``; see ``numpy.sum``."""
-        return self._enter(np.sum, self, axis, None, None, keepdims)
+        return self._enter(np.sum, self, axis, None, None, keepdims, initial, plain(where))
 
-    def mean(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+    def mean(self, axis: Any = None, keepdims: bool = False, *, where: Any = True) -> Tensor:
         """The mean over ``axis``; see ``numpy.mean``."""
-        return self._enter(np.mean, self, axis, None, None, keepdims)
+        if where is True:
+            return self._enter(np.mean, self, axis, None, None, keepdims)
+        options = {"keepdims": keepdims, "where": where}
+        return dispatch(self._enter, np.mean, (self, axis), options)
 
     def var(self, axis: Any = None, ddof: float = 0, keepdims: bool = False) -> Tensor:
         """The variance over ``axis``; see ``numpy.var``."""
@@ -189,21 +194,32 @@ class Methods(Protocols):
         """The standard deviation over ``axis``; see ``numpy.std``."""
         return dispatch(self._enter, np.std, (self, axis), {"ddof": ddof, "keepdims": keepdims})
 
-    def max(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+    def max(
+        self, axis: Any = None, keepdims: bool = False, *, initial: Any = None, where: Any = True
+    ) -> Tensor:
         """The maximum over ``axis``; see ``numpy.max``."""
-        return self._enter(np.max, self, axis, None, keepdims)
+        return self._enter(np.max, self, axis, None, keepdims, initial, plain(where))
 
-    def min(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+    def min(
+        self, axis: Any = None, keepdims: bool = False, *, initial: Any = None, where: Any = True
+    ) -> Tensor:
         """The minimum over ``axis``; see ``numpy.min``."""
-        return self._enter(np.min, self, axis, None, keepdims)
+        return self._enter(np.min, self, axis, None, keepdims, initial, plain(where))
 
-    def prod(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+    def prod(
+        self, axis: Any = None, keepdims: bool = False, *, initial: Any = 1, where: Any = True
+    ) -> Tensor:
         """The product over ``axis``; see ``numpy.prod``."""
-        return dispatch(self._enter, np.prod, (self, axis), {"keepdims": keepdims})
+        options = {"keepdims": keepdims, "initial": initial, "where": where}
+        return dispatch(self._enter, np.prod, (self, axis), options)
 
     def cumsum(self, axis: int | None = None) -> Tensor:
         """The running sum along ``axis``; see ``numpy.cumsum``."""
         return dispatch(self._enter, np.cumsum, (self, axis), {})
+
+    def cumprod(self, axis: int | None = None) -> Tensor:
+        """The running product along ``axis``; see ``numpy.cumprod``."""
+        return dispatch(self._enter, np.cumprod, (self, axis), {})
 
     def argmax(self, axis: int | None = None) -> Any:
         """The index of the maximum, a plain array; see ``numpy.argmax``."""
@@ -281,6 +297,13 @@ class Methods(Protocols):
     def any(self, axis: Any = None) -> Any:
         """Whether any element is true, a plain array or bool; see ``numpy.any``."""
         return self.array.any(axis)
+
+    def __getattr__(self, name: str) -> NoReturn:
+        """What a Tensor does not have; a function of NumPy's is called by its own name."""
+        function = None if name.startswith("_") else getattr(np, name, None)
+        known = callable(function) and any(function in t for t in (TABLE, COMPOSED, PLAIN))
+        remedy = f": write np.{name}(t), which takes Tensors" if known else ""
+        raise AttributeError(f"a {type(self).__name__} has no attribute {name!r}{remedy}")
 
     # Python's protocols -----------------------------------------------------------------------
 

@@ -24,6 +24,9 @@ COMPOSED: dict[Callable[..., Any], Callable[..., Any]] = {}
 PLAIN: set[Callable[..., Any]] = set()
 """NumPy's functions without a useful derivative: they return plain arrays (see derivatives.py)."""
 
+REMEDIES: dict[Callable[..., Any], str] = {}
+"""What to write instead of functions of NumPy's that are in none of these tables."""
+
 
 class Protocols:
     """What NumPy and Python's converters ask a Tensor."""
@@ -83,8 +86,9 @@ def dispatch(
     name = name_of(function)
     if not name.startswith("np."):
         raise TypeError(f"{name} has no derivative rule: give it one with minidl.vjp({name}, ...)")
+    remedy = REMEDIES.get(function, "write it in functions that are")
     raise TypeError(
-        f"{name} is not differentiable in minidl: write it in functions that are (see "
+        f"{name} is not differentiable in minidl: {remedy} (see docs/numpy.md and "
         f"minidl/derivatives.py), or pass the Tensor's .data to get a plain array"
     )
 

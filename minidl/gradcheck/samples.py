@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from minidl import compositions, derivatives, nn
+from minidl import arranging, compositions, derivatives, linalg, nn, reductions
 from minidl import functional as F
 from minidl.arrays import Array
 from minidl.autograd import TABLE
@@ -273,6 +273,142 @@ for index in [
 ]:  # fmt: skip
     sample(operator.getitem, (3, 4), call=lambda x, index=index: x[index], note=f"{index}")
 sample(derivatives.place, (2,), call=lambda x: derivatives.place(x, ([0, 0],), (3,)))
+
+# --- More of NumPy --------------------------------------------------------------------------------
+
+for f in (np.arctan2, np.hypot, np.fmax, np.fmin):
+    sample(f, (2, 3), (2, 3))
+    sample(f, (2, 1), (3, 1, 2), note="broadcast")
+for f in (np.arcsinh, np.cbrt, np.fabs, np.degrees, np.rad2deg, np.radians, np.deg2rad, np.sinc):
+    sample(f, (2, 3))
+sample(np.arccosh, (4,), low=1.5)
+sample(np.arctanh, (4,), low=-0.7, high=0.7)
+sample(np.hypot, np.array([0.0, 3.0]), np.array([0.0, 4.0]), note="at the origin", order=1,
+       kinks=True)  # fmt: skip
+sample(np.fabs, np.array([-1.0, 0.0, 2.0]), note="at zero", kinks=True, order=1)
+sample(np.fmax, np.array([1.0, 2.0, 3.0]), np.array([1.0, 3.0, 2.0]), note="tie", kinks=True)
+sample(np.fmin, np.array([1.0, 2.0, 3.0]), np.array([1.0, 3.0, 2.0]), note="tie", kinks=True)
+sample(np.sinc, np.array([0.0, 1e-3, -0.4999, 0.5001, 1.0, 3.5]), note="near zero")
+sample(np.float_power, (2, 3), (3,), low=0.5)
+sample(np.nan_to_num, (2, 3))
+_third = np.arange(6).reshape(2, 3) % 3
+sample(np.select, (2, 3), (3,), note="with a rest",
+       call=lambda a, b: np.select([_third == 0, _third == 1], [a, a * b], 1.5))  # fmt: skip
+sample(np.choose, (3,), (2, 3), call=lambda a, b: np.choose(_third, [a, b, a * b]))
+sample(np.choose, (3,), (2, 3), note="wrap",
+       call=lambda a, b: np.choose(_third - 1, [a, b], mode="wrap"))  # fmt: skip
+sample(np.piecewise, (2, 3), call=lambda x: np.piecewise(
+    x, [_third[: len(x), : x.shape[1]] == 0, _third[: len(x), : x.shape[1]] == 1],
+    [np.exp, lambda x: x * x, 2.0]))  # fmt: skip
+
+_mask = np.array([[True, False, True], [False, True, True]])
+for reduction in (np.sum, np.mean, np.prod):
+    sample(reduction, (2, 3), note="where",
+           call=lambda x, f=reduction: f(x, where=_mask[: len(x), : x.shape[1]]))  # fmt: skip
+    sample(reduction, (2, 3), note="where along an axis",
+           call=lambda x, f=reduction: f(x, 1, where=_mask, keepdims=True))  # fmt: skip
+for reduction in (np.sum, np.prod):
+    sample(reduction, (2, 3), call=lambda x, f=reduction: f(x, 1, initial=2.5), note="initial")
+for reduction, far in ((np.max, -9.0), (np.min, 9.0)):
+    sample(reduction, (2, 3), note="initial and where",
+           call=lambda x, f=reduction, far=far: f(x, 1, initial=far, where=_mask))  # fmt: skip
+    sample(reduction, np.array([0.0, 1.0, 1.0, 2.0]), note="initial in a tie", kinks=True,
+           call=lambda x, f=reduction: f(x[1:3], initial=1.0), order=1)  # fmt: skip
+for f in (np.nansum, np.nanmean, np.nanprod, np.nanmax, np.nanmin):
+    sample(f, (2, 3), call=lambda x, f=f: f(x, 1))
+    sample(f, (2, 3), note="with NaN",
+           call=lambda x, f=f: f(np.where(_mask, x, np.nan).astype(x.dtype), 0))  # fmt: skip
+for f in (np.ptp, np.amax, np.amin):
+    sample(f, (2, 3), call=lambda x, f=f: f(x, 1))
+sample(np.average, (2, 3), call=lambda x: np.average(x, 0))
+sample(np.average, (2, 3), (3,), low=0.5, call=lambda x, w: np.average(x, 1, w), note="weights")
+sample(np.average, (2, 3), (2, 3), low=0.5, note="all weights",
+       call=lambda x, w: np.average(x, weights=w, returned=True))  # fmt: skip
+for axis in (None, 0, -1):
+    sample(np.cumprod, (2, 5), call=lambda x, axis=axis: np.cumprod(x, axis), note=f"axis={axis}")
+    sample(np.sort, (2, 5), call=lambda x, axis=axis: np.sort(x, axis), note=f"axis={axis}")
+    sample(np.median, (2, 5), call=lambda x, axis=axis: np.median(x, axis), note=f"axis={axis}")
+sample(np.cumprod, np.array([1.5, 0.0, 2.0, 0.0, 3.0]), note="with zeros")
+sample(np.partition, (2, 5), call=lambda x: np.partition(x, 2)[:, 2])
+sample(np.median, (2, 4, 3), call=lambda x: np.median(x, (0, 1), keepdims=True), note="two axes")
+for method in ("linear", "lower", "higher", "midpoint", "nearest"):
+    sample(np.quantile, (4, 3), note=method,
+           call=lambda x, m=method: np.quantile(x, 0.3, 0, method=m))  # fmt: skip
+sample(np.percentile, (2, 5), call=lambda x: np.percentile(
+    x, np.array([0, 30, 100], x.dtype), axis=1, keepdims=True))  # fmt: skip
+sample(reductions.arranged, (2, 3),
+       call=lambda x: reductions.arranged(x, np.array([[2, 0, 1], [0, 2, 1]]), 1))  # fmt: skip
+
+for a, b in [((3, 3), (3,)), ((3, 3), (3, 2)), ((2, 3, 3), (3,)), ((2, 3, 3), (3, 3))]:
+    sample(np.linalg.solve, a, b, note=f"{a} {b}", call=lambda a, b: np.linalg.solve(
+        a + 4 * np.eye(a.shape[-1], dtype=a.dtype), b))  # fmt: skip
+for f in (np.linalg.inv, linalg.inverse, np.linalg.det, linalg.cofactors, linalg.log_abs_det):
+    most = 1 if f is linalg.cofactors else 2  # the third derivative of det is not known
+    sample(f, (3, 3), call=lambda a, f=f: f(a + 4 * np.eye(len(a), dtype=a.dtype)), order=most)
+    sample(f, (2, 3, 3), note="a stack", order=most,
+           call=lambda a, f=f: f(a + 4 * np.eye(a.shape[-1], dtype=a.dtype)))  # fmt: skip
+sample(np.linalg.det, np.array([[1.0, 2, 3], [2, 4, 6], [0, 1, 1]]), note="of a singular matrix")
+sample(np.linalg.det, np.ones((3, 3)), note="of a matrix of rank one")
+sample(np.linalg.slogdet, (3, 3), call=lambda a: np.linalg.slogdet(a)[1])
+sample(linalg.mixed, (3, 3), call=lambda g: linalg.mixed(
+    g, np.array([[1.0, 2, 3], [2, 5, 6], [0, 1, 1]], g.dtype)[: len(g), : len(g)]))  # fmt: skip
+sample(linalg.lower_factor, (3, 3), call=lambda a: linalg.lower_factor(
+    a @ a.mT + np.eye(len(a), dtype=a.dtype)))  # fmt: skip
+for upper in (False, True):
+    sample(np.linalg.cholesky, np.array([[4.0, 1, 0.5], [1, 3, -1], [0.5, -1, 5]]),
+           call=lambda a, u=upper: np.linalg.cholesky(a, upper=u), note=f"upper={upper}",
+           )  # fmt: skip
+for n in (-2, 0, 1, 5):
+    sample(np.linalg.matrix_power, (3, 3), note=f"{n}", call=lambda a, n=n: (
+        np.linalg.matrix_power(a / 4 + np.eye(len(a), dtype=a.dtype), n)))  # fmt: skip
+sample(np.linalg.multi_dot, (2, 3), (3, 4), (4, 2), (2,),
+       call=lambda *xs: np.linalg.multi_dot(xs))  # fmt: skip
+for a, b in [((3,), (3,)), ((2, 3), (3,)), ((2, 3), (4, 3)), ((), (2, 3))]:
+    sample(np.inner, a, b, note=f"{a} {b}")
+sample(np.vecdot, (2, 3), (2, 3))
+sample(np.vecdot, (3, 1, 2), (3, 2), call=lambda a, b: np.vecdot(a, b, axis=0), note="axis=0")
+sample(np.cross, (2, 3), (3,))
+sample(np.cross, (3, 2), (3, 2), call=lambda a, b: np.cross(a, b, axis=0), note="axis=0")
+sample(np.kron, (2, 3), (3, 2))
+sample(np.kron, (2,), (2, 2), note="of a vector")
+
+for f in (np.atleast_1d, np.atleast_2d, np.atleast_3d):
+    sample(f, (), (2, 3))
+    sample(f, (3,))
+sample(np.broadcast_arrays, (2, 1), (3,))
+sample(np.meshgrid, (2,), (3,), (2,))
+sample(np.meshgrid, (2,), (3,), note="ij, sparse",
+       call=lambda a, b: np.meshgrid(a, b, sparse=True, indexing="ij"))  # fmt: skip
+sample(np.append, (2, 3), (2, 3))
+sample(np.append, (2, 3), (2, 1), call=lambda a, b: np.append(a, b, 1), note="axis=1")
+sample(np.column_stack, (3,), (3, 2), call=lambda a, b: np.column_stack([a, b]))
+sample(np.dstack, (2, 3), (2, 3), call=lambda a, b: np.dstack([a, b]))
+sample(np.block, (2, 2), (2, 1), (1, 3), call=lambda a, b, c: np.block([[a, b], [c]]))
+sample(np.diag, (3,), call=lambda x: np.diag(x, -1))
+sample(np.diag, (3, 4), call=lambda x: np.diag(x, 1), note="of a matrix")
+sample(np.array_split, (7, 2), call=lambda x: tuple(np.array_split(x, 3)))
+sample(np.hsplit, (2, 4), call=lambda x: tuple(np.hsplit(x, [1, 3])))
+sample(np.vsplit, (4, 2), call=lambda x: tuple(np.vsplit(x, [1])))
+sample(np.dsplit, (2, 1, 4), call=lambda x: tuple(np.dsplit(x, [2])))
+sample(np.delete, (3, 4), call=lambda x: np.delete(x, [0, -1], 1))
+sample(np.delete, (2, 3), call=lambda x: np.delete(x, 1), note="flat")
+sample(np.diff, (2, 5))
+sample(np.diff, (5, 2), (1, 2), note="twice, behind a row",
+       call=lambda x, p: np.diff(x, 2, 0, prepend=p, append=p))  # fmt: skip
+sample(np.fliplr, (2, 3))
+sample(np.flipud, (2, 3))
+for k in (1, 2, -1):
+    sample(np.rot90, (2, 3), call=lambda x, k=k: np.rot90(x, k), note=f"{k}")
+_windows = arranging.sliding_window_view
+sample(_windows, (3, 5), call=lambda x: _windows(x, 2, axis=1))
+sample(_windows, (3, 4), call=lambda x: _windows(x, (2, 3)), note="of two axes")
+sample(_windows, (5,), call=lambda x: _windows(x, (2, 2), (0, 0)), note="of one axis twice")
+sample(arranging.overlapped, (4, 2), call=lambda x: arranging.overlapped(
+    x, (len(x) + x.shape[1] - 1,), x.shape[1]))  # fmt: skip
+for mode in ("full", "same", "valid"):
+    sample(np.convolve, (5,), (3,), call=lambda a, v, m=mode: np.convolve(a, v, m), note=mode)
+    sample(np.convolve, (2,), (5,), note=f"{mode}, the shorter one first",
+           call=lambda a, v, m=mode: np.convolve(a, v, m))  # fmt: skip
 
 # --- Functions ------------------------------------------------------------------------------------
 
