@@ -51,7 +51,7 @@ def _with_three_axes(a: Any) -> Any:
 
 
 @composed(np.broadcast_arrays)
-def broadcast_arrays(*args: Any, subok: bool = False) -> Any:
+def broadcast_arrays(*args: Any) -> Any:
     arrays = [operand(a) for a in args]
     shape = np.broadcast_shapes(*(a.shape for a in arrays))
     return tuple(np.broadcast_to(a, shape) for a in arrays)

@@ -282,8 +282,10 @@ def mean(
     *,
     where: Any = True,
 ) -> Any:
+    if dtype is not None and np.dtype(dtype).kind != "f":
+        raise TypeError(f"np.mean with dtype={dtype} on a Tensor: leave it out, or a floating one")
     if where is True:
-        return apply(np.mean, a, axis, dtype, out, keepdims)
+        return apply(np.mean, a, plain(axis), dtype, out, keepdims)
     n = np.sum(np.broadcast_to(plain(where), a.shape), axis=axis, keepdims=keepdims)
     if np.any(n == 0):
         raise ValueError(

@@ -94,8 +94,8 @@ vjp(
 @differentiable
 def cofactors(a: Any) -> Any:
     """The derivative of the determinant: ``det(a) * inv(a).mT``, and finite without an inverse."""
-    u, s, vt, sign = _svd(a)
-    return sign * (u * _others(s)[..., None, :]) @ vt
+    u, s, vt, sign = _svd(wide(a))
+    return (sign * (u * _others(s)[..., None, :]) @ vt).astype(a.dtype, copy=False)
 
 
 @differentiable
@@ -105,12 +105,12 @@ def mixed(g: Any, a: Any) -> Any:
     Where a is a diagonal matrix of the s it is, with P_ij the product of all s but s_i and s_j:
     on the diagonal the sum of P_ij g_ii over i, else -P_ij g_ji.
     """
-    u, s, vt, sign = _svd(a)
-    turned = u.mT @ g @ vt.mT
+    u, s, vt, sign = _svd(wide(a))
+    turned = u.mT @ wide(g) @ vt.mT
     pairs = _others_of_pairs(s)
     diagonal = np.einsum("...ij,...ii->...j", pairs, turned)
     inner = np.eye(s.shape[-1], dtype=s.dtype) * diagonal[..., None, :] - pairs * turned.mT
-    return sign * (u @ inner @ vt)
+    return (sign * (u @ inner @ vt)).astype(g.dtype, copy=False)
 
 
 vjp(cofactors, "a", a=lambda g, a: mixed(g, a))

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
-from minidl import compositions
 from minidl.compositions import composed, operand, refuse_out
 from minidl.derivatives import axes_of, wide
 from minidl.protocols import plain

@@ -657,10 +657,10 @@ def test_a_gradient_that_would_be_lost_in_an_option_is_refused():
         lambda t: np.add(1.0, 2.0, where=t), lambda t: functional.relu(t, beta=2.0),
         lambda t: functional.relu(x=t, beta=2.0), lambda t: functional.sigmoid(t, axis=1),
         lambda t: functional.softplus(t, 1.0, threshold=20), lambda t: functional.relu(t, t),
-        lambda t: np.transpose(t, None, order="C"), lambda t: np.sum(t, where=[True, False]),
-        lambda t: np.sum(t, initial=5.0), lambda t: np.max(t, initial=5.0),
+        lambda t: np.transpose(t, None, order="C"), lambda t: np.var(t, where=[True, False]),
+        lambda t: np.std(t, mean=5.0), lambda t: np.cumprod(t, dtype=int),
         lambda t: np.einsum("i->i", t, order="F"), lambda t: np.einsum("i->i", t, dtype=np.float32),
-        lambda t: np.prod(t, where=[True, False]), lambda t: np.prod(t, initial=2.0),
+        lambda t: np.prod(t, dtype=int), lambda t: np.mean(t, dtype=int),
     ],
 )  # fmt: skip
 def test_an_argument_that_would_be_dropped_is_refused(call):

@@ -355,9 +355,9 @@ sample(linalg.mixed, (3, 3), call=lambda g: linalg.mixed(
 sample(linalg.lower_factor, (3, 3), call=lambda a: linalg.lower_factor(
     a @ a.mT + np.eye(len(a), dtype=a.dtype)))  # fmt: skip
 for upper in (False, True):
-    sample(np.linalg.cholesky, np.array([[4.0, 1, 0.5], [1, 3, -1], [0.5, -1, 5]]),
-           call=lambda a, u=upper: np.linalg.cholesky(a, upper=u), note=f"upper={upper}",
-           )  # fmt: skip
+    sample(np.linalg.cholesky, (3, 3), low=0, high=1, note=f"upper={upper}",
+           call=lambda a, u=upper: np.linalg.cholesky(
+               a + 4 * np.eye(len(a), dtype=a.dtype), upper=u))  # fmt: skip
 for n in (-2, 0, 1, 5):
     sample(np.linalg.matrix_power, (3, 3), note=f"{n}", call=lambda a, n=n: (
         np.linalg.matrix_power(a / 4 + np.eye(len(a), dtype=a.dtype), n)))  # fmt: skip
