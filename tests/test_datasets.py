@@ -65,9 +65,9 @@ def test_every_shipped_file_has_its_source_named() -> None:
     folder = Path(minidl.data.__file__).parent / "files"
     text = (folder / "SOURCES.txt").read_text(encoding="utf-8")
     others = sorted(p.name for p in folder.iterdir() if p.name != "SOURCES.txt")
-    assert others == ["digits.csv.gz", "iris.csv"]
+    assert {"digits.csv.gz", "iris.csv", "penguins.csv", "wine.csv"} <= {*others}
     assert all(name in text for name in others)
-    for fact in ("10.24432/C50P49", "10.24432/C56C76", "CC BY 4.0"):
+    for fact in ("10.24432/C50P49", "10.24432/C56C76", "CC BY 4.0", "10.24432/C5PC7J", "e90081"):
         assert fact in text
 
 
@@ -474,6 +474,6 @@ def test_numpys_global_generator_is_neither_read_nor_set() -> None:
 
 
 def test_the_package_exports_its_public_names_and_nothing_else() -> None:
-    rooms = {"checks", "datasets", "loader", "loader_state", "repairs", "transforms"}
+    rooms = {"checks", "datasets", "loader", "loader_state", "repairs", "tables", "transforms"}
     public = {name for name in vars(minidl.data) if not name.startswith("_")}
     assert public - rooms == set(minidl.data.__all__)

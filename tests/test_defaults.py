@@ -233,6 +233,8 @@ INTERFACE = {
     ),
     "data.load_digits": "",
     "data.load_iris": "",
+    "data.load_penguins": "",
+    "data.load_wine": "",
     "data.make_blobs": "n=1000, centers=3, noise=0.2, rng=None",
     "data.make_moons": "n=1000, noise=0.1, rng=None",
     "data.make_spirals": "n=1000, arms=3, noise=0.02, rng=None",

@@ -15,17 +15,31 @@ from minidl.data.datasets import (
     make_spirals,
 )
 from minidl.data.loader import DataLoader
+from minidl.data.tables import (
+    PENGUINS_CLASSES,
+    PENGUINS_FEATURES,
+    WINE_CLASSES,
+    WINE_FEATURES,
+    load_penguins,
+    load_wine,
+)
 from minidl.data.transforms import Standardize, one_hot, train_test_split
 
 __all__ = [
     "IRIS_CLASSES",
     "IRIS_FEATURES",
+    "PENGUINS_CLASSES",
+    "PENGUINS_FEATURES",
+    "WINE_CLASSES",
+    "WINE_FEATURES",
     "DataLoader",
     "Standardize",
     "Table",
     "load_csv",
     "load_digits",
     "load_iris",
+    "load_penguins",
+    "load_wine",
     "make_blobs",
     "make_moons",
     "make_spirals",
