@@ -9,6 +9,8 @@ holds classes (text or whole numbers) or, with --task regression, numbers.
 
 You see how well the network does on rows that it never learned from, a fifth of all: how many of
 each class it found, or how far off its numbers are, beside a guess that is always the mean.
+
+Files to try come with minidl, in minidl/data/files: penguins.csv and wine.csv.
 """
 
 from __future__ import annotations

@@ -121,8 +121,10 @@ def _leaves(part: Any) -> list[Any]:
 
 @composed(np.diag)
 def diag(v: Any, k: int = 0) -> Any:
-    if v.ndim != 1:
+    if v.ndim == 2:
         return np.diagonal(v, k)
+    if v.ndim != 1:
+        raise ValueError(f"np.diag takes a vector or a matrix, not an array of {v.ndim} axes")
     column = np.pad(v, (max(-k, 0), max(k, 0)))[:, None]
     return np.where(np.eye(len(column), k=k, dtype=bool), column, 0)
 
@@ -175,11 +177,11 @@ def delete(arr: Any, obj: Any, axis: int | None = None) -> Any:
 @composed(np.diff)
 def diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = None) -> Any:
     a = operand(a)
+    if n == 0:
+        return a
     if n < 0 or a.ndim == 0:
         raise ValueError(f"np.diff takes an array with an axis, and n of 0 or more, not {n}")
     axis = normalize_axis_index(axis, a.ndim)
-    if n == 0:
-        return a
     ends = [_end(x, a, axis) for x in (prepend, append)]
     parts = [x for x in (ends[0], a, ends[1]) if x is not None]
     a = np.concatenate(parts, axis) if len(parts) > 1 else a

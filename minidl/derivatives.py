@@ -262,7 +262,8 @@ def _careful(function: Callable[..., Any], takes_none: bool = False) -> Callable
 
 
 def _sum(a: Any, axis: Any, dtype: Any, out: Any, keepdims: Any, initial: Any, where: Any) -> Any:
-    return np.add.reduce(a, axis, dtype, out, keepdims, **_given(initial, where))
+    options = _given(initial, where)
+    return np.add.reduce(a, axis, dtype, out, keepdims, **options)  # type: ignore[call-overload]
 
 
 def _given(initial: Any, where: Any) -> dict[str, Any]:

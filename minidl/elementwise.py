@@ -71,13 +71,10 @@ def select(condlist: Sequence[Any], choicelist: Sequence[Any], default: Any = 0)
         )
     y = default
     for condition, choice in list(zip(condlist, choicelist, strict=True))[::-1]:
-        if (
-            np.asarray(plain(condition)).dtype != np.bool_
-            if _is_list(condition)
-            else (plain(condition).dtype != np.bool_)
-        ):
+        known = np.asarray(condition) if _is_list(condition) else plain(condition)
+        if known.dtype != np.bool_:
             raise TypeError("np.select takes conditions that are boolean, such as x > 0")
-        y = np.where(condition, choice, y)
+        y = np.where(known, choice, y)
     return y
 
 
@@ -110,7 +107,16 @@ def piecewise(
     x: Any, condlist: Any, funclist: Sequence[Callable[..., Any] | float], *args: Any, **kw: Any
 ) -> Any:
     """Each function sees only the elements that are its own, so that none is NaN for others."""
-    conditions = [np.asarray(c, bool) if _is_list(c) else plain(c) for c in _listed(condlist, x)]
+    alone = np.isscalar(plain(condlist)) or (np.ndim(plain(condlist[0])) == 0 and x.ndim > 0)
+    conditions = [
+        np.asarray(c, bool) if _is_list(c) else plain(c)
+        for c in ([condlist] if alone else condlist)
+    ]
+    if any(c.shape != x.shape for c in conditions):
+        raise ValueError(
+            f"np.piecewise takes conditions of the shape of x, {x.shape}, not "
+            f"{[c.shape for c in conditions]}"
+        )
     if len(funclist) == len(conditions) + 1:
         conditions.append(~np.any(np.stack(conditions), axis=0))
     if len(funclist) != len(conditions):
@@ -127,12 +133,6 @@ def piecewise(
         part = f(x[own], *args, **kw) if callable(f) else np.asarray(f, x.dtype)
         y = y + place(part, own, x.shape)
     return y
-
-
-def _listed(condlist: Any, x: Any) -> Any:
-    """The conditions, of which one may stand alone, without a list around it."""
-    alone = np.ndim(plain(condlist[0])) == 0 and x.ndim > 0
-    return [condlist] if alone else condlist
 
 
 @composed(np.nan_to_num)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import functools
 import math
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -183,6 +184,8 @@ def _back_from_factor(g: Any, y: Any) -> Any:
 @composed(np.linalg.cholesky)
 def cholesky(a: Any, /, *, upper: bool = False) -> Any:
     """NumPy reads one triangle, and so does the gradient: it is 0 in the other."""
+    if a.ndim < 2 or a.shape[-1] != a.shape[-2]:
+        raise np.linalg.LinAlgError(f"np.linalg.cholesky takes square matrices, not {a.shape}")
     a = np.swapaxes(a, -1, -2) if upper else a
     y = lower_factor(np.tril(a) + np.swapaxes(np.tril(a, -1), -1, -2))
     return np.swapaxes(y, -1, -2) if upper else y
@@ -247,7 +250,7 @@ def inner(a: Any, b: Any, /) -> Any:
 
 @composed(np.vecdot)
 def vecdot(x1: Any, x2: Any, /, *, axis: int = -1) -> Any:
-    a, b = (np.moveaxis(operand(x), axis, -1) for x in (x1, x2))
+    a, b = (np.moveaxis(operand(x), operator.index(axis), -1) for x in (x1, x2))
     return np.matmul(a[..., None, :], b[..., :, None])[..., 0, 0]
 
 

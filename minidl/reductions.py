@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
-from minidl.compositions import composed, operand, refuse_out
-from minidl.derivatives import axes_of, wide
+from minidl.compositions import as_tuple, composed, operand, refuse_out
+from minidl.derivatives import axes_of
 from minidl.protocols import plain
 from minidl.table import name_of, vjp
 from minidl.tensor import differentiable
@@ -65,7 +65,7 @@ def average(
         weights = operand(weights)
         if weights.shape != a.shape:
             weights = _beside(weights, a.shape, axis)
-        total = np.sum(weights + 0 * plain(a), axis, keepdims=keepdims)
+        total = np.sum(np.broadcast_to(weights, a.shape), axis, keepdims=keepdims)
         if np.any(plain(total) == 0):
             raise ZeroDivisionError("np.average: the weights add up to 0, and have no average")
         y = np.sum(a * weights, axis, keepdims=keepdims) / total
@@ -142,7 +142,7 @@ def nanmin(a: Any, axis: Any = None, out: None = None, keepdims: bool = False) -
 
 
 def _without_nan(a: Any, instead: Any) -> Any:
-    return np.where(np.isnan(plain(a)), instead, a)
+    return np.where(np.isnan(plain(a)), instead, a) if a.dtype.kind == "f" else a
 
 
 def _nan_extremum(
@@ -160,7 +160,7 @@ def cumprod(a: Any, axis: int | None = None, dtype: Any = None, out: None = None
     if dtype is not None or out is not None:
         raise TypeError("np.cumprod on a Tensor takes (a, axis), not dtype= or out=")
     if axis is None or a.ndim == 0:
-        a, axis = np.reshape(a, -1), 0
+        a, axis = np.reshape(a, -1), axis or 0
     axis = normalize_axis_index(axis, a.ndim)
     before, n, reach = (slice(None),) * axis, a.shape[axis], 1
     while reach < n:
@@ -269,15 +269,15 @@ def _quantile(function: Any, a: Any, q: Any, axis: Any, method: str, keepdims: b
         raise ValueError(f"{name} on a Tensor takes for method {', '.join(_PLACES)}, not {method}")
     parts = np.asarray(plain(q), np.float64) / (100 if function is np.percentile else 1)
     if not ((parts >= 0) & (parts <= 1)).all():
-        raise ValueError(f"{name}: {'100' if function is np.percentile else '1'} is the largest q")
-    axes = axes_of(axis, a.ndim)
+        raise ValueError(f"{name} takes q from 0 to {100 if function is np.percentile else 1}")
+    axes = axes_of(axis if axis is None else as_tuple(axis), a.ndim)
     rest = [i for i in range(a.ndim) if i not in axes]
     n = math.prod(a.shape[i] for i in axes)
     if n == 0:
         raise ValueError(f"{name}: there is no element along axis {axis}: skip empty batches")
     dtype = a.dtype if np.isscalar(plain(q)) else np.result_type(a.dtype, np.asarray(plain(q)))
     x = np.reshape(np.transpose(a, [*axes, *rest]), (n, *(a.shape[i] for i in rest)))
-    x = np.sort(wide(x), axis=0)
+    x = np.sort(x.astype(np.result_type(dtype, np.float32)), axis=0)
     x = np.where(np.isnan(plain(x[-1:])), math.nan, x)  # NaN is last in the order
     places = _PLACES[method](parts * (n - 1))
     low = np.floor(places).astype(int)

@@ -365,8 +365,9 @@ sample(np.linalg.multi_dot, (2, 3), (3, 4), (4, 2), (2,),
        call=lambda *xs: np.linalg.multi_dot(xs))  # fmt: skip
 for a, b in [((3,), (3,)), ((2, 3), (3,)), ((2, 3), (4, 3)), ((), (2, 3))]:
     sample(np.inner, a, b, note=f"{a} {b}")
-sample(np.vecdot, (2, 3), (2, 3))
-sample(np.vecdot, (3, 1, 2), (3, 2), call=lambda a, b: np.vecdot(a, b, axis=0), note="axis=0")
+f = np.vecdot
+sample(f, (2, 3), (2, 3))
+sample(f, (3, 1, 2), (3, 2), call=lambda a, b, f=f: f(a, b, axis=0), note="axis=0")
 sample(np.cross, (2, 3), (3,))
 sample(np.cross, (3, 2), (3, 2), call=lambda a, b: np.cross(a, b, axis=0), note="axis=0")
 sample(np.kron, (2, 3), (3, 2))
@@ -399,7 +400,7 @@ sample(np.fliplr, (2, 3))
 sample(np.flipud, (2, 3))
 for k in (1, 2, -1):
     sample(np.rot90, (2, 3), call=lambda x, k=k: np.rot90(x, k), note=f"{k}")
-_windows = arranging.sliding_window_view
+_windows: Any = np.lib.stride_tricks.sliding_window_view
 sample(_windows, (3, 5), call=lambda x: _windows(x, 2, axis=1))
 sample(_windows, (3, 4), call=lambda x: _windows(x, (2, 3)), note="of two axes")
 sample(_windows, (5,), call=lambda x: _windows(x, (2, 2), (0, 0)), note="of one axis twice")
