@@ -1,6 +1,7 @@
 """Data sets: two real ones that come with minidl, the user's own CSV file, three synthetic ones.
 
-Two more real ones are in tables.py. They lie beside this file in ``files/``, where ``SOURCES.txt`` says whose they are.
+Two more real ones are in tables.py. They lie beside this file in ``files/``, where ``SOURCES.txt``
+says whose they are.
 """
 
 from __future__ import annotations
