@@ -308,6 +308,7 @@ def test_copies_and_pickles_do_not_ask_for_what_is_not_there():
         (lambda t: np.min(t, initial=9.0, where=[False, True, True]), [1.0, 2.0, 2.0],
          [0, 0.5, 0.5]),
         (lambda t: np.max(t, initial=0.0, where=[False, False]), [1.0, 2.0], [0, 0]),
+        (lambda t: np.max(t, initial=0.0, where=[True, False]), [2.0, 2.0], [1, 0]),
         (lambda t: np.fmax(t, [1.0, np.nan, 3.0]), [1.0, 5.0, np.nan], [0.5, 1, 0]),
         (lambda t: np.fmin(t, [1.0, np.nan, 3.0]), [1.0, 5.0, np.nan], [0.5, 1, 0]),
         (lambda t: np.hypot(t, 0.0), [0.0, 2.0, -2.0], [0, 1, -1]),
@@ -465,8 +466,9 @@ def test_a_median_of_large_numbers_does_not_overflow():
 
 
 def test_nan_makes_a_median_nan():
-    t = leaf([[1.0, np.nan], [2.0, 3.0]])
-    np.testing.assert_array_equal(np.median(t, 1).data, [np.nan, 2.5])
+    t = leaf([[1.0, 2.0, np.nan], [2.0, 3.0, 9.0]])
+    np.testing.assert_array_equal(np.median(t, 1).data, [np.nan, 3])
+    np.testing.assert_array_equal(np.quantile(t, [0.0, 1.0], 1).data, [[np.nan, 2], [np.nan, 9]])
 
 
 def test_float_power_is_in_float64():
