@@ -262,8 +262,12 @@ def _careful(function: Callable[..., Any], takes_none: bool = False) -> Callable
 
 
 def _sum(a: Any, axis: Any, dtype: Any, out: Any, keepdims: Any, initial: Any, where: Any) -> Any:
-    options = _given(initial, where)
-    return np.add.reduce(a, axis, dtype, out, keepdims, **options)  # type: ignore[call-overload]
+    if initial is None and where is True:
+        return _added(a, axis, dtype, out, keepdims)
+    return _added(a, axis, dtype, out, keepdims, **_given(initial, where))
+
+
+_added: Any = np.add.reduce
 
 
 def _given(initial: Any, where: Any) -> dict[str, Any]:
@@ -305,10 +309,14 @@ vjp(
 
 
 def _max(a: Any, axis: Any, out: Any, keepdims: Any, initial: Any, where: Any) -> Any:
+    if initial is None and where is True:
+        return np.max(a, axis, out, keepdims)
     return np.max(a, axis, out, keepdims, **_given(initial, where))
 
 
 def _min(a: Any, axis: Any, out: Any, keepdims: Any, initial: Any, where: Any) -> Any:
+    if initial is None and where is True:
+        return np.min(a, axis, out, keepdims)
     return np.min(a, axis, out, keepdims, **_given(initial, where))
 
 

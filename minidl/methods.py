@@ -177,7 +177,8 @@ class Methods(Protocols):
         self, axis: Any = None, keepdims: bool = False, *, initial: Any = None, where: Any = True
     ) -> Tensor:
         """The sum over ``axis``; see ``numpy.sum``."""
-        return self._enter(np.sum, self, axis, None, None, keepdims, initial, plain(where))
+        where = where if where is True else plain(where)
+        return self._enter(np.sum, self, axis, None, None, keepdims, initial, where)
 
     def mean(self, axis: Any = None, keepdims: bool = False, *, where: Any = True) -> Tensor:
         """The mean over ``axis``; see ``numpy.mean``."""
@@ -198,13 +199,15 @@ class Methods(Protocols):
         self, axis: Any = None, keepdims: bool = False, *, initial: Any = None, where: Any = True
     ) -> Tensor:
         """The maximum over ``axis``; see ``numpy.max``."""
-        return self._enter(np.max, self, axis, None, keepdims, initial, plain(where))
+        where = where if where is True else plain(where)
+        return self._enter(np.max, self, axis, None, keepdims, initial, where)
 
     def min(
         self, axis: Any = None, keepdims: bool = False, *, initial: Any = None, where: Any = True
     ) -> Tensor:
         """The minimum over ``axis``; see ``numpy.min``."""
-        return self._enter(np.min, self, axis, None, keepdims, initial, plain(where))
+        where = where if where is True else plain(where)
+        return self._enter(np.min, self, axis, None, keepdims, initial, where)
 
     def prod(
         self, axis: Any = None, keepdims: bool = False, *, initial: Any = 1, where: Any = True
