@@ -115,7 +115,7 @@ class Explanation:
         lr = float(lr(steps)) if callable(lr) else lr
         rows: list[tuple[str, Array | None]] = [("gradient dx", dx)]
         dx = np.asarray(dx, np.float64)
-        if decay:
+        if decay and not rule.decays_itself:
             dx = dx + decay * before
             rows.append(("dx + weight_decay * x", dx))
         with np.errstate(all="ignore"):

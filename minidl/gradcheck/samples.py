@@ -21,8 +21,8 @@ from minidl import functional as F
 from minidl.arrays import Array
 from minidl.autograd import TABLE
 from minidl.functional import losses
+from minidl.functional.gelu import normal_cdf
 from minidl.functional.likelihood import nll
-from minidl.functional.smooth import normal_cdf
 from minidl.methods import astype
 from minidl.protocols import COMPOSED
 from minidl.table import Parameters, name_of
