@@ -80,7 +80,7 @@ def load_names() -> list[str]:
 
     Every name that is frequent among women or men in the sample of the 1990 census of the United
     States (U.S. Census Bureau, "Frequently Occurring Names and Surnames from the 1990 Census",
-    1995; public domain). They are of 2 to 13 letters from a to z.
+    1995; public domain). They are of 2 to 11 letters from a to z.
 
     Returns:
         A new list of str.
