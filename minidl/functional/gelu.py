@@ -55,7 +55,11 @@ def _gelu(x: Array, approximate: str) -> tuple[Array, Array]:
     dtype = x.dtype
     if dtype.char != "f":
         x = x.astype(np.float32 if dtype.char == "e" else np.float64)
-    y, slope = (_by_tanh if approximate == "tanh" else _exact)(x)
+    form = _by_tanh if approximate == "tanh" else _exact
+    if x.ndim == 0:  # NumPy makes a scalar of it, which cannot be written into
+        y, slope = (part.reshape(()) for part in form(x.reshape(1)))
+    else:
+        y, slope = form(x)
     return (y.astype(dtype, copy=False) if dtype.kind == "f" else y), slope
 
 

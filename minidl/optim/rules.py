@@ -81,7 +81,7 @@ class Momentum(Optimizer):
         super().__init__(params, lr=lr, weight_decay=weight_decay, mu=mu, nesterov=nesterov)
 
     def update(
-        self, x: Array, dx: Array, v: Array, *, lr: float, mu: float, nesterov: bool
+        self, x: Array, dx: Array, v: Array, *, lr: float, mu: float, nesterov: bool = False
     ) -> None:
         v *= mu
         v -= dx
