@@ -499,7 +499,10 @@ CALLS = {  # arguments in their order; options with a value that is not the defa
 def value_and_gradient(function, args, kwargs):
     """The result, and the gradient of its first argument."""
     first = "x" if "x" in kwargs else "q" if "q" in kwargs else "input"
-    t = Tensor(args[0] if args else kwargs[first], requires_grad=True)
+    x = args[0] if args else kwargs[first]
+    if x.dtype.kind == "i":  # the numbers of an embedding
+        return function(*args, **kwargs), None
+    t = Tensor(x, requires_grad=True)
     args = [t, *map(np.copy, args[1:])] if args else []
     kwargs = {k: np.copy(v) if isinstance(v, np.ndarray) else v for k, v in kwargs.items()}
     if not args:

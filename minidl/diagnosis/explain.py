@@ -48,7 +48,7 @@ class Explanation:
         ...         optimizer.step()
         >>> print(told)
         x (2,), step 2 of Momentum
-        lr=0.1, weight_decay=0.0, mu=0.9
+        lr=0.1, weight_decay=0.0, mu=0.9, nesterov=False
         SGD with momentum: v = mu * v - dx; x += lr * v.
         A ball rolling down the loss: v is its velocity, mu what friction leaves of it.
                                      [0]     [1]

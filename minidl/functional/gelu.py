@@ -80,8 +80,8 @@ def _by_tanh(x: Array) -> tuple[Array, Array]:
     t += 1
     slope += t
     slope *= 0.5
-    t *= np.clip(x, -10, math.inf)  # not -inf * 0
     t *= 0.5
+    t *= np.clip(x, -10, math.inf)  # not -inf * 0
     return t, slope
 
 

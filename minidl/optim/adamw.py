@@ -8,7 +8,8 @@ from minidl.optim.rules import Adam
 
 
 class AdamW(Adam):
-    """Adam with decoupled weight decay: ``x *= 1 - lr * weight_decay``, then a step of Adam.
+    """Adam with decoupled weight decay: ``x *= 1 - lr * weight_decay``, and then Adam's step,
+    ``x -= lr * m / (sqrt(v) + eps)``.
 
     In the other rules the decay is a part of the gradient. Adam divides the gradient by its own
     size, and so would decay least where gradients are large; here every weight shrinks alike.
