@@ -5,7 +5,8 @@
     python examples/train_names.py --text poems.txt --steps 3000
 
 It learns from 5,163 first names, or from a text of your own, to say which character comes next.
-Then it writes: each character is drawn by its own predictions, and read again for the one after it.
+You see the loss fall, on what it learns from and on a tenth that it never sees. Then it writes:
+each character is drawn by its own predictions, and read again for the one after it.
 """
 
 from __future__ import annotations
@@ -101,7 +102,7 @@ def read(path: str | None, rng: np.random.Generator) -> str:
         return "\n".join(rng.permutation(data.load_names())) + "\n"
     text = Path(path).read_text(encoding="utf-8")
     if len(text) < 40 * T:
-        raise ValueError(f"{path} has {len(text)} characters; there is nothing to learn below 1,280")
+        raise ValueError(f"{path} has {len(text)} characters: give it {40 * T} at least")
     return text if "\n" in text else text + "\n"
 
 
@@ -132,7 +133,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             mean += 0.02 * (float(step(known[i], known[i + 1])) - mean)
             if count % 250 == 0 or count == args.steps:
                 result = minidl.evaluate(model, loss, (new[ends], new[ends + 1]))
-                print(f"step {count:5}  loss {mean:.3f}  test loss {result['loss']:.3f}", flush=True)
+                test = result["loss"]
+                print(f"step {count:5}  loss {mean:.3f}  test loss {test:.3f}", flush=True)
 
         model.eval()
         lines = write(model, characters, args.sample, rng)

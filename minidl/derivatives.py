@@ -454,7 +454,7 @@ def _in_one_axis(index: Any, whole: tuple[int, ...]) -> Any:
     for part, n in zip(numbers, whole[first:], strict=False):
         row = row * n + np.where(part < 0, part + n, part)
     before = np.arange(math.prod(whole[:first])).reshape(whole[:first] + (1,) * (row.ndim + 1))
-    length, behind = math.prod(whole[first:]), whole[len(parts):]
+    length, behind = math.prod(whole[first:]), whole[len(parts) :]
     row = (row * math.prod(behind))[..., None] + np.arange(math.prod(behind))
     return before * length + row
 

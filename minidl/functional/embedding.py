@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from minidl.arrays import Array, as_array
 from minidl.protocols import plain
 from minidl.tensor import Tensor

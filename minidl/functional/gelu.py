@@ -26,8 +26,8 @@ vanishing = np.errstate(under="ignore", over="ignore")  # exp(-1000) is 0, and t
 def gelu(x: T, approximate: Literal["none", "tanh"] = "none") -> T:
     """``x * P(Z <= x)`` for a standard normal Z, elementwise.
 
-    In float32 the exact form is right to 1e-6 relatively from x = -5 on, and to 5e-6 below, where it
-    vanishes; in float64 to 13 digits. float16 is computed in float32.
+    In float32 the exact form is right to 1e-6 relatively from x = -5 on, and to 5e-6 below, where
+    it vanishes; in float64 to 13 digits. float16 is computed in float32.
 
     Args:
         x: any shape.

@@ -395,11 +395,12 @@ def _modules() -> None:
     ):  # fmt: skip
         MODULES.append((repr(layer), layer, [x]))
     MODULES.append(("Flatten()", nn.Flatten(), [rng.normal(size=(2, 2, 2))]))
-    for layer in (
+    more: nn.Module
+    for more in (
         nn.LayerNorm(3), nn.LayerNorm(3, elementwise_affine=False), nn.LayerNorm(3, bias=False),
         nn.Softmax(),
     ):  # fmt: skip
-        MODULES.append((repr(layer), layer, [x]))
+        MODULES.append((repr(more), more, [x]))
     MODULES.append(("Embedding(5, 2)", nn.Embedding(5, 2, rng=0), [np.array([[0, 4], [2, 2]])]))
     network = nn.Sequential(
         nn.Flatten(), nn.Linear(4, 5, rng=1), nn.BatchNorm(5), nn.ReLU(), nn.Dropout(0.3, rng=2),

@@ -77,7 +77,7 @@ class Declared:
     """The keyword arguments of ``update``, read from it when the class is made."""
 
     decays_itself = False
-    """Whether ``update`` names ``weight_decay``: then nothing is added to the gradient before it."""
+    """Whether ``update`` names ``weight_decay``: then nothing is added to the gradient for it."""
 
     lr = Hyper("lr")
     weight_decay = Hyper("weight_decay")

@@ -1,7 +1,7 @@
 """Numbers computed by PyTorch, stored here so that tests can compare without PyTorch.
 
-`trajectories()`, `networks()`, `losses()` and `text()` read them, with NumPy alone; the README in this
-folder tells what is in them, how to compare, and how they were made. Every array is read-only:
+`trajectories()`, `networks()`, `losses()` and `text()` read them, with NumPy alone; the README in
+this folder tells what is in them, how to compare, and how they were made. Every array is read-only:
 the cases of a parametrized test share them, so copy what is to be written to.
 """
 

@@ -89,7 +89,14 @@ SETTINGS: dict[str, list[dict[str, float]]] = {
     "AdamW": [
         {"lr": 1.0, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.01},
         {"lr": 0.5, "beta1": 0.8, "beta2": 0.95, "eps": 0.1, "weight_decay": 1.0},
-        {"lr": 1.0, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.1, "lr_later": 0.4},
+        {
+            "lr": 1.0,
+            "beta1": 0.9,
+            "beta2": 0.999,
+            "eps": 1e-8,
+            "weight_decay": 0.1,
+            "lr_later": 0.4,
+        },
     ],
 }
 
