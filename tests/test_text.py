@@ -116,6 +116,7 @@ def test_layer_norm_shows_how_it_was_made():
     plain = nn.LayerNorm(3, elementwise_affine=False)
     assert repr(plain) == "LayerNorm(3, eps=1e-05, elementwise_affine=False)"
     assert not plain.state_dict()
+    np.testing.assert_allclose(nn.LayerNorm(2, eps=3.0)(np.array([[0.0, 2.0]])).data, [[-0.5, 0.5]])
 
 
 # --- Embedding and indices ------------------------------------------------------------------------
@@ -287,6 +288,7 @@ def test_a_module_list_is_a_list_whose_parts_are_trained_and_saved():
     assert [*layers.state_dict()] == [f"{i}.{n}" for i in range(3) for n in ("weight", "bias")]
     assert len(layers) == 3
     assert layers[-1].weight.shape == (3, 2)
+    assert isinstance(layers[:2], nn.ModuleList)
     assert [*layers[:2]] == [*layers][:2]
     layers[-1] = nn.Linear(2, 2)
     assert layers[2].weight.shape == (2, 2)
