@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
+from minidl.arrays import as_array
 from minidl.methods import astype
 from minidl.protocols import PLAIN, plain
 from minidl.table import Parameters, vjp
@@ -453,12 +454,17 @@ vjp(
 @differentiable
 def place(a: Any, index: Any, whole: tuple[int, ...]) -> Any:
     """Zeros of shape ``whole`` with ``a`` added at ``index``: the way back of indexing."""
-    y = np.zeros_like(a, shape=whole)
     if _takes_once(index):
+        y = np.zeros_like(a, shape=whole)
         y[index] = a
-    else:
-        np.add.at(y, index, a)  # an element that was taken twice gets both gradients
-    return y
+        return y
+    y = np.zeros_like(a, shape=math.prod(whole))
+    places = _in_one_axis(index, whole)
+    if places is None:
+        np.add.at(y.reshape(whole), index, a)  # what was taken twice gets both gradients
+    else:  # numbers at places of one axis NumPy adds five times faster
+        np.add.at(y, places.reshape(-1), a.reshape(-1))
+    return y.reshape(whole)
 
 
 vjp(place, "a index whole", a=lambda g, index: g[index])
@@ -473,6 +479,25 @@ def _takes_once(index: Any) -> bool:
         or (isinstance(part, np.ndarray) and part.dtype == np.bool_)
         for part in parts
     )
+
+
+def _in_one_axis(index: Any, whole: tuple[int, ...]) -> Any:
+    """Where integers, behind whole axes or not, lead to in an array of shape ``whole`` that is laid
+    out as one axis: an array of the shape of what they take. None for any other index."""
+    parts = index if isinstance(index, tuple) else (index,)
+    first = 0
+    while first < len(parts) and isinstance(parts[first], slice) and parts[first] == slice(None):
+        first += 1
+    numbers = [as_array(part) for part in parts[first:]]
+    if not numbers or any(part.dtype.kind not in "iu" for part in numbers):
+        return None
+    row: Any = 0
+    for part, n in zip(numbers, whole[first:], strict=False):
+        row = row * n + np.where(part < 0, part + n, part)
+    before = np.arange(math.prod(whole[:first])).reshape(whole[:first] + (1,) * (row.ndim + 1))
+    length, behind = math.prod(whole[first:]), whole[len(parts) :]
+    row = (row * math.prod(behind))[..., None] + np.arange(math.prod(behind))
+    return before * length + row
 
 
 def _inverse(axes: Sequence[int] | int | None) -> Any:

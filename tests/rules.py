@@ -1,4 +1,4 @@
-"""The table of the five rules for all tests, rules of one's own, and small things to train.
+"""The table of the rules for all tests, rules of one's own, and small things to train.
 
 The rules are written out once more here, as plainly as the lecture writes them; they share no code
 with minidl.
@@ -14,13 +14,13 @@ import pytest
 from numpy.typing import NDArray
 
 from minidl import Tensor, nn
-from minidl.optim import SGD, Adagrad, Adam, Momentum, Optimizer, RMSProp
+from minidl.optim import SGD, Adagrad, Adam, AdamW, Momentum, Optimizer, RMSProp
 
 Array = NDArray[Any]
 
 
 RULES: dict[str, type[Optimizer]] = {
-    rule.__name__: rule for rule in (SGD, Momentum, Adagrad, RMSProp, Adam)
+    rule.__name__: rule for rule in (SGD, Momentum, Adagrad, RMSProp, Adam, AdamW)
 }
 
 
@@ -79,9 +79,11 @@ def sgd(x: Array, dx: Array, t: int, lr: float) -> None:
     x[...] = x - lr * dx
 
 
-def momentum(x: Array, dx: Array, t: int, v: Array, lr: float, mu: float) -> None:
+def momentum(
+    x: Array, dx: Array, t: int, v: Array, lr: float, mu: float, nesterov: bool = False
+) -> None:
     v[...] = mu * v - dx
-    x[...] = x + lr * v
+    x[...] = x + lr * (mu * v - dx) if nesterov else x + lr * v
 
 
 def adagrad(x: Array, dx: Array, t: int, cache: Array, lr: float, eps: float) -> None:
@@ -116,10 +118,18 @@ def adam(
         x[...] = x + -lr * m / (np.sqrt(v) + eps)
 
 
+def adamw(
+    x: Array, dx: Array, t: int, m: Array, v: Array, lr: float, weight_decay: float, **hyper: Any
+) -> None:
+    x[...] = x - lr * weight_decay * x
+    adam(x, dx, t, m, v, lr, **hyper)
+
+
 FORMULAS: list[tuple[type[Optimizer], Callable[..., None], int, dict[str, Any]]] = [
     (SGD, sgd, 0, {"lr": 0.1}),
     (Momentum, momentum, 1, {"lr": 0.03, "mu": 0.9}),
     (Momentum, momentum, 1, {"lr": 0.1, "mu": 0.3}),
+    (Momentum, momentum, 1, {"lr": 0.03, "mu": 0.9, "nesterov": True}),
     (Adagrad, adagrad, 1, {"lr": 0.1, "eps": 1e-10}),
     (Adagrad, adagrad, 1, {"lr": 0.1, "eps": 0.5}),
     (RMSProp, rmsprop, 1, {"lr": 0.01, "decay_rate": 0.9, "eps": 1e-8}),
@@ -128,6 +138,8 @@ FORMULAS: list[tuple[type[Optimizer], Callable[..., None], int, dict[str, Any]]]
     (Adam, adam, 2, {"lr": 0.02, "betas": (0.5, 0.8), "eps": 0.5}),
     (Adam, adam, 2, {"lr": 0.01, "betas": (0.9, 0.999), "eps": 1e-8, "bias_correction": False}),
     (Adam, adam, 2, {"lr": 0.02, "betas": (0.5, 0.8), "eps": 0.5, "bias_correction": False}),
+    (AdamW, adamw, 2, {"lr": 0.01, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.1}),
+    (AdamW, adamw, 2, {"lr": 0.02, "betas": (0.5, 0.8), "eps": 0.5, "weight_decay": 0.01}),
 ]
 
 
@@ -136,6 +148,8 @@ def path_of(rule: type[Optimizer], **hyper: Any) -> Callable[[Array, list[Array]
     formula, states = {r: (f, n) for r, f, n, _ in FORMULAS}[rule]
     given = dict(rule([leaf([1.0])], **hyper).groups[0])
     given = {key: given[key] for key in given if key not in ("params", "weight_decay")}
+    if rule.decays_itself:
+        given["weight_decay"] = rule([leaf([1.0])], **hyper).weight_decay
 
     def path(x: Array, gradients: list[Array]) -> Array:
         state = [np.zeros_like(x) for _ in range(states)]

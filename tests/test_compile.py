@@ -164,7 +164,9 @@ def test_every_module_compiles(entry: Any) -> None:
     _, module, inputs = entry
     model = nn.Sequential(nn.Flatten(), nn.Linear(inputs[0][0].size, inputs[0][0].size, rng=0))
     x = inputs[0].reshape(len(inputs[0]), -1)
-    if isinstance(module, nn.Module) and len(inputs) == 2:
+    if x.dtype.kind == "i":
+        model, loss, batches = nn.Sequential(module), weighted_sum, [(x, np.float32(0.5))] * 4
+    elif isinstance(module, nn.Module) and len(inputs) == 2:
         loss, batches = module, [(x.reshape(len(x), -1), inputs[1])] * 4
         model = nn.Sequential(*model, Reshaped(inputs[0].shape[1:]))
     else:

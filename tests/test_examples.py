@@ -21,7 +21,15 @@ import minidl
 from minidl import Tensor, nn
 
 QUICK = ("--epochs", 1, "--batch-size", 500)  # for the digits, where the result does not matter
-SCRIPTS = ("train_digits", "train_spirals", "train_csv", "own_rule", "from_scratch", "show_program")
+SCRIPTS = (
+    "train_digits",
+    "train_spirals",
+    "train_csv",
+    "own_rule",
+    "from_scratch",
+    "show_program",
+    "train_names",
+)
 
 
 class Output(NamedTuple):
@@ -245,6 +253,36 @@ def test_spirals_take_other_numbers_of_arms(run: Run, arms: int) -> None:
     assert f"{200 * arms} points to learn from, {100 * arms} to be tested on" in output.out
 
 
+# --- Names ----------------------------------------------------------------------------------------
+
+
+def last_test_loss(output: str) -> float:
+    return float(re.findall(r"test loss ([\d.]+)", output)[-1])
+
+
+def test_names_are_learned_and_new_ones_invented(run: Run) -> None:
+    output = run("train_names", "--steps", 300, "--sample", 12).out
+    assert last_test_loss(output) < 2.2  # the whole run comes to 1.92, counted pairs to 2.34
+    names = output.split("\n\n")[1].splitlines()
+    assert len(names) == 12
+    assert set("".join(names)) <= set("abcdefghijklmnopqrstuvwxyz")
+    new = int(re.search(r"(\d+) of these 12 names are new", output)[1])  # type: ignore[index]
+    assert new == len(set(names) - set(minidl.data.load_names()))
+    again = run("train_names", "--steps", 300, "--sample", 12).out
+    assert again == output
+
+
+def test_a_text_of_ones_own_is_learned_and_continued(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "poem.txt"
+    path.write_text("öne twö\nthree\n" * 200, encoding="utf-8")
+    output = run("train_names", "--text", path, "--steps", 200, "--sample", 5).out
+    assert last_test_loss(output) < 0.3
+    lines = output.split("\n\n", 1)[1].splitlines()
+    assert len(lines) == 5
+    assert {"öne twö", "three"} & set(lines)
+    assert "are new" not in output
+
+
 # --- The user's own file --------------------------------------------------------------------------
 
 
@@ -390,6 +428,10 @@ def test_the_plain_program_is_a_module(run: Run, network: str) -> None:
         ("train_csv", ["no_such.csv", "--target", "x"], "no_such.csv"),
         ("train_csv", ["no_such.csv"], "FILE and --target belong together"),
         ("train_csv", ["--target", "x"], "FILE and --target belong together"),
+        ("train_names", ["--text", "no_such.txt"], "no_such.txt"),
+        ("train_names", ["--text", __file__, "--steps", "0"], "--steps: a whole number of at"),
+        ("train_names", ["--text", os.devnull], "has 0 characters: give it 1280 at least"),
+        ("train_names", ["--sample", "0"], "--sample: a whole number of at least 1"),
         ("own_rule", ["--lr", "-1"], "Lion: lr is a finite number"),
         ("from_scratch", ["--lr", "-1"], "Adam: lr is a finite number"),
         ("from_scratch", ["--epochs", "0"], "--epochs: a whole number of at least 1"),
@@ -476,6 +518,7 @@ def test_ctrl_c_within_an_epoch_still_shows_what_was_learned(
         ("train_spirals", [], "test accuracy"),
         ("train_csv", [], "test accuracy"),
         ("train_csv", ["--task", "regression"], "the network"),
+        ("train_names", [], ""),
         ("own_rule", [], "lion ..."),
         ("from_scratch", [], ""),
         ("optimizer_race", [], ""),

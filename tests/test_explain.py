@@ -135,7 +135,7 @@ def test_explain_begins_with_the_rule_in_the_words_of_its_docstring() -> None:
     lines = told(optimizer, p, [2.0], "w").splitlines()
     assert lines[:3] == [
         "w (1,), step 1 of Momentum",
-        "lr=0.5, weight_decay=0.0, mu=0.9",
+        "lr=0.5, weight_decay=0.0, mu=0.9, nesterov=False",
         "SGD with momentum: v = mu * v - dx; x += lr * v.",
     ]
     assert len({len(line) for line in lines[4:]}) == 1  # aligned

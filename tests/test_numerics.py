@@ -169,7 +169,8 @@ def test_activations_of_any_numbers_in_any_layout(name, dtype):
     for x in generated(name, dtype, 80, infinite=True):
         y, g = value_and_gradient(function, x)
         numbers = [float(n) for n in x.ravel()]
-        accuracy = 2000 if name == "gelu" and dtype[1:] == "f8" else 8  # of its fitted series
+        series = {"f8": 2000, "f4": 64}  # fitted
+        accuracy = series.get(dtype[1:], 8) if name == "gelu" else 8
         close(y, [value(n) for n in numbers], factor=accuracy, absolute=absolute)
         close(g, [slope(n) for n in numbers], factor=16, absolute=2)  # 1 - y cancels
 

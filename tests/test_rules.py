@@ -27,7 +27,7 @@ from rules import (
     train,
 )
 
-from minidl.optim import SGD, Adagrad, Adam, Momentum, Optimizer, RMSProp
+from minidl.optim import SGD, Adagrad, Adam, AdamW, Momentum, Optimizer, RMSProp
 from minidl.testing import optimizer_checks
 
 
@@ -53,12 +53,14 @@ def test_rule_is_the_lectures_formula_step_by_step(
 @pytest.mark.parametrize("path", trajectories(), ids=str)
 def test_rule_walks_the_path_that_pytorch_walks(path: Trajectory) -> None:
     hyper: dict[str, Any] = dict(path.hyper)
-    if path.rule == "Adam":
+    if path.rule in ("Adam", "AdamW"):
         hyper["betas"] = (hyper.pop("beta1"), hyper.pop("beta2"))
     if path.lr_change:
         hyper["lr"] = lambda step: path.lr(step + 1)
     p = leaf(path.start)
-    optimizer = RULES[path.rule]([p], **hyper)
+    nesterov = path.rule == "Nesterov"
+    rule = RULES["Momentum" if nesterov else path.rule]
+    optimizer = rule([p], **hyper, **{"nesterov": True} if nesterov else {})
     for step in range(1, path.steps + 1):
         p.grad = path.gradient(p.data)
         optimizer.step()
@@ -165,7 +167,8 @@ def test_momentum_reaches_the_speed_at_which_friction_balances_a_constant_gradie
 @every_rule
 def test_a_gradient_of_zero_moves_nothing_at_the_start(rule: type[Optimizer]) -> None:
     p = leaf([1.0, -2.0])
-    np.testing.assert_array_equal(moved(rule([p], lr=0.1), p, [0.0, 0.0]), [1.0, -2.0])
+    optimizer = rule([p], lr=0.1, weight_decay=0.0)
+    np.testing.assert_array_equal(moved(optimizer, p, [0.0, 0.0]), [1.0, -2.0])
 
 
 CONFORMING: list[tuple[type[Optimizer], dict[str, Any], Callable[[Array], Array] | None]] = [
@@ -179,6 +182,9 @@ CONFORMING: list[tuple[type[Optimizer], dict[str, Any], Callable[[Array], Array]
         {"lr": 0.01, "betas": (0.9, 0.99), "bias_correction": False, "weight_decay": 0.01},
         None,
     ),
+    (Momentum, {"lr": 0.05, "mu": 0.8, "nesterov": True}, lambda dx: 0.05 * 1.8 * dx),
+    (AdamW, {"lr": 0.01, "weight_decay": 0.0}, lambda dx: 0.01 * dx / (abs(dx) + 1e-8)),
+    (AdamW, {"lr": 0.01, "weight_decay": 0.5}, None),
     (Signs, {"lr": 0.01}, None),
     (Nesterov, {"lr": 0.05}, None),
     (Nesterov, {"lr": 0.05, "nesterov": False}, None),
@@ -204,7 +210,42 @@ def test_every_rule_conforms(check: Any, step: Any) -> None:
     left_out = (set() if step else WITH_A_FORMULA) | (
         set() if check.case.rule.elementwise else FOR_ELEMENTWISE
     )
+    if check.case.rule.decays_itself:
+        left_out = left_out | {"weight decay adds to the gradient"}
     assert check() == (check.name not in left_out)
+
+
+def test_adamw_shrinks_every_weight_by_the_same_share_and_adam_does_not() -> None:
+    g = np.array([1e-3, 1.0, 1e3])
+    ends = {}
+    for rule in (Adam, AdamW):
+        x, bare = leaf([2.0, 2.0, 2.0]), leaf([2.0, 2.0, 2.0])
+        moved(rule([x], lr=0.1, weight_decay=0.5), x, g)
+        moved(rule([bare], lr=0.1, weight_decay=0.0), bare, g)
+        ends[rule] = bare.data - x.data
+    np.testing.assert_allclose(ends[AdamW], 0.1 * 0.5 * 2.0, rtol=1e-12)
+    assert abs(ends[Adam]).max() < 1e-5  # it divides the decay by its own size
+
+
+def test_adamw_decays_by_the_rate_of_the_schedule_and_of_each_group() -> None:
+    x, y = leaf([1.0]), leaf([1.0])
+    groups = [{"params": [x]}, {"params": [y], "weight_decay": 1.0}]
+    optimizer = AdamW(groups, lr=lambda step: 0.1 / (step + 1), weight_decay=0.5)
+    for step in range(2):
+        x.grad, y.grad = np.zeros(1), np.zeros(1)
+        optimizer.step()
+        assert step == optimizer.steps - 1
+    np.testing.assert_allclose(x.data, 0.95 * 0.975)
+    np.testing.assert_allclose(y.data, 0.9 * 0.95)
+
+
+def test_what_explains_a_step_does_not_add_a_decay_that_adamw_applies_itself() -> None:
+    x = leaf([1.0, 2.0])
+    optimizer = AdamW([x], lr=0.1, weight_decay=0.5)
+    x.grad = np.ones(2)
+    with optimizer.explain("0") as told:
+        optimizer.step()
+    assert "dx + weight_decay" not in str(told)
 
 
 def test_a_rule_of_ten_lines_plugs_in_and_trains() -> None:

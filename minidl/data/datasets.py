@@ -1,4 +1,4 @@
-"""Data sets: two real ones that come with minidl, the user's own CSV file, three synthetic ones.
+"""Data sets: three real ones that come with minidl, the user's own CSV file, three synthetic ones.
 
 Two more real ones are in tables.py. They lie beside this file in ``files/``, where ``SOURCES.txt``
 says whose they are.
@@ -74,6 +74,25 @@ def load_iris() -> tuple[np.ndarray, np.ndarray]:
     """
     table = load_csv(_FILES / "iris.csv", target="species", class_names=IRIS_CLASSES)
     return table.x, table.y
+
+
+def load_names() -> list[str]:
+    """Return 5,163 first names of people, in lower case and in alphabetical order, each once.
+
+    Every name that is frequent among women or men in the sample of the 1990 census of the United
+    States (U.S. Census Bureau, "Frequently Occurring Names and Surnames from the 1990 Census",
+    1995; public domain). They are of 2 to 11 letters from a to z.
+
+    Returns:
+        A new list of str.
+
+    Example:
+        >>> names = load_names()
+        >>> len(names), names[:3]
+        (5163, ['aaron', 'abbey', 'abbie'])
+    """
+    with gzip.open(_FILES / "names.txt.gz", "rt", encoding="ascii") as lines:
+        return lines.read().split()
 
 
 class Table(NamedTuple):

@@ -48,7 +48,7 @@ class Explanation:
         ...         optimizer.step()
         >>> print(told)
         x (2,), step 2 of Momentum
-        lr=0.1, weight_decay=0.0, mu=0.9
+        lr=0.1, weight_decay=0.0, mu=0.9, nesterov=False
         SGD with momentum: v = mu * v - dx; x += lr * v.
         A ball rolling down the loss: v is its velocity, mu what friction leaves of it.
                                      [0]     [1]
@@ -115,7 +115,7 @@ class Explanation:
         lr = float(lr(steps)) if callable(lr) else lr
         rows: list[tuple[str, Array | None]] = [("gradient dx", dx)]
         dx = np.asarray(dx, np.float64)
-        if decay:
+        if decay and not rule.decays_itself:
             dx = dx + decay * before
             rows.append(("dx + weight_decay * x", dx))
         with np.errstate(all="ignore"):

@@ -11,7 +11,11 @@ In comments on shapes: N samples, C classes or channels, K input features.
 """
 
 from minidl.functional.activations import leaky_relu, relu
+from minidl.functional.attention import scaled_dot_product_attention
 from minidl.functional.classification import cross_entropy
+from minidl.functional.embedding import embedding
+from minidl.functional.gelu import gelu
+from minidl.functional.layer_norm import layer_norm
 from minidl.functional.linear import linear
 from minidl.functional.losses import (
     binary_cross_entropy_with_logits,
@@ -21,7 +25,7 @@ from minidl.functional.losses import (
 )
 from minidl.functional.noise import dropout
 from minidl.functional.norm import batch_norm
-from minidl.functional.smooth import gelu, sigmoid, softplus, tanh
+from minidl.functional.smooth import sigmoid, softplus, tanh
 from minidl.functional.softmax import log_softmax, logsumexp, softmax
 from minidl.functional.targets import Reduction as Reduction
 
@@ -30,15 +34,18 @@ __all__ = [
     "binary_cross_entropy_with_logits",
     "cross_entropy",
     "dropout",
+    "embedding",
     "gelu",
     "huber_loss",
     "l1_loss",
+    "layer_norm",
     "leaky_relu",
     "linear",
     "log_softmax",
     "logsumexp",
     "mse_loss",
     "relu",
+    "scaled_dot_product_attention",
     "sigmoid",
     "softmax",
     "softplus",

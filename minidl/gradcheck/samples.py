@@ -21,8 +21,8 @@ from minidl import functional as F
 from minidl.arrays import Array
 from minidl.autograd import TABLE
 from minidl.functional import losses
+from minidl.functional.gelu import normal_cdf
 from minidl.functional.likelihood import nll
-from minidl.functional.smooth import normal_cdf
 from minidl.methods import astype
 from minidl.protocols import COMPOSED
 from minidl.table import Parameters, name_of
@@ -443,6 +443,29 @@ sample(F.batch_norm, (5, 3), (3,), (3,), note="prediction",
            x, np.array([0.5, 0, 1]), np.array([0.5, 1, 2]), w, b))  # fmt: skip
 sample(F.dropout, (3, 4), call=lambda x: F.dropout(x, 0.4, rng=1))
 
+sample(F.layer_norm, (4, 3), (3,), (3,), call=lambda x, w, b: F.layer_norm(x, x.shape[-1], w, b))
+sample(F.layer_norm, (2, 2, 3), (2, 3), (2, 3), note="two axes",
+       call=lambda x, w, b: F.layer_norm(x, x.shape[1:], w, b))  # fmt: skip
+sample(F.layer_norm, (2, 3), (3,), note="without a bias",
+       call=lambda x, w: F.layer_norm(x, x.shape[-1], w))  # fmt: skip
+sample(F.layer_norm, (2, 3), note="without weights", call=lambda x: F.layer_norm(x, x.shape[-1]))
+sample(F.layer_norm, (3,), (3,), note="only a bias",
+       call=lambda x, b: F.layer_norm(x, x.shape[-1], None, b, 0.1))  # fmt: skip
+sample(F.embedding, (4, 3), call=lambda w: F.embedding(np.array([[3, 0], [0, 0]]), w))
+sample(F.scaled_dot_product_attention, (2, 3, 4), (2, 5, 4), (2, 5, 2))
+sample(F.scaled_dot_product_attention, (2, 3, 2), (3, 2), (3, 2), note="causal",
+       call=lambda q, k, v: F.scaled_dot_product_attention(q, k, v, causal=True))  # fmt: skip
+sample(F.scaled_dot_product_attention, (3, 2), (2, 2), (2, 1), note="with a mask",
+       call=lambda q, k, v: F.scaled_dot_product_attention(
+           q, k, v, np.array([[True, False], [False, False], [True, True]])))  # fmt: skip
+sample(F.scaled_dot_product_attention, (3, 2), (2, 2), (2, 1), (3, 2), note="with a bias",
+       call=lambda q, k, v, mask: F.scaled_dot_product_attention(q, k, v, mask))  # fmt: skip
+sample(F.gelu, np.array([-9.0, -1.0, 0.0, 1.0, 9.0]), note="far out")
+sample(operator.getitem, (3, 4), call=lambda x: x[:, np.array([[0, -1], [3, 0]])],
+       note="integers behind an axis")  # fmt: skip
+sample(operator.getitem, (3, 2, 2), call=lambda x: x[np.array([0, 0]), :, np.array([1, -1])],
+       note="integers around an axis")  # fmt: skip
+
 # --- Losses ---------------------------------------------------------------------------------------
 
 _classes = np.array([0, 3, 2])
@@ -509,6 +532,13 @@ def _modules() -> None:
     ):  # fmt: skip
         MODULES.append((repr(layer), layer, [x]))
     MODULES.append(("Flatten()", nn.Flatten(), [rng.normal(size=(2, 2, 2))]))
+    more: nn.Module
+    for more in (
+        nn.LayerNorm(3), nn.LayerNorm(3, elementwise_affine=False), nn.LayerNorm(3, bias=False),
+        nn.Softmax(),
+    ):  # fmt: skip
+        MODULES.append((repr(more), more, [x]))
+    MODULES.append(("Embedding(5, 2)", nn.Embedding(5, 2, rng=0), [np.array([[0, 4], [2, 2]])]))
     network = nn.Sequential(
         nn.Flatten(), nn.Linear(4, 5, rng=1), nn.BatchNorm(5), nn.ReLU(), nn.Dropout(0.3, rng=2),
         nn.Linear(5, 3, rng=3),

@@ -1,9 +1,12 @@
 """Modules: layers, losses, initial weights, and the base class for your own."""
 
 from minidl.nn import init
-from minidl.nn.activations import GELU, LeakyReLU, Sigmoid, Tanh
+from minidl.nn.activations import GELU, LeakyReLU, Sigmoid, Softmax, Tanh
 from minidl.nn.elementwise_losses import BCEWithLogitsLoss, HuberLoss, L1Loss, MSELoss
+from minidl.nn.embedding import Embedding
+from minidl.nn.layer_norm import LayerNorm
 from minidl.nn.layers import BatchNorm, Linear, ReLU
+from minidl.nn.lists import ModuleDict, ModuleList
 from minidl.nn.losses import CrossEntropyLoss
 from minidl.nn.module import Module, Sequential
 from minidl.nn.parameter import Parameter
@@ -16,17 +19,22 @@ __all__ = [
     "BatchNorm",
     "CrossEntropyLoss",
     "Dropout",
+    "Embedding",
     "Flatten",
     "HuberLoss",
     "L1Loss",
+    "LayerNorm",
     "LeakyReLU",
     "Linear",
     "MSELoss",
     "Module",
+    "ModuleDict",
+    "ModuleList",
     "Parameter",
     "ReLU",
     "Sequential",
     "Sigmoid",
+    "Softmax",
     "Tanh",
     "init",
 ]

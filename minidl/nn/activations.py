@@ -48,3 +48,21 @@ class GELU(Module):
 
     def extra_repr(self) -> str:
         return f"approximate={self.approximate!r}"
+
+
+class Softmax(Module):
+    """Shares that sum to 1; see :func:`minidl.functional.softmax`.
+
+    PyTorch calls the axis ``dim``. A classifier needs none: the loss takes logits.
+    """
+
+    def __init__(self, axis: int = -1) -> None:
+        if isinstance(axis, bool) or not isinstance(axis, int):
+            raise TypeError(f"Softmax: axis is a whole number, got {axis!r}")
+        self.axis = axis
+
+    def forward(self, x: Any) -> Any:
+        return F.softmax(x, self.axis)
+
+    def extra_repr(self) -> str:
+        return f"axis={self.axis}"

@@ -76,6 +76,9 @@ class Declared:
     takes: tuple[str, ...] = ()
     """The keyword arguments of ``update``, read from it when the class is made."""
 
+    decays_itself = False
+    """Whether ``update`` names ``weight_decay``: then nothing is added to the gradient for it."""
+
     lr = Hyper("lr")
     weight_decay = Hyper("weight_decay")
 
@@ -95,6 +98,7 @@ class Declared:
                 )
         if cls.update is not Declared.update:
             cls.takes = _keywords(cls)
+            cls.decays_itself = "weight_decay" in cls.takes
             _make_attributes(cls, [name for name in cls.takes if name != "t"])
             hyper = [name for name in dir(cls) if isinstance(getattr(cls, name), Hyper)]
             _check_reads(cls, {"t", *hyper, *cls.below_one, *cls.pairs, *cls.switches})

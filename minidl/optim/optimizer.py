@@ -118,7 +118,7 @@ class Optimizer(Declared, Saved):
         """Move blocks of a group by the rule, in their step number ``t``, at the rate ``lr``."""
         known = {**group.hyper, "lr": lr, "t": t}
         hyper = {name: known[name] for name in self.takes}
-        decay = group.hyper["weight_decay"]
+        decay = not self.decays_itself and group.hyper["weight_decay"]
         for arrays in _decayed(blocks, decay) if decay else blocks:
             if self.update(*arrays, **hyper) is not None:  # type: ignore[func-returns-value]
                 raise mistakes.returned_something(self)

@@ -48,9 +48,11 @@ class Momentum(Optimizer):
     Args:
         params, lr, weight_decay: see :class:`Optimizer`.
         mu: the share of the velocity that is kept, from 0 to below 1.
+        nesterov: move as the next step would with this gradient: ``x += lr * (mu * v - dx)``.
 
     State: ``v``, zero at the start.
-    Source: the lecture, "SGD + momentum"; Polyak, 1964. PyTorch's ``SGD(momentum=mu)`` is the same
+    Source: the lecture, "SGD + momentum"; Polyak, 1964; Sutskever et al., ICML 2013, for Nesterov's
+    form. PyTorch's ``SGD(momentum=mu)`` is the same
     with the sign of ``v`` reversed. Keras has the learning rate inside (``v = mu * v - lr * dx;
     x += v``), which differs when the learning rate changes.
 
@@ -68,17 +70,22 @@ class Momentum(Optimizer):
 
     state = ("v",)
     below_one = ("mu",)
+    switches = ("nesterov",)
     mu: float
+    nesterov: bool
 
     def __init__(
-        self, params: Parameters, lr: LearningRate, mu: float = 0.9, weight_decay: float = 0.0
-    ) -> None:
-        super().__init__(params, lr=lr, weight_decay=weight_decay, mu=mu)
+        self, params: Parameters, lr: LearningRate, mu: float = 0.9,
+        weight_decay: float = 0.0, nesterov: bool = False,
+    ) -> None:  # fmt: skip
+        super().__init__(params, lr=lr, weight_decay=weight_decay, mu=mu, nesterov=nesterov)
 
-    def update(self, x: Array, dx: Array, v: Array, *, lr: float, mu: float) -> None:
+    def update(
+        self, x: Array, dx: Array, v: Array, *, lr: float, mu: float, nesterov: bool = False
+    ) -> None:
         v *= mu
         v -= dx
-        x += lr * v
+        x += lr * (mu * v - dx if nesterov else v)
 
 
 class Adagrad(Optimizer):

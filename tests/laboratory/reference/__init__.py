@@ -1,7 +1,7 @@
 """Numbers computed by PyTorch, stored here so that tests can compare without PyTorch.
 
-`trajectories()`, `networks()` and `losses()` read them, with NumPy alone; the README in this
-folder tells what is in them, how to compare, and how they were made. Every array is read-only:
+`trajectories()`, `networks()`, `losses()` and `text()` read them, with NumPy alone; the README in
+this folder tells what is in them, how to compare, and how they were made. Every array is read-only:
 the cases of a parametrized test share them, so copy what is to be written to.
 """
 
@@ -25,6 +25,7 @@ __all__ = [
     "Trajectory",
     "losses",
     "networks",
+    "text",
     "trajectories",
 ]
 
@@ -117,7 +118,7 @@ class LossCase:
 
 
 def trajectories(rule: str | None = None) -> list[Trajectory]:
-    """All stored paths, or those of one rule: SGD, Momentum, Adagrad, RMSProp or Adam."""
+    """All stored paths, or those of one rule, by its name."""
     stored = json.loads((FOLDER / "trajectories.json").read_text(encoding="utf-8"))
     return [
         Trajectory(
@@ -153,7 +154,16 @@ def networks(dtype: str | None = None) -> list[Network]:
 
 def losses(function: str | None = None) -> list[LossCase]:
     """All stored calls, or those of one function, by its name in `torch.nn.functional`."""
-    stored = json.loads((FOLDER / "losses.json").read_text(encoding="utf-8"))
+    return _cases("losses.json", function)
+
+
+def text(function: str | None = None) -> list[LossCase]:
+    """Likewise the calls of layer_norm, embedding and scaled_dot_product_attention."""
+    return _cases("text.json", function)
+
+
+def _cases(file: str, function: str | None) -> list[LossCase]:
+    stored = json.loads((FOLDER / file).read_text(encoding="utf-8"))
     return [
         LossCase(
             **{

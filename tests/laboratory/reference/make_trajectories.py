@@ -1,6 +1,6 @@
 """Make trajectories.json: the paths that PyTorch's optimizers take over the four test surfaces.
 
-Five rules, several settings each, four surfaces, 200 steps in float64; the point is stored after
+Seven rules, several settings each, four surfaces, 200 steps in float64; the point is stored after
 a selection of the steps. PyTorch only applies its rules: the gradients come from `surfaces.py`.
 
 A path on which rounding errors grow would say nothing about a rule, so every path is walked a
@@ -38,6 +38,8 @@ LEARNING_RATES = {
     "Adagrad": {"rosenbrock": 0.1, "beale": 0.1, "quadratic": 0.1, "saddle": 0.1},
     "RMSProp": {"rosenbrock": 2e-3, "beale": 2e-3, "quadratic": 1e-3, "saddle": 2e-3},
     "Adam": {"rosenbrock": 0.01, "beale": 0.01, "quadratic": 5e-3, "saddle": 0.01},
+    "Nesterov": {"rosenbrock": 1e-4, "beale": 2e-3, "quadratic": 3e-4, "saddle": 2e-3},
+    "AdamW": {"rosenbrock": 0.01, "beale": 0.01, "quadratic": 5e-3, "saddle": 0.01},
 }
 
 # Symbols as in the lecture. "lr_later" multiplies likewise and holds after step CHANGE_AFTER: with
@@ -79,6 +81,23 @@ SETTINGS: dict[str, list[dict[str, float]]] = {
         {"lr": 1.0, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.1},
         {"lr": 1.0, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "lr_later": 0.4},
     ],
+    "Nesterov": [
+        {"lr": 1.0, "mu": 0.9},
+        {"lr": 2.0, "mu": 0.5, "weight_decay": 0.1},
+        {"lr": 1.0, "mu": 0.9, "lr_later": 0.4},
+    ],
+    "AdamW": [
+        {"lr": 1.0, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.01},
+        {"lr": 0.5, "beta1": 0.8, "beta2": 0.95, "eps": 0.1, "weight_decay": 1.0},
+        {
+            "lr": 1.0,
+            "beta1": 0.9,
+            "beta2": 0.999,
+            "eps": 1e-8,
+            "weight_decay": 0.1,
+            "lr_later": 0.4,
+        },
+    ],
 }
 
 
@@ -89,9 +108,10 @@ def optimizer(rule: str, x: torch.Tensor, hyper: dict[str, float]) -> torch.opti
     match rule:
         case "SGD":
             return torch.optim.SGD([x], momentum=0.0, **common)
-        case "Momentum":
+        case "Momentum" | "Nesterov":
+            nesterov = rule == "Nesterov"
             return torch.optim.SGD(
-                [x], momentum=hyper["mu"], dampening=0.0, nesterov=False, **common
+                [x], momentum=hyper["mu"], dampening=0.0, nesterov=nesterov, **common
             )
         case "Adagrad":
             return torch.optim.Adagrad(
@@ -106,9 +126,10 @@ def optimizer(rule: str, x: torch.Tensor, hyper: dict[str, float]) -> torch.opti
                 centered=False,
                 **common,
             )
-        case "Adam":
+        case "Adam" | "AdamW":
             betas = (hyper["beta1"], hyper["beta2"])
-            return torch.optim.Adam([x], betas=betas, eps=hyper["eps"], amsgrad=False, **common)
+            make = getattr(torch.optim, rule)
+            return make([x], betas=betas, eps=hyper["eps"], amsgrad=False, **common)
     raise ValueError(f"no rule {rule!r}")
 
 
