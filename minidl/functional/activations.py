@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from minidl.arrays import Array
+from minidl.arrays import Array, zeros_beside
 from minidl.table import vjp
 from minidl.tensor import Tensor, differentiable
 
@@ -29,8 +29,7 @@ def relu(x: T) -> T:
     # NumPy compares two arrays with vector instructions, an array and a number without.
     if not hasattr(x, "dtype"):
         x = np.asarray(x)  # type: ignore[assignment]
-    zeros = np.zeros(x.shape, x.dtype)
-    zeros.flags.writeable = False
+    zeros = zeros_beside(x)
     y: Any = np.maximum(x, zeros)
     return y
 

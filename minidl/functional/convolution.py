@@ -40,7 +40,7 @@ from minidl.checks import whole_number
 from minidl.table import vjp
 from minidl.tensor import Tensor, apply, differentiable
 
-BLOCK = 2**18
+BLOCK = 2**19
 """How many elements of the columns are made at a time: they stay in the processor's cache."""
 
 

@@ -7,7 +7,6 @@ the derivative of each function here is its transpose, and the derivative of tha
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, TypeVar
 
 import numpy as np
@@ -49,30 +48,42 @@ def max_pool_x(d: Array, x: Array, top: Array, at: Windows) -> Array:
     ``top`` is the largest of each window of x.
     """
     d, x, top = batch_last(d), batch_last(x), batch_last(top)
-    share = d / _winners(x, top, at)
+    largest, n = _largest(x, top, at)
+    share = d / n
     y = np.zeros_like(share, shape=x.shape)
-    for _, places, pixels in at.taps():
-        y[:, *pixels] += share[:, *places] * (x[:, *pixels] == top[:, *places])
+    for (_, places, pixels), here in zip(at.taps(), largest, strict=True):
+        if at.apart:  # each pixel is in one window at most
+            np.multiply(share[:, *places], here, out=y[:, *pixels])
+        else:
+            y[:, *pixels] += share[:, *places] * here
     return batch_first(y)
 
 
 @differentiable
 def max_pool_d(v: Array, x: Array, top: Array, at: Windows) -> Array:
-    """The mean of v over the largest pixels of each window of x, the transpose of the above."""
+    """The mean of v over the largest pixels of each window of x: the transpose of the above."""
     v, x, top = batch_last(v), batch_last(x), batch_last(top)
+    largest, n = _largest(x, top, at)
     y = np.zeros_like(v, shape=top.shape)
-    for _, places, pixels in at.taps():
-        y[:, *places] += v[:, *pixels] * (x[:, *pixels] == top[:, *places])
-    y /= _winners(x, top, at)
-    return batch_first(y)
+    for (_, places, pixels), here in zip(at.taps(), largest, strict=True):
+        y[:, *places] += v[:, *pixels] * here
+    return batch_first(y / n)
 
 
-def _winners(x: Array, top: Array, at: Windows) -> Array:
-    """How many pixels of each window are its largest."""
-    n = np.zeros_like(top)
+def _largest(x: Array, top: Array, at: Windows) -> tuple[list[Array], Array]:
+    """For each tap, whether it is the largest of its window; and how many of a window are."""
+    largest = []
+    n = np.zeros_like(top, dtype=np.uint8)
     for _, places, pixels in at.taps():
-        n[:, *places] += x[:, *pixels] == top[:, *places]
-    return n
+        here = x[:, *pixels] == top[:, *places]
+        n[:, *places] += here.view(np.uint8)
+        largest.append(here)
+    if at.kernel[0] * at.kernel[1] < 256:  # bytes can count them
+        return largest, n
+    counts = np.zeros_like(top)
+    for (_, places, _), here in zip(at.taps(), largest, strict=True):
+        counts[:, *places] += here
+    return largest, counts
 
 
 vjp(max_pool, "x at", x=lambda g, x, y, at: max_pool_x(g, plain(x), plain(y), at))

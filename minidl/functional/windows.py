@@ -56,9 +56,14 @@ class Windows:
         )
         return h, w
 
+    @property
+    def apart(self) -> bool:
+        """Whether no pixel is in two windows."""
+        return self.reach[0] <= self.stride[0] and self.reach[1] <= self.stride[1]
+
     def taps(self, first: int = 0, last: int | None = None) -> Iterator[tuple[Pair, Slices, Slices]]:
         """Each tap, the part of the result where it lies on the image and not on the padding, and
-        the pixels of the image that it meets there.
+        the pixels of the image that it meets there. A tap that only meets padding is left out.
 
         With ``first`` and ``last`` only these rows of the result, counted from ``first``.
         """
@@ -68,7 +73,8 @@ class Windows:
         for i in range(kh):
             there, here = _met(i * a - p, s, h, first, oh if last is None else last)
             for j, (across, pixels) in enumerate(columns):
-                yield (i, j), (there, across), (here, pixels)
+                if there.start < there.stop and across.start < across.stop:
+                    yield (i, j), (there, across), (here, pixels)
 
 
 def _met(offset: int, stride: int, n: int, first: int, last: int) -> tuple[slice, slice]:
@@ -77,8 +83,8 @@ def _met(offset: int, stride: int, n: int, first: int, last: int) -> tuple[slice
     low = max(first, -(offset // stride))  # rounded up
     high = max(low, min(last, (n - 1 - offset) // stride + 1))
     start = low * stride + offset
-    stop = start + (high - 1 - low) * stride + 1 if high > low else start
-    return slice(low - first, high - first), slice(start, stop, stride)
+    stop = start + (high - 1 - low) * stride + 1
+    return slice(low - first, high - first), slice(start, stop, stride if stride > 1 else None)
 
 
 @functools.lru_cache(maxsize=256, typed=True)
