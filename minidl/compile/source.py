@@ -182,7 +182,10 @@ class _Writer:
         elif call.target is not None:
             target, *args = call.args
             self.names[call] = self.text(call.target)
-            if what == "setitem":
+            if call.into:
+                computed = Value("call", target.sample, what, tuple(args), call.options)
+                self.lines.append(self.expression(computed, self.text(target)))
+            elif what == "setitem":
                 self.lines.append(
                     f"{self.text(target)}[{self.index(args[0])}] = {self.text(args[1])}"
                 )
