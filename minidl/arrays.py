@@ -39,15 +39,6 @@ def as_real(x: Any, where: str) -> Array:
     return array
 
 
-def zeros_beside(x: Array) -> Array:
-    """Zeros that stand in memory as ``x`` does, to be read only: images have an order of their own,
-    and NumPy takes two arrays of one order several times as fast as two of different ones."""
-    traced = getattr(x, "array", x)  # what stands for an array shows it: zeros are a constant
-    zeros = np.zeros(x.shape, x.dtype) if x.flags.c_contiguous else np.zeros_like(traced)
-    zeros.flags.writeable = False
-    return zeros
-
-
 def as_array(x: Any) -> Any:
     """An ndarray of ``x``; what stands for one, by speaking NumPy's protocols, stays what it is."""
     stands_in = hasattr(x, "__array_function__") and not hasattr(x, "__array_struct__")

@@ -467,6 +467,6 @@ def test_numpys_global_generator_is_neither_read_nor_set() -> None:
 
 
 def test_the_package_exports_its_public_names_and_nothing_else() -> None:
-    rooms = {"checks", "datasets", "loader", "loader_state", "repairs", "transforms"}
+    rooms = {"checks", "datasets", "idx", "loader", "loader_state", "repairs", "transforms"}
     public = {name for name in vars(minidl.data) if not name.startswith("_")}
     assert public - rooms == set(minidl.data.__all__)

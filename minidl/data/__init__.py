@@ -14,6 +14,7 @@ from minidl.data.datasets import (
     make_moons,
     make_spirals,
 )
+from minidl.data.idx import load_idx
 from minidl.data.loader import DataLoader
 from minidl.data.transforms import Standardize, one_hot, train_test_split
 
@@ -25,6 +26,7 @@ __all__ = [
     "Table",
     "load_csv",
     "load_digits",
+    "load_idx",
     "load_iris",
     "make_blobs",
     "make_moons",

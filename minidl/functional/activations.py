@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from minidl.arrays import Array, zeros_beside
+from minidl.arrays import Array
 from minidl.table import vjp
 from minidl.tensor import Tensor, differentiable
 
@@ -29,7 +29,8 @@ def relu(x: T) -> T:
     # NumPy compares two arrays with vector instructions, an array and a number without.
     if not hasattr(x, "dtype"):
         x = np.asarray(x)  # type: ignore[assignment]
-    zeros = zeros_beside(x)
+    zeros = np.zeros_like(getattr(x, "array", x))  # a constant, its axes in memory as those of x
+    zeros.flags.writeable = False
     y: Any = np.maximum(x, zeros)
     return y
 

@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from minidl.arrays import Array
+from minidl.checks import whole_number
 from minidl.functional.linear import in_dtype_of
 from minidl.functional.windows import (
     Windows,
@@ -36,7 +37,6 @@ from minidl.functional.windows import (
     pair,
     windows,
 )
-from minidl.checks import whole_number
 from minidl.table import vjp
 from minidl.tensor import Tensor, apply, differentiable
 
@@ -100,7 +100,7 @@ def _columns(x: Array, at: Windows) -> Iterator[tuple[slice, Array]]:
     """The pixels of x under each tap of the windows, (G, K, pixels), some rows of the result at a
     time, and which pixels of the result these are."""
     (s, t), (a, b), n = at.stride, at.dilation, len(x)
-    (oh, ow), c = at.out, x.shape[1]
+    ow, c = at.out[1], x.shape[1]
     x = padded(x, at)
     v = np.lib.stride_tricks.sliding_window_view(x, at.reach, (1, 2))
     v = v[:, ::s, ::t, :, ::a, ::b].transpose(0, 4, 5, 1, 2, 3)  # (C, kh, kw, P, Q, N), no copy
@@ -232,11 +232,12 @@ def conv_transpose2d(
     d, k = pair(dilation, f"{where}: dilation", 1), weight.shape[2:]
     if e[0] >= max(s[0], d[0]) or e[1] >= max(s[1], d[1]):
         raise ValueError(
-            f"{where}: output_padding {e} must be below the stride {s} or the dilation {d}: it says "
-            f"which of the sizes is meant that a convolution makes as small as x"
+            f"{where}: output_padding {e} must be below the stride {s} or the dilation {d}: it "
+            f"says which of the sizes is meant that a convolution makes as small as x"
         )
+    met = min(e[0], s[0] - 1), min(e[1], s[1] - 1)
     size = tuple(
-        (x.shape[2 + a] - 1) * s[a] - 2 * p[a] + d[a] * (k[a] - 1) + e[a] + 1 for a in (0, 1)
+        (x.shape[2 + a] - 1) * s[a] - 2 * p[a] + d[a] * (k[a] - 1) + met[a] + 1 for a in (0, 1)
     )
     if min(size) < 1:
         raise ValueError(
@@ -244,6 +245,8 @@ def conv_transpose2d(
             f"padding {p} would become {size[0]}x{size[1]}: use less padding"
         )
     y = apply(conv_x, x, weight, windows(where, size, k, s, p, d, groups))
+    if met != e:  # what lies beyond is met by no filter
+        y = np.pad(y, ((0, 0), (0, 0), (0, e[0] - met[0]), (0, e[1] - met[1])))  # type: ignore
     return y if bias is None else y + bias.reshape(-1, 1, 1)
 
 

@@ -22,7 +22,7 @@ from minidl.functional.windows import (
 )
 from minidl.protocols import plain
 from minidl.table import vjp
-from minidl.tensor import Tensor, apply, differentiable
+from minidl.tensor import Tensor, differentiable
 
 T = TypeVar("T", Tensor, Array)
 

@@ -61,7 +61,9 @@ class Windows:
         """Whether no pixel is in two windows."""
         return self.reach[0] <= self.stride[0] and self.reach[1] <= self.stride[1]
 
-    def taps(self, first: int = 0, last: int | None = None) -> Iterator[tuple[Pair, Slices, Slices]]:
+    def taps(
+        self, first: int = 0, last: int | None = None
+    ) -> Iterator[tuple[Pair, Slices, Slices]]:
         """Each tap, the part of the result where it lies on the image and not on the padding, and
         the pixels of the image that it meets there. A tap that only meets padding is left out.
 
