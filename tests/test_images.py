@@ -371,3 +371,32 @@ def test_windows_count_their_places():
         for q, j in itertools.product(range(4), range(2))
         if 0 <= p * 2 + i * 2 - 1 < 7
     )
+
+
+# --- Layers pass on what they were told -----------------------------------------------------------
+
+
+def test_layers_call_their_functions_with_all_their_settings():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(2, 4, 9, 8)).astype(np.float32)
+    layer = nn.Conv2d(4, 6, (3, 2), (2, 1), (1, 2), (2, 3), 2, rng=0)
+    y = F.conv2d(x, layer.weight, layer.bias, (2, 1), (1, 2), (2, 3), 2)
+    np.testing.assert_array_equal(layer(x).data, y.data)
+    back = nn.ConvTranspose2d(4, 6, (3, 2), (2, 3), (1, 2), (1, 2), 2, dilation=(2, 1), rng=0)
+    y = F.conv_transpose2d(x, back.weight, back.bias, (2, 3), (1, 2), (1, 2), 2, (2, 1))
+    np.testing.assert_array_equal(back(x).data, y.data)
+    for layer, y in [
+        (
+            nn.MaxPool2d((3, 2), (1, 2), (1, 0), (2, 1)),
+            F.max_pool2d(x, (3, 2), (1, 2), (1, 0), (2, 1)),
+        ),
+        (nn.AvgPool2d((3, 2), (1, 2), (1, 0)), F.avg_pool2d(x, (3, 2), (1, 2), (1, 0))),
+    ]:
+        np.testing.assert_array_equal(layer(x), y)
+
+
+def test_constants_of_a_program_stand_in_memory_as_images_do():
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8, 3))
+    step = minidl.compile(model, nn.CrossEntropyLoss(), optim.SGD(model.parameters(), lr=0.1))
+    step(np.ones((5, 1, 4, 4), np.float32), np.zeros(5, int))
+    assert "zeros = np.zeros((2, 2, 2, 5), np.float32).transpose(3, 0, 1, 2)" in step.source
