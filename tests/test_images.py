@@ -4,16 +4,18 @@ what is computed by one product of matrices is the sum that the formula says; er
 
 import itertools
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from reference import image_calls, image_network
 
 import minidl
-from minidl import Tensor, grad, nn, optim
+from minidl import Tensor, grad, gradcheck, nn, optim
 from minidl import functional as F
 from minidl.functional import convolution
 from minidl.functional.convolution import conv, conv_w, conv_x
+from minidl.functional.pooling import avg_pool, max_pool, max_pool_d, max_pool_x
 from minidl.functional.windows import Windows, windows
 from minidl.gradcheck.samples import MODULES
 from minidl.testing import check_module
@@ -62,6 +64,36 @@ def test_the_three_functions_are_the_derivatives_of_one_form(at, block, monkeypa
     for other in (rng.normal(size=w.shape), np.eye(1, w.size, 5).reshape(w.shape)):
         moved = np.sum(d * cross_correlation(x, other, at))
         assert np.isclose(np.sum(other * conv_w(d, x, at)), moved, rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("at", FORMS, ids=str)
+def test_all_rules_are_right_to_second_order(at):
+    rng = np.random.default_rng(1)
+    x, w = rng.normal(size=(1, 2, *at.size)), rng.normal(size=(2, 2 // at.groups, *at.kernel))
+    d = rng.normal(size=(1, 2, *at.out))
+    for function, a, b in ((conv, x, w), (conv_x, d, w), (conv_w, d, x)):
+        assert gradcheck(lambda a, b, f=function: f(a, b, at), a, b, order=2).ok
+    one = replace(at, groups=1, padding=(1, 0))
+    for pool in (max_pool, avg_pool):
+        assert gradcheck(lambda a, f=pool: f(a, one) ** 2, x, order=2).ok
+    tied = np.round(x)
+    top = max_pool(tied, one)
+    for function, shape in ((max_pool_x, top.shape), (max_pool_d, x.shape)):
+        a = rng.normal(size=shape)
+        assert gradcheck(lambda a, f=function: f(a, tied, top, one), a, order=2).ok
+    back = max_pool_x(rng.normal(size=top.shape), tied, top, one)
+    assert back.shape == x.shape
+
+
+def test_the_two_gradients_of_a_pool_are_transposes():
+    rng = np.random.default_rng(0)
+    x = np.round(rng.normal(size=(2, 3, 7, 6)))  # with many ties
+    at = Windows((7, 6), (3, 2), (2, 1), (1, 1))
+    top = max_pool(x, at)
+    d, v = rng.normal(size=top.shape), rng.normal(size=x.shape)
+    there, back = max_pool_d(v, x, top, at), max_pool_x(d, x, top, at)
+    assert np.isclose(np.sum(d * there), np.sum(v * back), rtol=1e-12)
+    np.testing.assert_allclose(max_pool_d(np.ones(x.shape), x, top, at), 1)
 
 
 # --- PyTorch's numbers ----------------------------------------------------------------------------
@@ -218,6 +250,14 @@ def test_float16_is_summed_in_float32():
     assert y.dtype == np.float16
     assert y.item() == np.float16(64 * 81 * 0.5)
     assert F.avg_pool2d(np.full((1, 1, 64, 64), 8.0, np.float16), 64).item() == 8
+    rng, at = np.random.default_rng(0), Windows((9, 9), (5, 5), padding=(2, 2))
+    x, w, d = (
+        rng.uniform(0.5, 1, size).astype(np.float16)
+        for size in ((1, 8, 9, 9), (8, 8, 5, 5), (1, 8, 9, 9))
+    )
+    for function, a, b in ((conv, x, w), (conv_x, d, w), (conv_w, d, x)):
+        wide = function(a.astype(np.float32), b.astype(np.float32), at)
+        np.testing.assert_array_equal(function(a, b, at), wide.astype(np.float16))
 
 
 def test_the_result_stands_batch_last_in_memory_and_reads_batch_first():
