@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from benchmarks import expert, floor, ours, textbook
+from benchmarks import expert, floor, images, ours, textbook
 from benchmarks.workloads import NETWORKS, RULES, agree, as_number
 
 CASES = [(name, rule, 20) for name in NETWORKS if name != "wide" for rule in RULES]
@@ -74,3 +74,15 @@ def test_the_expert_counts_the_same_right_answers_in_batches_of_any_size(hand: A
 def test_losses_that_differ_in_one_step_do_not_agree() -> None:
     assert agree([1.0, 2.0, 3.0], [1.0, 2.0, 3.0]) == 0
     assert agree([1.0, 2.1, 3.0], [1.0, 2.0, 3.0]) == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize("name", list(images.NETWORKS))
+def test_contestants_for_images_have_the_same_losses(name: str) -> None:
+    layers, shape = images.NETWORKS[name]
+    x, y = images.batch((8, *shape[1:]))
+    losses = []
+    for make in (images.eager, images.by_im2col):
+        step = make(layers)
+        losses.append([step(x, y) for _ in range(4)])
+    assert agree(*losses) < 1e-3
+    assert losses[0][-1] != losses[0][0]

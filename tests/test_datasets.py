@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import pickle
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from minidl.data import (
     Table,
     load_csv,
     load_digits,
+    load_idx,
     load_iris,
     make_blobs,
     make_moons,
@@ -473,7 +476,79 @@ def test_numpys_global_generator_is_neither_read_nor_set() -> None:
     np.random.set_state(pickle.loads(before))  # noqa: NPY002
 
 
+# --- IDX ------------------------------------------------------------------------------------------
+
+KINDS = [(8, "u1"), (9, "i1"), (11, "i2"), (12, "i4"), (13, "f4"), (14, "f8")]
+
+
+def idx(kind: int, numbers: np.ndarray) -> bytes:
+    header = bytes([0, 0, kind, numbers.ndim]) + np.array(numbers.shape, ">u4").tobytes()
+    return header + numbers.astype(numbers.dtype.newbyteorder(">")).tobytes()
+
+
+@pytest.mark.parametrize(("kind", "dtype"), KINDS)
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("shape", [(5,), (2, 3, 4), (0, 28, 28)])
+def test_idx_of_every_kind_gzipped_or_not(
+    kind: int, dtype: str, packed: bool, shape: tuple[int, ...], tmp_path: Path
+) -> None:
+    numbers = np.random.default_rng(0).uniform(-100, 100, shape)
+    numbers = np.abs(numbers).astype(dtype) if dtype == "u1" else numbers.astype(dtype)
+    path = tmp_path / "numbers"  # whose name does not tell
+    path.write_bytes(gzip.compress(idx(kind, numbers)) if packed else idx(kind, numbers))
+    found = load_idx(path)
+    assert found.dtype == np.dtype(dtype)
+    assert found.dtype.isnative
+    assert found.flags.writeable
+    np.testing.assert_array_equal(found, numbers)
+    np.testing.assert_array_equal(load_idx(str(path)), numbers)
+
+
+LABELS = idx(8, np.arange(6, dtype="u1"))
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "begins with the bytes (none)"),
+        (b"\x89PNG....", "begins with the bytes 89 50 4e 47, expected 00 00, a kind of numbers"),
+        (b"\0\0\x0a\1" + LABELS[4:], "begins with the bytes 00 00 0a 01"),
+        (b"\0\0\x08\0", "begins with the bytes 00 00 08 00"),
+        (LABELS[:6], "ends within the lengths of its 1 axes"),
+        (LABELS[:-1], "has 13 bytes, and its header says that it has 14: (6,) of uint8"),
+        (LABELS + b"\0", "has 15 bytes, and its header says that it has 14"),
+        (idx(12, np.ones((2, 2), "i4"))[:-4], "has 24 bytes, and its header says that it has 28"),
+        (gzip.compress(LABELS)[:-9], "is gzipped, and broken"),
+    ],
+)
+def test_idx_refuses_and_says_what_is_wrong(content: bytes, words: str, tmp_path: Path) -> None:
+    path = tmp_path / "labels"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=re.escape(words)) as raised:
+        load_idx(path)
+    assert str(path) in str(raised.value)
+
+
+def test_idx_that_is_missing_is_looked_for_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / "train-labels-idx1-ubyte"
+    with pytest.raises(FileNotFoundError, match="there is no file"):
+        load_idx(path)
+    with pytest.raises(FileNotFoundError, match=r"nor a folder .*nowhere"):
+        load_idx(tmp_path / "nowhere" / "labels")
+    (tmp_path / "train-labels.idx1-ubyte").write_bytes(LABELS)
+    with pytest.raises(FileNotFoundError, match=r"but train-labels\.idx1-ubyte beside it"):
+        load_idx(path)
+    (tmp_path / "train-labels-idx1-ubyte.gz").write_bytes(gzip.compress(LABELS))
+    with pytest.raises(FileNotFoundError, match=r"but train-labels-idx1-ubyte\.gz beside it"):
+        load_idx(path)
+    path.write_bytes(LABELS)
+    with pytest.raises(FileNotFoundError, match="but t10k-labels beside it"):
+        (tmp_path / "t10k-labels").write_bytes(LABELS)
+        load_idx(tmp_path / "t10k-labels.gz")
+
+
 def test_the_package_exports_its_public_names_and_nothing_else() -> None:
-    rooms = {"checks", "datasets", "loader", "loader_state", "repairs", "tables", "transforms"}
+    rooms = {"checks", "datasets", "idx", "loader", "loader_state", "repairs", "tables"}
+    rooms |= {"transforms"}
     public = {name for name in vars(minidl.data) if not name.startswith("_")}
     assert public - rooms == set(minidl.data.__all__)

@@ -265,6 +265,32 @@ INTERFACE = {
     "data.make_spirals": "n=1000, arms=3, noise=0.02, rng=None",
     "data.one_hot": "labels, num_classes=None, dtype=float32",
     "data.train_test_split": "*arrays, test_size=0.2, stratify=None, rng=None",
+    # images
+    "functional.avg_pool2d": "x, kernel_size, stride=None, padding=0",
+    "functional.conv2d": "x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1",
+    "functional.conv_transpose2d": (
+        "x, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1"
+    ),
+    "functional.max_pool2d": "x, kernel_size, stride=None, padding=0, dilation=1",
+    "nn.AvgPool2d": "kernel_size, stride=None, padding=0",
+    "nn.AvgPool2d.extra_repr": "",
+    "nn.AvgPool2d.forward": "x",
+    "nn.Conv2d": (
+        "in_channels, out_channels, kernel_size, stride=1, padding=0, dilation=1, groups=1, "
+        "bias=True, init='he_normal', rng=None, dtype=float32"
+    ),
+    "nn.Conv2d.extra_repr": "",
+    "nn.Conv2d.forward": "x",
+    "nn.ConvTranspose2d": (
+        "in_channels, out_channels, kernel_size, stride=1, padding=0, output_padding=0, groups=1, "
+        "bias=True, dilation=1, init='he_normal', rng=None, dtype=float32"
+    ),
+    "nn.ConvTranspose2d.extra_repr": "",
+    "nn.ConvTranspose2d.forward": "x",
+    "nn.MaxPool2d": "kernel_size, stride=None, padding=0, dilation=1",
+    "nn.MaxPool2d.extra_repr": "",
+    "nn.MaxPool2d.forward": "x",
+    "data.load_idx": "path",
     # gradcheck
     "gradcheck.InputReport": (
         "name, shape, error=0.0, index=(), analytic=0.0, numeric=0.0, unjudged=[], faults=[]"
@@ -326,6 +352,19 @@ PYTORCH = {
     "optim.schedules.step_decay": {"factor": 0.1},  # gamma of StepLR
     "optim.schedules.cosine": {"final": 0.0},  # eta_min of CosineAnnealingLR
     "data.DataLoader": {"shuffle": False, "drop_last": False},
+    # images
+    "functional.avg_pool2d": {"stride": None, "padding": 0},
+    "functional.conv2d": {"bias": None, "stride": 1, "padding": 0, "dilation": 1, "groups": 1},
+    "functional.conv_transpose2d": {
+        "bias": None, "stride": 1, "padding": 0, "output_padding": 0, "groups": 1, "dilation": 1,
+    },
+    "functional.max_pool2d": {"stride": None, "padding": 0, "dilation": 1},
+    "nn.AvgPool2d": {"stride": None, "padding": 0},
+    "nn.Conv2d": {"stride": 1, "padding": 0, "dilation": 1, "groups": 1, "bias": True},
+    "nn.ConvTranspose2d": {
+        "stride": 1, "padding": 0, "output_padding": 0, "groups": 1, "bias": True, "dilation": 1,
+    },
+    "nn.MaxPool2d": {"stride": None, "padding": 0, "dilation": 1},
 }  # fmt: skip
 
 
@@ -462,6 +501,8 @@ def test_a_composed_function_has_the_parameters_and_defaults_of_numpys(function)
 X = np.array([[0.5, -1.0, 2.0], [-0.25, 1.5, -2.0]])
 Y = np.array([[0.0, 1.0, 0.5], [1.0, 0.2, -3.0]])
 ONES, TWOS = np.ones(3), np.full(3, 2.0)
+IMAGES = np.random.default_rng(0).normal(size=(2, 2, 6, 5))
+FILTERS = np.random.default_rng(1).normal(size=(2, 1, 2, 3))
 
 CALLS = {  # arguments in their order; options with a value that is not the default
     F.batch_norm: {
@@ -495,6 +536,17 @@ CALLS = {  # arguments in their order; options with a value that is not the defa
     F.softmax: {"x": X, "axis": 0},
     F.softplus: {"x": X, "beta": 2.0},
     F.tanh: {"x": X},
+    # images
+    F.avg_pool2d: {"x": IMAGES, "kernel_size": 2, "stride": 1, "padding": 1},
+    F.conv2d: {
+        "x": IMAGES, "weight": FILTERS, "bias": np.array([1.0, -2.0]), "stride": 2, "padding": 2,
+        "dilation": 2, "groups": 2,
+    },
+    F.conv_transpose2d: {
+        "x": IMAGES, "weight": FILTERS, "bias": np.array([1.0, -2.0]), "stride": 3, "padding": 1,
+        "output_padding": 1, "groups": 2, "dilation": 2,
+    },
+    F.max_pool2d: {"x": IMAGES, "kernel_size": 2, "stride": 1, "padding": 1, "dilation": 2},
 }  # fmt: skip
 
 
@@ -521,7 +573,7 @@ def test_arguments_by_position_and_by_keyword_do_the_same(function):
     named = CALLS[function]
     assert list(named) == list(inspect.signature(function).parameters)
     values = list(named.values())
-    t = Tensor(X, requires_grad=True)
+    t = Tensor(values[0], requires_grad=True)
     y = function(t, *values[1:])
     (y * np.arange(1.0, y.size + 1).reshape(y.shape)).sum().backward()
     by_name, gradient = value_and_gradient(function, [], named)
@@ -540,6 +592,8 @@ def test_every_option_has_an_effect(function):
             without["training"], base = False, base | {"training": True}
         if (function, name) == (F.batch_norm, "momentum"):
             continue  # acts on the running statistics
+        if name == "groups":
+            continue  # without it the weight has another shape
         with_it, gradient = value_and_gradient(function, [], base)
         left_out, other = value_and_gradient(function, [], without)
         same = with_it.shape == left_out.shape and np.array_equal(with_it, left_out)

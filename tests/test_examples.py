@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import importlib
 import os
 import re
@@ -29,6 +30,7 @@ SCRIPTS = (
     "from_scratch",
     "show_program",
     "train_names",
+    "train_cnn",
 )
 
 
@@ -395,6 +397,68 @@ def test_the_plain_program_is_a_module(run: Run, network: str) -> None:
     assert callable(space["program"])
 
 
+# --- Images ---------------------------------------------------------------------------------------
+
+
+def test_convolutions_reach_99_percent_with_the_defaults(tmp_path: Path) -> None:
+    output = run_as_program(tmp_path, "train_cnn")
+    assert accuracy(output) >= 99
+    confusion = rows(output, "true \\ predicted")
+    counts = np.array([[int(n.replace(".", "0")) for n in row[:10]] for row in confusion.values()])
+    wrong = counts.sum() - np.trace(counts)
+    assert counts.sum() == 359
+    assert f"\n{wrong} of 359 were read wrong" in output
+    assert list(tmp_path.iterdir()) == []
+
+
+def write_idx(path: Path, numbers: np.ndarray, packed: bool) -> None:
+    header = bytes([0, 0, 8, numbers.ndim]) + np.array(numbers.shape, ">u4").tobytes()
+    content = header + numbers.astype(np.uint8).tobytes()
+    path.write_bytes(gzip.compress(content) if packed else content)
+
+
+@pytest.fixture
+def mnist(tmp_path: Path) -> Path:
+    """Files as MNIST has them: the digits of minidl, enlarged, 256 and 64 of them."""
+    x, y = minidl.data.load_digits()
+    images = np.pad(x.reshape(-1, 8, 8) * 15, ((0, 0), (3, 3), (3, 3))).repeat(2, 1).repeat(2, 2)
+    for name, part, packed in (("train", slice(256), True), ("t10k", slice(256, 320), False)):
+        end = ".gz" if packed else ""
+        write_idx(tmp_path / f"{name}-images-idx3-ubyte{end}", images[part], packed)
+        write_idx(tmp_path / f"{name}-labels-idx1-ubyte{end}", y[part], packed)
+    return tmp_path
+
+
+def test_a_lenet_learns_from_the_files_of_mnist(run: Run, mnist: Path) -> None:
+    output = run("train_cnn", "--idx", mnist, "--epochs", 8).out
+    assert "256 digits to learn from, 64 to be tested on" in output
+    assert accuracy(output) > 60
+    picture = [line for line in output.splitlines() if "\u2588" in line or "@" in line]
+    assert picture
+    assert max(map(len, picture)) < 70
+
+
+def test_files_of_other_images_or_none_are_refused(run: Run, mnist: Path) -> None:
+    write_idx(mnist / "t10k-images-idx3-ubyte", np.zeros((64, 20, 20)), False)
+    refused = run("train_cnn", "--idx", mnist)
+    assert refused.status == 2
+    assert "t10k-images-idx3-ubyte has shape (64, 20, 20)" in refused.err
+    (mnist / "t10k-labels-idx1-ubyte").rename(mnist / "t10k-labels.idx1-ubyte")
+    assert "expected (N, 28, 28)" in run("train_cnn", "--idx", mnist).err
+    (mnist / "train-labels-idx1-ubyte.gz").unlink()
+    refused = run("train_cnn", "--idx", mnist)
+    assert "there is no file" in refused.err
+    assert "train-labels-idx1-ubyte" in refused.err
+    assert len(refused.err.splitlines()) == 1
+
+
+def test_a_run_of_convolutions_goes_on_from_its_checkpoint(run: Run, tmp_path: Path) -> None:
+    run("train_cnn", "--epochs", 1, "--checkpoint", tmp_path / "run.npz")
+    again = run("train_cnn", "--epochs", 2, "--checkpoint", tmp_path / "run.npz").out
+    straight = run("train_cnn", "--epochs", 2).out
+    assert without_seconds(again) == without_seconds(straight)
+
+
 # --- What is wrong is said in one line ------------------------------------------------------------
 
 
@@ -432,6 +496,9 @@ def test_the_plain_program_is_a_module(run: Run, network: str) -> None:
         ("train_names", ["--text", __file__, "--steps", "0"], "--steps: a whole number of at"),
         ("train_names", ["--text", os.devnull], "has 0 characters: give it 1280 at least"),
         ("train_names", ["--sample", "0"], "--sample: a whole number of at least 1"),
+        ("train_cnn", ["--lr", "-1"], "Adam: lr is a finite number, at least 0, got -1"),
+        ("train_cnn", ["--epochs", "0"], "--epochs: a whole number of at least 1, got '0'"),
+        ("train_cnn", ["--idx", "no_such_folder"], "nor a folder no_such_folder"),
         ("own_rule", ["--lr", "-1"], "Lion: lr is a finite number"),
         ("from_scratch", ["--lr", "-1"], "Adam: lr is a finite number"),
         ("from_scratch", ["--epochs", "0"], "--epochs: a whole number of at least 1"),
@@ -521,6 +588,7 @@ def test_ctrl_c_within_an_epoch_still_shows_what_was_learned(
         ("train_names", [], ""),
         ("own_rule", [], "lion ..."),
         ("from_scratch", [], ""),
+        ("train_cnn", [], "were read wrong"),
         ("optimizer_race", [], ""),
     ],
 )
@@ -572,7 +640,12 @@ def test_without_matplotlib_scripts_run_and_plot_says_how_to_install_it(
 
 @pytest.mark.parametrize(
     ("script", "options"),
-    [("train_digits", []), ("train_digits", ["--compare"]), ("train_spirals", [])],
+    [
+        ("train_digits", []),
+        ("train_digits", ["--compare"]),
+        ("train_spirals", []),
+        ("train_cnn", []),
+    ],
 )
 def test_plot_saves_a_figure(tmp_path: Path, script: str, options: list[str]) -> None:
     pytest.importorskip("matplotlib")

@@ -9,6 +9,7 @@ EXAMPLES = HERE.parents[1] / "examples"
 
 for command in (
     [EXAMPLES / "train_digits.py", "--compare", "--plot", HERE / "digits_rules.png"],
+    [EXAMPLES / "train_cnn.py", "--plot", HERE / "cnn_filters.png"],
     [EXAMPLES / "lecture", "--plots", HERE],
     [HERE / "make_autograd.py"],
 ):

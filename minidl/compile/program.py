@@ -53,6 +53,7 @@ class Value:
     line: str = ""  # the line of code that it came from
     home: Value | None = None  # the value from outside into whose memory it is written
     target: Value | None = None  # the value of which it overwrites some elements
+    into: bool = False  # whether it computes them there, with its first argument as ``out=``
     scratch: bool = False  # of a value from outside: nothing in it outlives the step
 
     @property

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from minidl.compile.memory import Memory, Plan, planned
+from minidl.compile.memory import Memory, Plan, layout, planned
 from minidl.compile.program import Trace, Update, Value
 from minidl.compile.traced import is_number
 from minidl.optim import Optimizer
@@ -182,7 +182,10 @@ class _Writer:
         elif call.target is not None:
             target, *args = call.args
             self.names[call] = self.text(call.target)
-            if what == "setitem":
+            if call.into:
+                computed = Value("call", target.sample, what, tuple(args), call.options)
+                self.lines.append(self.expression(computed, self.text(target)))
+            elif what == "setitem":
                 self.lines.append(
                     f"{self.text(target)}[{self.index(args[0])}] = {self.text(args[1])}"
                 )
@@ -432,12 +435,16 @@ def _buffers(optimizer: Optimizer) -> dict[int, tuple[str, np.ndarray, int]]:
 
 def allocation(m: Memory) -> str:
     """The expression that allocates a memory."""
-    ascending = tuple(range(len(m.shape)))
-    made = f"np.empty({tuple(m.shape[i] for i in m.order)}, np.{m.dtype})"
-    if m.order == ascending:
+    return turned(f"np.empty({tuple(m.shape[i] for i in m.order)}, np.{m.dtype})", m.order)
+
+
+def turned(made: str, order: tuple[int, ...]) -> str:
+    """An array that is made with its axes as they stand in memory, with the axes in their order."""
+    ascending = tuple(range(len(order)))
+    if order == ascending:
         return made
-    turned = tuple(m.order.index(i) for i in ascending)
-    return f"{made}.T" if m.order == ascending[::-1] else f"{made}.transpose{turned}"
+    axes = tuple(order.index(i) for i in ascending)
+    return f"{made}.T" if order == ascending[::-1] else f"{made}.transpose{axes}"
 
 
 def literal(a: np.ndarray) -> str:
@@ -446,11 +453,10 @@ def literal(a: np.ndarray) -> str:
         first = a.reshape(-1)[0].item()
         if a.tobytes() == np.full_like(a, first).tobytes():
             name = {"0": "zeros", "1": "ones"}.get(f"{first:g}")
-            return (
-                f"np.{name}({a.shape}, np.{a.dtype})"
-                if name
-                else f"np.full({a.shape}, {number(first)}, np.{a.dtype})"
-            )
+            order = layout(Value("outside", a))[2]
+            shape = tuple(a.shape[i] for i in order)
+            made = f"np.{name}({shape}" if name else f"np.full({shape}, {number(first)}"
+            return turned(f"{made}, np.{a.dtype})", order)
         if a.dtype == np.int64 and a.ndim == 1 and (a == np.arange(len(a))).all():
             return f"np.arange({len(a)})"
     return ""

@@ -191,7 +191,10 @@ class Traced(mixins.NDArrayOperatorsMixin):
     def overwrite(self, what: str, args: Any, part: Value | None = None) -> None:
         """A call changes some elements of this array, or of ``part``, a view of it."""
         _name_by_variables()
-        new = self._new(what, self.array, (part or self.value, *args), unique=True)
+        self.replaced_by(self._new(what, self.array, (part or self.value, *args), unique=True))
+
+    def replaced_by(self, new: Value) -> None:
+        """A call that changed some elements gave the value that all of them are now."""
         new.target = self.value
         self.become(new)
 
@@ -284,12 +287,19 @@ class View(Traced):
         return self.base if turned_back else np.transpose(self)
 
     def become(self, value: Value) -> Traced:
-        value.sample = shell(self.array.copy())
-        self.overwrite("setitem", (Ellipsis, value))
+        """A call computes these elements where they stand (``out=``, and ``+=``)."""
+        self.trace.calls.remove(value)
+        into: Any = {"options": value.options, "into": True, "line": value.line}
+        args = (self.value, *value.args)
+        new = self.trace.add("call", value.what, self.base.array, args, unique=True, **into)
+        self.base.replaced_by(new)
         return self
 
     def overwrite(self, what: str, args: Any, part: Value | None = None) -> None:
         self.base.overwrite(what, args, part or self.value)
+
+    def replaced_by(self, new: Value) -> None:
+        self.base.replaced_by(new)
 
 
 class TracedGenerator(np.random.Generator):

@@ -15,6 +15,7 @@ from minidl.data.datasets import (
     make_moons,
     make_spirals,
 )
+from minidl.data.idx import load_idx
 from minidl.data.loader import DataLoader
 from minidl.data.tables import (
     PENGUINS_CLASSES,
@@ -38,10 +39,11 @@ __all__ = [
     "Table",
     "load_csv",
     "load_digits",
+    "load_idx",
     "load_iris",
+    "load_names",
     "load_penguins",
     "load_wine",
-    "load_names",
     "make_blobs",
     "make_moons",
     "make_spirals",

@@ -29,6 +29,10 @@ from minidl.functional.smooth import sigmoid, softplus, tanh
 from minidl.functional.softmax import log_softmax, logsumexp, softmax
 from minidl.functional.targets import Reduction as Reduction
 
+# Images
+from minidl.functional.convolution import conv2d, conv_transpose2d  # isort: skip
+from minidl.functional.pooling import avg_pool2d, max_pool2d  # isort: skip
+
 __all__ = [
     "batch_norm",
     "binary_cross_entropy_with_logits",
@@ -51,3 +55,5 @@ __all__ = [
     "softplus",
     "tanh",
 ]
+
+__all__ += ["avg_pool2d", "conv2d", "conv_transpose2d", "max_pool2d"]

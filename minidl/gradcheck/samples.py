@@ -21,8 +21,11 @@ from minidl import functional as F
 from minidl.arrays import Array
 from minidl.autograd import TABLE
 from minidl.functional import losses
+from minidl.functional.convolution import conv, conv_w, conv_x
 from minidl.functional.gelu import normal_cdf
 from minidl.functional.likelihood import nll
+from minidl.functional.pooling import avg_pool, avg_pool_x, max_pool, max_pool_d, max_pool_x
+from minidl.functional.windows import windows
 from minidl.methods import astype
 from minidl.protocols import COMPOSED
 from minidl.table import Parameters, name_of
@@ -512,6 +515,39 @@ sample(F.batch_norm, (1, 2, 3), (2,), (2,), note="one image",
 sample(F.cross_entropy, (2, 3, 2), note="images",
        call=lambda x: F.cross_entropy(x, np.array([[0, 2], [1, 1]])))  # fmt: skip
 
+# --- Images ---------------------------------------------------------------------------------------
+
+for options in (
+    {}, {"stride": 2, "padding": 1}, {"stride": (1, 2), "padding": (2, 0), "dilation": (2, 1)},
+    {"groups": 2, "padding": (1, 0)}, {"dilation": 2, "padding": 3, "stride": 3},
+):  # fmt: skip
+    _groups = 2 if "groups" in options else 1
+    sample(conv, (2, 4, 5, 4), (2, 4 // _groups, 3, 2), (2,), note=f"{options or ''}",
+           call=lambda x, w, b, o=options: F.conv2d(x, w, b, **o))  # fmt: skip
+    sample(conv_x, (2, 4, 3, 4), (4, 2 // _groups, 3, 2), (2,), note=f"{options or ''}",
+           call=lambda x, w, b, o=options: F.conv_transpose2d(x, w, b, **o))  # fmt: skip
+_at = windows("conv2d", (4, 3), (2, 2), 1, 1)
+sample(conv, (2, 2, 4, 3), (3, 2, 2, 2), call=lambda x, w: conv(x, w, _at), note="itself")
+sample(conv_x, (2, 3, 5, 4), (3, 2, 2, 2), call=lambda d, w: conv_x(d, w, _at), note="itself")
+sample(conv_w, (2, 3, 5, 4), (2, 2, 4, 3), call=lambda d, x: conv_w(d, x, _at))
+sample(conv, (2, 1, 4, 4), (3, 1, 1, 1), call=F.conv2d, note="of single pixels")
+sample(conv_x, (2, 2, 3, 3), (2, 3, 2, 2), note="with output_padding",
+       call=lambda x, w: F.conv_transpose2d(x, w, stride=2, output_padding=1))  # fmt: skip
+for arguments in ((2,), (3, 2, 1), ((2, 3), 1, (1, 0)), (1, 2)):
+    sample(max_pool, (2, 2, 5, 4), note=f"{arguments}",
+           call=lambda x, a=arguments: F.max_pool2d(x, *a))  # fmt: skip
+    sample(avg_pool, (2, 2, 5, 4), note=f"{arguments}",
+           call=lambda x, a=arguments: F.avg_pool2d(x, *a))  # fmt: skip
+sample(max_pool, (2, 2, 5, 4), call=lambda x: F.max_pool2d(x, 2, 1, 0, 2), note="dilated")
+sample(max_pool, np.array([[[[1.0, 1.0, 0.0, 2.0], [1.0, 0.0, 2.0, 2.0]]]]), note="ties",
+       call=lambda x: F.max_pool2d(x, 2), kinks=True)  # fmt: skip
+_image = np.random.default_rng(0).normal(size=(1, 2, 4, 3))
+_pools = windows("max_pool2d", (4, 3), 2, 1)
+_top = max_pool(_image, _pools)
+sample(max_pool_x, (1, 2, 3, 2), call=lambda d: max_pool_x(d, _image, _top, _pools))
+sample(max_pool_d, (1, 2, 4, 3), call=lambda v: max_pool_d(v, _image, _top, _pools))
+sample(avg_pool_x, (1, 2, 3, 2), call=lambda d: avg_pool_x(d, _pools))
+
 
 def needs_a_batch(module: nn.Module) -> bool:
     """Whether a module normalises over the batch, so that in training one sample is refused."""
@@ -552,4 +588,21 @@ def _modules() -> None:
         MODULES.append((repr(loss), loss, [x, rng.normal(size=(4, 3))]))
 
 
+def _image_modules() -> None:
+    x = np.random.default_rng(6).normal(size=(3, 2, 5, 5))
+    for layer in (
+        nn.Conv2d(2, 3, 3, padding=1, rng=0), nn.Conv2d(2, 4, (2, 3), 2, groups=2, rng=0),
+        nn.Conv2d(2, 3, 1, bias=False, rng=0), nn.ConvTranspose2d(2, 3, 3, 2, 1, 1, rng=0),
+        nn.ConvTranspose2d(2, 4, 2, groups=2, bias=False, rng=0),
+        nn.MaxPool2d(2), nn.MaxPool2d(3, 2, 1), nn.AvgPool2d(2), nn.AvgPool2d((2, 1), 1, (1, 0)),
+    ):  # fmt: skip
+        MODULES.append((repr(layer), layer, [x]))
+    network = nn.Sequential(
+        nn.Conv2d(2, 3, 3, padding=1, rng=1), nn.BatchNorm(3), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Flatten(), nn.Linear(12, 3, rng=3),
+    )  # fmt: skip
+    MODULES.append(("Sequential(Conv2d(...), ...)", network, [x]))
+
+
 _modules()
+_image_modules()

@@ -13,6 +13,9 @@ from minidl.nn.parameter import Parameter
 from minidl.nn.regularization import Dropout
 from minidl.nn.shapes import Flatten
 
+# Images
+from minidl.nn.images import AvgPool2d, Conv2d, ConvTranspose2d, MaxPool2d  # isort: skip
+
 __all__ = [
     "GELU",
     "BCEWithLogitsLoss",
@@ -38,3 +41,5 @@ __all__ = [
     "Tanh",
     "init",
 ]
+
+__all__ += ["AvgPool2d", "Conv2d", "ConvTranspose2d", "MaxPool2d"]

@@ -82,7 +82,7 @@ class Storage:
         self.moving = [i for i, here in enumerate(present) if here]
         if not self.rule.elementwise:
             for i in self.moving:
-                cuts = [...] if self.params[i].size else []  # the whole of it, in one
+                cuts: list[Any] = [...] if self.params[i].size else []  # the whole, in one
                 self.runs.append((i, _blocks(self.views[i], cuts)))
             return
         spans: dict[np.dtype[Any], list[list[int]]] = {dtype: [] for dtype in self.buffers}
@@ -97,8 +97,8 @@ class Storage:
         size = self.rule.block_size
         for dtype, found in spans.items():
             for first, start, end in found:
-                cuts = [slice(i, min(i + size, end)) for i in range(start, end, size)]
-                self.runs.append((first, _blocks(self.buffers[dtype], cuts)))
+                parts = [slice(i, min(i + size, end)) for i in range(start, end, size)]
+                self.runs.append((first, _blocks(self.buffers[dtype], parts)))
 
 
 def _blocks(arrays: list[Array], cuts: list[Any]) -> Blocks:

@@ -19,10 +19,13 @@ from .surfaces import SURFACES, Surface, Vector
 
 __all__ = [
     "SURFACES",
+    "ImageCall",
     "LossCase",
     "Network",
     "Surface",
     "Trajectory",
+    "image_calls",
+    "image_network",
     "losses",
     "networks",
     "text",
@@ -117,6 +120,26 @@ class LossCase:
         return self.name
 
 
+@dataclass(frozen=True, eq=False)
+class ImageCall:
+    """One call of a convolution or a pool in float64: `arrays` in their order, then `options`.
+
+    Sending `upstream` back into `value` gives `gradients`.
+    """
+
+    function: str
+    options: dict[str, Any]
+    arrays: dict[str, Array]
+    value: Array
+    upstream: Array
+    gradients: dict[str, Array]
+
+    def __str__(self) -> str:
+        shapes = " ".join(str(a.shape).replace(" ", "") for a in self.arrays.values())
+        options = " ".join(f"{k}={v}" for k, v in self.options.items())
+        return f"{self.function} {shapes} {options}".strip()
+
+
 def trajectories(rule: str | None = None) -> list[Trajectory]:
     """All stored paths, or those of one rule, by its name."""
     stored = json.loads((FOLDER / "trajectories.json").read_text(encoding="utf-8"))
@@ -177,6 +200,33 @@ def _cases(file: str, function: str | None) -> list[LossCase]:
         )
         for one in _chosen(stored["cases"], "function", function)
     ]
+
+
+def image_calls(function: str | None = None) -> list[ImageCall]:
+    """All stored calls, or those of one function, by its name in `torch.nn.functional`."""
+    found = [fields for name, fields in _images().items() if name.isdecimal()]
+    for fields in found:
+        fields["function"], options = json.loads(fields.pop("call").item())
+        fields["options"] = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
+    return [ImageCall(**fields) for fields in _chosen(found, "function", function)]
+
+
+def image_network() -> dict[str, Any]:
+    """The stored network for images: its `state`, `inputs`, `labels`, `eval_output` and
+    `train_output`, `gradients` by parameter and `input_gradient`; see make_images.py."""
+    return _images()["network"]
+
+
+def _images() -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    with np.load(FOLDER / "images.npz") as archive:
+        for key, array in archive.items():
+            name, *rest = key.split("/")
+            if len(rest) == 2:
+                found.setdefault(name, {}).setdefault(rest[0], {})[rest[1]] = _constant(array)
+            elif rest:
+                found.setdefault(name, {})[rest[0]] = _constant(array)
+    return found
 
 
 def _chosen(records: list[dict[str, Any]], key: str, wanted: str | None) -> list[dict[str, Any]]:
