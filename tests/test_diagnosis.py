@@ -465,6 +465,16 @@ def test_modules_in_lists_and_errors_of_any_kind_are_named():
     assert error.value.__notes__ == ["in steps.1 (Fails)"]
 
 
+def test_an_error_that_names_the_function_gets_no_note_that_names_it_again():
+    with pytest.raises(ValueError, match="^linear: x of shape") as error:
+        functional.linear(np.ones((4, 3)), leaf(1.0, 2.0).reshape(1, 2))
+    assert not hasattr(error.value, "__notes__")
+    with pytest.raises(ValueError, match="could not be broadcast") as error:
+        leaf(1.0, 2.0) + leaf(1.0, 2.0, 3.0)
+    (note,) = error.value.__notes__
+    assert note.startswith("in np.add (")
+
+
 def test_the_functions_still_work_without_modules():
     with pytest.raises(ValueError, match="linear: x of shape"):
         functional.linear(np.ones((2, 3)), Tensor(np.ones((2, 2))))

@@ -107,6 +107,14 @@ def test_a_schedule_that_gives_no_rate_is_refused_before_anything_moves(rate: An
     assert (p.item(), q.item(), optimizer.steps) == (1.0, 1.0, 0)
 
 
+@pytest.mark.parametrize("rate", [np.float64(0.1), np.float32(0.1), np.int64(1), 1])
+def test_a_rate_of_numpys_is_one_of_pythons_and_widens_nothing(rate: Any) -> None:
+    p = leaf([1.0, 1.0], np.float32)
+    optimizer = SGD([p], lr=lambda step: rate)
+    assert type(optimizer.current_rate(optimizer.groups[0])) is float
+    assert moved(optimizer, p, np.ones(2)).dtype == np.float32
+
+
 def test_a_schedule_that_gives_a_schedule_is_refused() -> None:
     p = leaf([1.0])
     optimizer = SGD([p], lr=lambda step: schedules.cosine(0.1, 10))

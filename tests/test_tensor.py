@@ -76,6 +76,17 @@ def test_comparisons_give_plain_arrays():
         assert result.dtype == bool
 
 
+@pytest.mark.parametrize(
+    "compare", [operator.eq, operator.ne, operator.lt, operator.le, operator.gt, operator.ge]
+)
+def test_comparisons_are_those_of_arrays_below_at_and_above(compare):
+    a, b = np.array([1.0, 2.0, 3.0, np.nan]), np.array([2.0, 2.0, 2.0, 2.0])
+    for left, right in [(Tensor(a), b), (a, Tensor(b)), (Tensor(a), Tensor(b))]:
+        np.testing.assert_array_equal(compare(left, right), compare(a, b))
+    np.testing.assert_array_equal(compare(Tensor(a), 2), compare(a, 2))
+    np.testing.assert_array_equal(compare(2, Tensor(a)), compare(2, a))
+
+
 def test_in_place_operators_make_new_tensors():
     t = Tensor([1.0], requires_grad=True)
     first = t
@@ -221,13 +232,14 @@ METHODS = [
     ("take", ([0, 1], 1), {}),
     ("clip", (0, 1), {}), ("dot", (np.ones(3),), {}), ("diagonal", (), {}), ("trace", (), {}),
     ("copy", (), {}), ("astype", (np.float32,), {}), ("astype", (np.int64,), {}),
-    ("argmax", (1,), {}), ("argmin", (), {}), ("all", (), {}), ("any", (0,), {}),
+    *[(name, axis, {}) for name in ("argmax", "argmin") for axis in ((), (0,), (1,), (-1,))],
+    *[(name, axis, {}) for name in ("all", "any") for axis in ((), (0,), (1,), ((0, 1),))],
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("name", "args", "kwargs"), METHODS)
 def test_methods_do_what_the_methods_of_an_ndarray_do(name, args, kwargs):
-    a = np.random.default_rng(0).normal(size=(2, 3))
+    a = np.array([[0.1, -0.2, 0.0], [0.3, 0.5, -0.4]])
     expected = getattr(a, name)(*args, **kwargs)
     result = getattr(Tensor(a, requires_grad=True), name)(*args, **kwargs)
     plain = result.data if isinstance(result, Tensor) else result
