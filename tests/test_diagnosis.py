@@ -466,7 +466,7 @@ def test_modules_in_lists_and_errors_of_any_kind_are_named():
 
 
 def test_an_error_that_names_the_function_gets_no_note_that_names_it_again():
-    with pytest.raises(ValueError, match="^linear: x of shape") as error:
+    with pytest.raises(ValueError, match=r"^linear: x of shape") as error:
         functional.linear(np.ones((4, 3)), leaf(1.0, 2.0).reshape(1, 2))
     assert not hasattr(error.value, "__notes__")
     with pytest.raises(ValueError, match="could not be broadcast") as error:
