@@ -392,7 +392,8 @@ def test_what_does_not_fit_is_refused_with_its_sizes(call, error, words):
         call()
 
 
-def test_options_may_be_lists():
+def test_options_may_be_lists_and_arrays():
+    assert F.max_pool2d(IMAGES, np.array([2, 3])).shape == (2, 3, 2, 2)
     y = F.conv2d(IMAGES, FILTERS, stride=[1, 2], padding=[0, 1])
     assert y.shape == (2, 4, 2, 3)
     assert F.max_pool2d(IMAGES, [2, 3]).shape == (2, 3, 2, 2)

@@ -143,8 +143,8 @@ def pair(value: Any, name: str, at_least: int) -> Pair:
 
 
 def hashable(value: Any) -> Any:
-    """A setting as :func:`windows` can remember it: a list as a tuple."""
-    return tuple(value) if isinstance(value, list) else value
+    """A setting as :func:`windows` can remember it: a list or an array as a tuple."""
+    return tuple(value) if isinstance(value, list | np.ndarray) and np.ndim(value) else value
 
 
 def check_images(where: str, shape: tuple[int, ...]) -> None:
