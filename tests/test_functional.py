@@ -252,6 +252,16 @@ IN_EVERY_PRECISION = {  # the function, the shapes of its inputs
     "l1_loss": (near(l1_loss), (N, 4), (N, 4)),
     "huber_loss": (near(huber_loss, delta=0.5), (N, 4), (N, 4)),
     "huber_loss, none": (near(huber_loss, reduction="none"), (N, 4), (N, 4)),
+    # images
+    "conv2d": (
+        lambda x, w, b: functional.conv2d(x, w, b, 2, 1), (N, 2, 5, 4), (3, 2, 3, 2), (3,),
+    ),
+    "conv_transpose2d": (
+        lambda x, w, b: functional.conv_transpose2d(x, w, b, 2, 1),
+        (N, 2, 3, 3), (2, 3, 3, 2), (3,),
+    ),
+    "max_pool2d": (lambda x: functional.max_pool2d(x, 2), (N, 2, 5, 4)),
+    "avg_pool2d": (lambda x: functional.avg_pool2d(x, 3, 2, 1), (N, 2, 5, 4)),
 }  # fmt: skip
 
 
