@@ -27,6 +27,7 @@ def embedding(input: Array, weight: Tensor | Array) -> Any:
         ValueError: if ``weight`` is no matrix, or a number names no row of it.
 
     Example:
+        >>> import numpy as np
         >>> embedding(np.array([1, 1, 0]), Tensor([[1.0, 2.0], [3.0, 4.0]]))
         Tensor([[3., 4.],
                 [3., 4.],
