@@ -126,10 +126,10 @@ def test_bad_rates_are_refused(rule: type[Optimizer], name: str, value: Any) -> 
         rule([p], **{"lr": 0.1, name: value})
     with pytest.raises(kind, match=message):
         rule([{"params": [p], name: value}], lr=0.1)
-    optimizer = rule([p], lr=0.1)
+    optimizer = rule([p], lr=0.1, weight_decay=0.25)
     with pytest.raises(kind, match=message):
         setattr(optimizer, name, value)
-    assert (optimizer.lr, optimizer.weight_decay) == (0.1, 0.0)
+    assert (optimizer.lr, optimizer.weight_decay) == (0.1, 0.25)
 
 
 SHARE = "a finite number, at least 0 and below 1"
