@@ -59,8 +59,8 @@ def test_repr_shows_the_rule_and_its_hyper_parameters() -> None:
     assert repr(SGD(model.parameters(), lr=0.1)) == "SGD(4 parameters, lr=0.1, weight_decay=0.0)"
     groups = [{"params": [leaf([1.0])], "lr": 0.5}, {"params": [leaf([1.0]), leaf([1.0])]}]
     assert repr(Momentum(groups, lr=0.1)) == (
-        "Momentum(1 parameters, lr=0.5, weight_decay=0.0, mu=0.9; "
-        "2 parameters, lr=0.1, weight_decay=0.0, mu=0.9)"
+        "Momentum(1 parameters, lr=0.5, weight_decay=0.0, mu=0.9, nesterov=False; "
+        "2 parameters, lr=0.1, weight_decay=0.0, mu=0.9, nesterov=False)"
     )
     assert "lr=step_decay(lr=0.1, every=5, factor=0.1)" in repr(
         SGD([leaf([1.0])], lr=schedules.step_decay(0.1, 5))
