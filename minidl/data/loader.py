@@ -39,8 +39,7 @@ class DataLoader(Resumable):
         shuffle: whether to draw a new order for each epoch.
         drop_last: whether to leave out a last batch that is not full.
         rng: a seed, a generator, or None for minidl's own; drawn from once, if ``shuffle``.
-        dtype: what arrays of real numbers are delivered as (float64 is delivered as float32
-            unless told otherwise); None keeps the dtype. Integers and booleans stay what they are.
+        dtype: of arrays of real numbers, also of float64 ones; None keeps it. Others keep theirs.
         check_finite: whether to refuse NaN and infinity; False lets them pass.
 
     Raises:

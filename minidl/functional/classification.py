@@ -35,9 +35,8 @@ def cross_entropy(
 
     Raises:
         TypeError: if targets are not integers.
-        ValueError: if shapes do not fit (one-hot targets, another number of samples), if a target
-            is out of range, if a class weight is below 0 or not finite, or if there is no sample
-            to take a mean of.
+        ValueError: if shapes do not fit (one-hot targets, another number of samples), a target is
+            out of range, a class weight below 0 or not finite, or a mean would be of no sample.
 
     Example:
         >>> cross_entropy(Tensor([[1e4, 0.0], [0.0, 0.0]]), np.array([0, 1]))

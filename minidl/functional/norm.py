@@ -32,10 +32,8 @@ def batch_norm(
 
     Args:
         x: shape (N, C) or (N, C, ...); statistics are taken over all axes but the second.
-        running_mean: an ndarray of shape (C,), or None.
-        running_var: an ndarray of shape (C,), or None.
-        weight: shape (C,), or None for 1.
-        bias: shape (C,), or None for 0.
+        running_mean, running_var: ndarrays of shape (C,), or None.
+        weight, bias: shape (C,), or None for 1 and 0.
         training: whether to use the statistics of the batch.
         momentum: the weight of the new batch in the running statistics.
         eps: added to the variance, inside the root.

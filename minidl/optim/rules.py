@@ -52,9 +52,8 @@ class Momentum(Optimizer):
 
     State: ``v``, zero at the start.
     Source: the lecture, "SGD + momentum"; Polyak, 1964; Sutskever et al., ICML 2013, for Nesterov's
-    form. PyTorch's ``SGD(momentum=mu)`` is the same
-    with the sign of ``v`` reversed. Keras has the learning rate inside (``v = mu * v - lr * dx;
-    x += v``), which differs when the learning rate changes.
+    form. PyTorch's is the same with the sign of ``v`` reversed. Keras has the learning rate inside
+    (``v = mu * v - lr * dx; x += v``), which differs when the learning rate changes.
 
     Example:
         >>> from minidl import Tensor
