@@ -142,6 +142,24 @@ def test_common_is_computed_once_for_all_rules():
     assert (a.grad, b.grad, calls) == (1, 2, [1])
 
 
+def test_what_a_rule_names_first_is_kept_also_if_that_is_not_g():
+    rng = np.random.default_rng(0)
+    x, weight = rng.normal(size=(5, 2)), Tensor(np.array([1.0, 2.0]), requires_grad=True)
+    y = minidl.functional.batch_norm(x, None, None, weight, None, training=True)
+    (y * x).sum().backward()  # the rule of the weight alone runs, which takes (scale, common)
+    normalized = (x - x.mean(0)) / np.sqrt(x.var(0) + 1e-5)
+    np.testing.assert_allclose(weight.grad, (normalized * x).sum(0))
+
+    @minidl.differentiable
+    def offset(a, b):
+        return a + b
+
+    minidl.vjp(offset, "a b", a=lambda b, common: common + 0 * b, common=lambda g: g)
+    a = leaf(1.0)
+    offset(a, 2.0).sum().backward()
+    assert a.grad == 1
+
+
 def test_what_common_names_is_kept_for_rules_that_do_not_name_it():
     @minidl.differentiable
     def f(a, b, c):
@@ -1311,6 +1329,14 @@ def test_hessian_of_a_linear_or_constant_function_is_zero():
     for f in (lambda x: x.sum(), lambda x: Tensor(1.0)):
         np.testing.assert_array_equal(hessian(f, np.ones(2)), np.zeros((2, 2)))
         np.testing.assert_array_equal(hessian_vector_product(f, np.ones(2), np.ones(2)), [0, 0])
+
+
+def test_hessian_of_what_is_linear_with_parameters_of_its_own_is_zero():
+    w = leaf(3.0, 4.0)
+    f = lambda x: (w * x).sum()
+    np.testing.assert_array_equal(hessian(f, np.ones(2)), np.zeros((2, 2)))
+    np.testing.assert_array_equal(hessian_vector_product(f, np.ones(2), np.ones(2)), [0, 0])
+    assert w.grad is None
 
 
 def test_hessian_leaves_what_the_function_closes_over_alone():

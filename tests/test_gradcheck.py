@@ -247,6 +247,14 @@ def test_a_rule_that_writes_into_the_incoming_gradient_fails():
         gradcheck(planted(rule, lambda x: x * 2), random(0, 3))
 
 
+def test_at_a_kink_the_gradient_in_float32_may_be_another_of_those_between():
+    def rule(g, x):
+        at_zero = 1.0 if x.dtype == np.float32 else 0.0
+        return g * np.where(x == 0, at_zero, x > 0)
+
+    assert gradcheck(planted(rule, lambda x: np.maximum(x, 0)), np.array([0.0, 1.0, -2.0])).ok
+
+
 def test_random_numbers_may_be_others_in_float32():
     def noisy(x):
         return x * minidl.rng.generator().random(x.shape, x.dtype)

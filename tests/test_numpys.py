@@ -37,6 +37,18 @@ def gradient(f, x):
     return t.grad
 
 
+@pytest.mark.parametrize("dtype", [np.int64, np.bool_, np.float32, np.float64])
+@pytest.mark.parametrize("function", [np.median, lambda x: np.quantile(x, 0.3), np.mean])
+def test_what_lies_between_whole_numbers_has_numpys_dtype(function, dtype):
+    a = np.array([3, 1, 2, 0]).astype(dtype)
+    if function is not np.mean and dtype is np.bool_:
+        a = a.astype(np.int8)
+    expected = function(a)
+    y = function(Tensor(a))
+    np.testing.assert_allclose(y.data, expected)
+    assert y.dtype == expected.dtype
+
+
 # --- The list -------------------------------------------------------------------------------------
 
 
