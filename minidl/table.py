@@ -47,7 +47,7 @@ def vjp(
     differentiable ones, taking those of the parameters that it needs, which are kept for it. It is
     what grad of grad goes through. Such a function may leave more than its result for its rules, as
     a tuple that begins with the result: ``"x eps -> root"`` is the spec of one that returns ``(y,
-    root)``. What it beside under the name of a parameter is kept in the place of that.
+    root)``. What it leaves under the name of a parameter is kept in the place of that.
 
     Args:
         function: what people call; NumPy's own, or one made by :func:`minidl.differentiable`.
@@ -236,7 +236,7 @@ def _check_row(
             raise ValueError(f"{call}: a rule names common, and there is no common=")
     if beside and definition is None:
         raise ValueError(
-            f"{call}: rules that use what the function beside, {', '.join(beside)}, know only its "
+            f"{call}: rules that use what the function leaves, {', '.join(beside)}, know only its "
             f"value: a definition= is needed for gradients of gradients"
         )
     own = Parameters(function)
