@@ -197,6 +197,7 @@ INTERFACE = {
     "nn.init.he_uniform": "shape, rng=None, dtype=float32",
     "nn.init.glorot_normal": "shape, rng=None, dtype=float32",
     "nn.init.glorot_uniform": "shape, rng=None, dtype=float32",
+    "nn.init.initial": "owner, init, shape, rng, dtype",
     "nn.init.normal": "shape, std=0.01, rng=None, dtype=float32",
     "nn.init.uniform": "shape, bound=0.01, rng=None, dtype=float32",
     "nn.init.zeros": "shape, rng=None, dtype=float32",

@@ -412,7 +412,7 @@ def test_numpy_scalars_as_settings_do_not_change_the_dtype() -> None:
 
 @pytest.mark.parametrize("beta", [0, -1.0, INF, math.nan])
 def test_softplus_refuses_a_beta_that_is_not_above_zero(beta: float) -> None:
-    with pytest.raises(ValueError, match="softplus takes a finite beta above 0"):
+    with pytest.raises(ValueError, match="softplus: beta is a finite number, above 0"):
         softplus(leaf([1.0]), beta)
 
 

@@ -105,7 +105,6 @@ class Debugger(Watcher):
         self.had_gradient: set[int] = set()
         self.not_zero: set[int] = set()
         self.data_then: dict[int, Array] = {}  # of a parameter, when its gradient was computed
-        self.old: dict[int, Array] = {}  # gradients from before a parameter was moved
         self.added_to_old: set[int] = set()
         self.softmax_twice = False
         self.backward_passes = 0

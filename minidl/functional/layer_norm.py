@@ -14,7 +14,7 @@ import numpy as np
 
 from minidl.arrays import Array
 from minidl.checks import whole_number
-from minidl.functional.linear import in_dtype_of, ones
+from minidl.functional.linear import in_dtype_of, ones, sum_of_rows
 from minidl.table import vjp
 from minidl.tensor import Tensor, apply
 
@@ -127,16 +127,12 @@ def _rows(g: Array, h: Array) -> tuple[Array, Array]:
     return g, g * h
 
 
-def _sum_of_rows(x: Array) -> Array:
-    return np.dot(ones(len(x), x.dtype), x)
-
-
 vjp(
     layer_norm,
     "x normalized_shape weight=None bias=None eps=1e-5 -> h scale",
     x=_rule,
-    weight=lambda normalized_shape, common: _sum_of_rows(common[1]).reshape(normalized_shape),
-    bias=lambda normalized_shape, common: _sum_of_rows(common[0]).reshape(normalized_shape),
+    weight=lambda normalized_shape, common: sum_of_rows(common[1]).reshape(normalized_shape),
+    bias=lambda normalized_shape, common: sum_of_rows(common[0]).reshape(normalized_shape),
     common=_rows,
     forward=_layer_norm,
     definition=_definition,

@@ -66,7 +66,7 @@ vjp(
     "x weight bias=None",
     x=lambda g, weight: _product(g, weight),
     weight=lambda g, x: np.dot(as_matrix(g).T, as_matrix(x)),
-    bias=lambda g: _sum_of_rows(as_matrix(g)),
+    bias=lambda g: sum_of_rows(as_matrix(g)),
     forward=_linear,
     definition=_definition,
 )
@@ -93,14 +93,14 @@ def _product(x: Array, m: Array) -> Array:
     return y if x.ndim == 2 else y.reshape(*x.shape[:-1], m.shape[1])
 
 
-def _sum_of_rows(x: Array) -> Array:
+def sum_of_rows(x: Array) -> Array:
+    """(N, K) to (K,): a product with ones, in a third of the time of ``sum``."""
     return np.dot(ones(len(x), x.dtype), x)
 
 
 @functools.lru_cache(maxsize=64)
 def ones(n: int, dtype: np.dtype[Any]) -> Array:
-    """A vector of ones, to be read only. The product of one with a matrix is the sum of its rows,
-    in a third of the time of ``sum``."""
+    """A vector of ones, to be read only."""
     vector = np.ones(n, dtype)
     vector.flags.writeable = False
     return vector

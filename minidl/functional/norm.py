@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from minidl.arrays import Array
-from minidl.functional.linear import in_dtype_of, ones
+from minidl.functional.linear import in_dtype_of, sum_of_rows
 from minidl.functional.targets import misfit_of_norm
 from minidl.table import vjp
 from minidl.tensor import Tensor, apply
@@ -144,6 +144,4 @@ def beside(v: Any, ndim: int) -> Any:
 
 def channel_sums(x: Array) -> Array:
     """The sum over all axes but the second: shape (C,)."""
-    if x.ndim == 2:
-        return np.dot(ones(len(x), x.dtype), x)
-    return x.reshape(*x.shape[:2], -1).sum(axis=2).sum(axis=0)
+    return sum_of_rows(x) if x.ndim == 2 else x.reshape(*x.shape[:2], -1).sum(axis=2).sum(axis=0)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, TypeVar
 
 import numpy as np
 
 from minidl.arrays import Array
+from minidl.checks import number
 from minidl.table import vjp
 from minidl.tensor import Tensor, differentiable
 
@@ -61,9 +61,7 @@ def softplus(x: T, beta: float = 1.0) -> T:
         >>> softplus(Tensor([0.0, 1e4]))
         Tensor([6.931472e-01, 1.000000e+04])
     """
-    beta = float(beta)
-    if not 0 < beta < math.inf:
-        raise ValueError(f"softplus takes a finite beta above 0, not {beta!r}")
+    beta = float(number(beta, "softplus: beta", above=0))
     y: Any = np.maximum(x, 0) + np.log1p(np.exp(-np.abs(beta * x))) / beta
     return y
 

@@ -14,7 +14,7 @@ from minidl import functional as F
 from minidl.arrays import Array
 from minidl.checks import whole_number
 from minidl.functional.windows import Pair, pair
-from minidl.nn.init import Initializer, by_name
+from minidl.nn.init import Initializer, initial
 from minidl.nn.module import Module
 from minidl.nn.parameter import Parameter
 from minidl.rng import RNG
@@ -72,7 +72,7 @@ class Conv2d(Module):
         self.stride = pair(stride, "Conv2d: stride", 1)
         self.padding = pair(padding, "Conv2d: padding", 0)
         self.dilation = pair(dilation, "Conv2d: dilation", 1)
-        weight = _initial("Conv2d", init, (o, c // self.groups, *kernel), rng, dtype)
+        weight = initial("Conv2d", init, (o, c // self.groups, *kernel), rng, dtype)
         self.weight = Parameter(weight)
         self.bias = Parameter(np.zeros(o, dtype)) if bias else None
 
@@ -138,7 +138,7 @@ class ConvTranspose2d(Module):
         self.padding = pair(padding, f"{where}: padding", 0)
         self.dilation = pair(dilation, f"{where}: dilation", 1)
         self.output_padding = pair(output_padding, f"{where}: output_padding", 0)
-        weight = _initial(where, init, (o, c // g, *kernel), rng, dtype)
+        weight = initial(where, init, (o, c // g, *kernel), rng, dtype)
         weight = weight.reshape(g, o // g, c // g, *kernel).swapaxes(1, 2)
         self.weight = Parameter(weight.reshape(c, o // g, *kernel))
         self.bias = Parameter(np.zeros(o, dtype)) if bias else None
@@ -238,15 +238,6 @@ def _checked(where: str, c: Any, o: Any, kernel: Any, groups: Any) -> tuple[int,
             f"{where}: {c} channels in and {o} out cannot both be divided into {groups} groups"
         )
     return c, o, pair(kernel, f"{where}: kernel_size", 1), groups
-
-
-def _initial(
-    where: str, init: str | Initializer, shape: tuple[int, ...], rng: RNG, dtype: DTypeLike
-) -> Array:
-    weight = np.asarray(by_name(init)(shape, rng=rng, dtype=dtype), dtype)
-    if weight.shape != shape:
-        raise ValueError(f"{where}: init returned shape {weight.shape}, expected {shape}")
-    return weight
 
 
 def _short(value: Any) -> str:

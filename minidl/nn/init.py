@@ -99,6 +99,25 @@ def by_name(name: str | Initializer) -> Initializer:
     return BY_NAME[one_of(name, "an initializer", list(BY_NAME))]
 
 
+def initial(
+    owner: str, init: str | Initializer, shape: tuple[int, ...], rng: RNG, dtype: DTypeLike
+) -> Array:
+    """The initial weight of a layer, by the name of an initializer or a function.
+
+    Raises:
+        ValueError: if there is none of that name, or it returns another shape; the message begins
+            with ``owner``.
+
+    Example:
+        >>> initial("Linear", "ones", (1, 2), None, np.float32)
+        array([[1., 1.]], dtype=float32)
+    """
+    weight = np.asarray(by_name(init)(shape, rng=rng, dtype=dtype), dtype)
+    if weight.shape != shape:
+        raise ValueError(f"{owner}: init returned shape {weight.shape}, expected {shape}")
+    return weight
+
+
 def _fans(shape: tuple[int, ...]) -> tuple[int, int]:
     if len(shape) < 2:
         raise ValueError(f"fan-in and fan-out need a shape (out, in, ...), not {shape}")

@@ -14,7 +14,7 @@ from numpy.typing import DTypeLike
 from minidl import functional as F
 from minidl.arrays import Array
 from minidl.checks import number, whole_number
-from minidl.nn.init import Initializer, by_name
+from minidl.nn.init import Initializer, initial
 from minidl.nn.module import Module
 from minidl.nn.parameter import Parameter
 from minidl.rng import RNG
@@ -56,10 +56,7 @@ class Linear(Module):
     ) -> None:
         k = whole_number(in_features, "Linear: in_features", at_least=1)
         c = whole_number(out_features, "Linear: out_features", at_least=1)
-        weight = np.asarray(by_name(init)((c, k), rng=rng, dtype=dtype), dtype)
-        if weight.shape != (c, k):
-            raise ValueError(f"Linear: init returned shape {weight.shape}, expected {(c, k)}")
-        self.weight = Parameter(weight)
+        self.weight = Parameter(initial("Linear", init, (c, k), rng, dtype))
         self.bias = Parameter(np.zeros(c, dtype)) if bias else None
 
     def forward(self, x: Tensor | Array) -> Tensor:
