@@ -516,12 +516,6 @@ def test_a_run_of_several_inputs_goes_on_where_it_was(tmp_path: Any) -> None:
 # --- Schedules that span the run ------------------------------------------------------------------
 
 
-def rates(optimizer: optim.Optimizer, steps: int) -> list[float]:
-    """The rates of the steps to come, as the optimizer would take them."""
-    schedule = optimizer.groups[0]["lr"]
-    return [schedule(step) for step in range(steps)]
-
-
 class Noting(optim.SGD):
     """Notes the rate of each step."""
 
@@ -548,6 +542,7 @@ def noted(lr: Any, *, epochs: int = 2, again: int = 1, **options: Any) -> list[f
     [
         (schedules.cosine(0.1, final=0.01), lambda n: schedules.cosine(0.1, n, 0.01)),
         (schedules.linear(0.1), lambda n: schedules.linear(0.1, n)),
+        (schedules.one_cycle(0.1, div_factor=5), lambda n: schedules.one_cycle(0.1, n, 0.3, 5)),
         (schedules.warmup(0.1, 0.25), lambda n: schedules.warmup(0.1, round(n / 4))),
         (
             schedules.warmup(schedules.cosine(0.1), 0.5),
@@ -569,7 +564,8 @@ def test_a_schedule_that_waits_spans_the_run_and_each_run_anew(
 
 
 def test_a_schedule_that_waits_is_refused_outside_fit() -> None:
-    for lr in (schedules.cosine(0.1), schedules.linear(0.1), schedules.warmup(0.1, 0.5)):
+    waiting = (schedules.cosine, schedules.linear, schedules.one_cycle)
+    for lr in (*(kind(0.1) for kind in waiting), schedules.warmup(0.1, 0.5)):
         model = classifier()
         optimizer = sgd(model, lr)
         assert type(lr).__name__ in repr(optimizer)

@@ -23,8 +23,26 @@ from minidl.checks import number, whole_number
 Schedule = Callable[[int], float]
 
 
-def unknown_steps(schedule: Any) -> ValueError:
-    """The error for a schedule that is asked for a rate and waits for the number of steps."""
+class _Spanning:
+    """A schedule over ``steps`` steps, or, while they are None, over those of a run."""
+
+    steps: int | None
+
+    @property
+    def waits(self) -> bool:
+        return self.steps is None
+
+    def over(self, steps: int) -> Any:
+        """The schedule for a run of so many steps."""
+        return replace(self, steps=steps) if self.waits else self  # type: ignore[type-var]
+
+    def _known_steps(self) -> int:
+        if self.steps is None:
+            raise _steps_are_unknown(self)
+        return self.steps
+
+
+def _steps_are_unknown(schedule: Any) -> ValueError:
     return ValueError(
         f"{schedule!r} does not know how many steps the run has: train by minidl.fit, which tells "
         f"it, or give it a number of steps, as in steps=1000"
@@ -83,7 +101,7 @@ class exponential_decay:
 
 
 @dataclass(frozen=True)
-class cosine:
+class cosine(_Spanning):
     """From ``lr`` to ``final`` along half a cosine over ``steps`` steps, then constant.
 
     ``final + (lr - final) * (1 + cos(pi * step / steps)) / 2``
@@ -113,22 +131,14 @@ class cosine:
             whole_number(self.steps, "cosine: steps", at_least=1)
         number(self.final, "cosine: final", at_least=0)
 
-    @property
-    def waits(self) -> bool:
-        return self.steps is None
-
-    def over(self, steps: int) -> cosine:
-        return replace(self, steps=steps) if self.waits else self
-
     def __call__(self, step: int) -> float:
-        if self.steps is None:
-            raise unknown_steps(self)
-        share = (1 + math.cos(math.pi * min(step, self.steps) / self.steps)) / 2
+        steps = self._known_steps()
+        share = (1 + math.cos(math.pi * min(step, steps) / steps)) / 2
         return self.final + (self.lr - self.final) * share
 
 
 @dataclass(frozen=True)
-class linear:
+class linear(_Spanning):
     """From ``lr`` to ``final`` on a straight line over ``steps`` steps, then constant.
 
     ``lr + (final - lr) * step / steps``
@@ -158,17 +168,57 @@ class linear:
             whole_number(self.steps, "linear: steps", at_least=1)
         number(self.final, "linear: final", at_least=0)
 
-    @property
-    def waits(self) -> bool:
-        return self.steps is None
+    def __call__(self, step: int) -> float:
+        steps = self._known_steps()
+        return self.lr + (self.final - self.lr) * min(step, steps) / steps
 
-    def over(self, steps: int) -> linear:
-        return replace(self, steps=steps) if self.waits else self
+
+@dataclass(frozen=True)
+class one_cycle(_Spanning):
+    """Up from ``lr / div_factor`` to ``lr``, and down below where it began, along half cosines.
+
+    ``lr`` is reached after the share ``pct_start`` of ``steps`` steps; the last one has the rate
+    ``lr / div_factor / final_div_factor``, and so have those after it. Numbers and defaults are
+    those of PyTorch's OneCycleLR (which by default also moves the momentum).
+
+    Without ``steps`` it takes the number of steps of a run from ``fit``.
+
+    Raises:
+        TypeError: for what is no number, or if ``steps`` is no whole number.
+        ValueError: if ``lr`` is negative or not finite, ``steps`` below 1, ``pct_start`` not above
+            0 and below 1, a factor below 1; when called, if ``steps`` is not known.
+
+    Source: Smith and Topin, "Super-Convergence", 2018, section 3.
+
+    Example:
+        >>> schedule = one_cycle(1.0, steps=100)
+        >>> [round(schedule(step), 3) for step in (0, 29, 64, 99)]
+        [0.04, 1.0, 0.5, 0.0]
+    """
+
+    lr: float
+    steps: int | None = None
+    pct_start: float = 0.3
+    div_factor: float = 25.0
+    final_div_factor: float = 1e4
+
+    def __post_init__(self) -> None:
+        number(self.lr, "one_cycle: lr", at_least=0)
+        if self.steps is not None:
+            whole_number(self.steps, "one_cycle: steps", at_least=1)
+        number(self.pct_start, "one_cycle: pct_start", above=0, below=1)
+        number(self.div_factor, "one_cycle: div_factor", at_least=1)
+        number(self.final_div_factor, "one_cycle: final_div_factor", at_least=1)
 
     def __call__(self, step: int) -> float:
-        if self.steps is None:
-            raise unknown_steps(self)
-        return self.lr + (self.final - self.lr) * min(step, self.steps) / self.steps
+        steps, first = self._known_steps(), self.lr / self.div_factor
+        top = self.pct_start * steps - 1  # the first step is number 0
+        if step < top:
+            a, b, share = first, self.lr, step / top
+        else:
+            a, b = self.lr, first / self.final_div_factor
+            share = (min(step, steps - 1) - top) / (steps - 1 - top)
+        return b + (a - b) * (1 + math.cos(math.pi * share)) / 2
 
 
 @dataclass(frozen=True)
@@ -217,6 +267,6 @@ class warmup:
 
     def __call__(self, step: int) -> float:
         if self.of_a_run:
-            raise unknown_steps(self)
+            raise _steps_are_unknown(self)
         lr = self.lr(step) if callable(self.lr) else self.lr
         return lr * min(1.0, (step + 1) / self.steps)
