@@ -227,7 +227,7 @@ def test_ctrl_c_waits_for_the_update_and_nothing_is_lost(tmp_path: Any) -> None:
     for stop_at in (2, 7):
         path = tmp_path / f"{stop_at}.npz"
         stopped, first = run(path, stop_at)
-        assert first.interrupted
+        assert first.interrupted and first == {"loss": []}
         assert stopped["optimizer"].steps == {2: 1, 7: 3}[stop_at]  # at the end of the update
         with pytest.raises(ValueError, match="its accumulate is 3, not 2"):
             run(path, accumulate=2)

@@ -2,8 +2,8 @@
 
 - ``loop.py``: the loop, five lines long; ``steps.py``: what ``fit`` looks at around each of them.
 - ``fit.py``: a whole run; ``run.py``: what moves in it, and what a checkpoint holds of it.
-- ``batches.py``: what data may be; ``weighting.py``: weights of samples; ``updates.py``: clipping, and
-  one update from several batches; ``plans.py``: schedules that span the run.
+- ``batches.py``: what data may be; ``weighting.py``: weights of samples.
+- ``updates.py``: clipping, one update from several batches; ``plans.py``: schedules for a run.
 - ``trials.py``: what would go wrong only later.
 - ``evaluation.py``: evaluate and predict; ``measures.py``: accuracy, and means over a data set.
 - ``provenance.py``: how a run that goes on knows its parts again; ``console.py``: bar and Ctrl-C.

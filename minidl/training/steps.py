@@ -52,12 +52,13 @@ class Steps(Hooks):
             made = self.attempt(x, y) if self.attempt is not None and self.looked else None
             if made is None:
                 yield x, y
+                with self.whole_or_undone():
+                    last = self.run.means.batches == len(self.run.train)
+                    complete = self.updates.batch_ended(last)
             else:
                 self.previous, predictions = made
-                means = self.run.means
+                means, complete = self.run.means, True
                 means.add(predictions, y, means.share(predictions, y), self.previous)
-            with self.whole_or_undone():
-                complete = self.updates.batch_ended(self.run.means.batches == len(self.run.train))
             if complete:
                 self.between()
         with self.whole_or_undone():
