@@ -4,6 +4,7 @@ of samples, several inputs, schedules that span the run."""
 from __future__ import annotations
 
 import copy
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -171,6 +172,19 @@ def test_an_update_from_several_batches_is_that_of_all_their_samples_in_one(
     assert len(history["loss"]) == 2
 
 
+def test_float16_gradients_of_several_batches_are_added_up() -> None:
+    results = []
+    for options in ({"batch_size": 25}, {"batch_size": 5, "accumulate": 5}):
+        model = wide()
+        for p in model.parameters():
+            p.data = p.data.astype(np.float16)
+        minidl.seed(0)
+        fit(model, F.cross_entropy, sgd(model), (X, Y), epochs=3, clip_norm=1.0, **options, **quiet)
+        results.append(weights_of(model).astype(np.float64))
+    np.testing.assert_allclose(*results, atol=4e-3)
+    assert abs(results[0] - weights_of(wide())).max() > 0.1
+
+
 def test_schedules_and_places_count_updates() -> None:
     seen: list[int] = []
 
@@ -227,7 +241,8 @@ def test_ctrl_c_waits_for_the_update_and_nothing_is_lost(tmp_path: Any) -> None:
     for stop_at in (2, 7):
         path = tmp_path / f"{stop_at}.npz"
         stopped, first = run(path, stop_at)
-        assert first.interrupted and first == {"loss": []}
+        assert first.interrupted
+        assert first == {"loss": []}
         assert stopped["optimizer"].steps == {2: 1, 7: 3}[stop_at]  # at the end of the update
         with pytest.raises(ValueError, match="its accumulate is 3, not 2"):
             run(path, accumulate=2)
@@ -303,6 +318,20 @@ def test_weights_of_any_size_give_the_weighted_mean() -> None:
         assert result["accuracy"] == np.mean(z.argmax(1) == Y)  # not weighted
 
 
+def test_weights_of_samples_weigh_all_their_places() -> None:
+    """Of an image with a class for each pixel, of which some are ignored."""
+    rng = np.random.default_rng(7)
+    z, y = rng.normal(size=(6, 3, 4, 5)), rng.integers(-1, 3, (6, 4, 5))
+    w, loss = np.array([1, 0, 3, 2, 1, 1]), nn.CrossEntropyLoss(CLASS_WEIGHTS, ignore_index=-1)
+    i = np.repeat(np.arange(6), w)
+    model = nn.Sequential()  # the predictions are the data
+    results = [
+        evaluate(model, loss, DataLoader(*arrays, batch_size=2, dtype=np.float64))["loss"]
+        for arrays in ((z, y, w), (z[i], y[i]))
+    ]
+    assert results[0] == pytest.approx(results[1], rel=1e-12)
+
+
 def test_a_sample_of_weight_0_does_nothing_even_where_its_loss_overflows() -> None:
     model, w = nn.Linear(4, 1, rng=0), np.ones(50)
     x, y = X.copy(), X[:, :1].copy()
@@ -337,8 +366,14 @@ def test_a_loss_of_ones_own_is_refused_unless_it_gives_the_loss_of_each_sample()
     def own(z: Tensor, y: Array) -> Tensor:
         return np.mean((z - y) ** 2)
 
+    @functools.wraps(F.mse_loss)
+    def doubled(z: Tensor, y: Array) -> Tensor:
+        return 2 * F.mse_loss(z, y)
+
     data = X, NUMBERS, np.ones(50)
-    for loss, name in ((own, "own"), (Half(), "Half")):
+    with pytest.raises(ValueError, match="give it reduction='mean' or 'sum'"):
+        evaluate(classifier(), nn.MSELoss("none"), data)
+    for loss, name in ((own, "own"), (Half(), "Half"), (doubled, "mse_loss")):
         model = classifier()
         with pytest.raises(ValueError, match=f"fit: train: .*{name} gives that of the batch: take"):
             fit(model, loss, sgd(model), data)
@@ -610,9 +645,9 @@ def test_a_run_that_goes_on_takes_the_rates_it_would_have_taken(tmp_path: Any) -
         return 0.0
 
     notes.clear()
-    for _ in range(2):
+    for steps_elsewhere in (5, 0):  # what the second time begins with comes from the file
         optimizer = Noting((model := classifier()).parameters(), lr=schedules.linear(0.1))
-        optimizer.count_step(0)
+        optimizer.count_step(steps_elsewhere)
         fit(model, F.cross_entropy, optimizer, DataLoader(X, Y, batch_size=8), epochs=2,
             checkpoint=path, metrics={"m": metric}, on_interrupt="return", **quiet)  # fmt: skip
     assert notes == whole

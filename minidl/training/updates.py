@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from minidl.autograd import Leaf
 from minidl.optim import Optimizer, clip_grad_norm
 from minidl.tensor import Tensor
 
@@ -48,8 +49,8 @@ class Updates:
         if not self.gradients:
             return loss
         for p in self.params:
-            if p.grad is not None:
-                p.grad[...] *= before / self.share
+            if isinstance(p.node, Leaf) and p.node.grad is not None:
+                p.node.grad *= before / self.share  # (of float16 parameters it is float32)
         return loss * (share / self.share)
 
     def step(self) -> None:

@@ -7,10 +7,12 @@ counts in the mean without weights, which is 1, the weight of its class, or 0 if
 from __future__ import annotations
 
 import copy
+import functools
 from typing import Any
 
 import numpy as np
 
+from minidl import functional as F
 from minidl.arrays import Array
 from minidl.nn import CrossEntropyLoss
 from minidl.nn.elementwise_losses import ElementwiseLoss
@@ -28,7 +30,11 @@ class Weighted:
     """
 
     def __init__(self, loss: Function) -> None:
-        self.loss, self.known, self.divisor = loss, known(loss), divisor_of(loss)
+        self.loss, self.divisor = loss, divisor_of(loss)
+        function = loss.func if isinstance(loss, functools.partial) else loss
+        # What wraps one of the functions may compute something else.
+        is_ours = function is getattr(F, getattr(function, "__name__", ""), None)
+        self.known = known(loss) if is_ours else loss
 
     def __call__(self, predictions: Any, y: Array, weights: Array | None = None) -> Any:
         if weights is None:
@@ -57,6 +63,11 @@ class Weighted:
 
     def check(self, caller: str) -> None:
         """Raise unless the loss of each sample can be known."""
+        if getattr(self.known, "reduction", "") == "none":
+            raise ValueError(
+                f"{caller}: {self.known!r} returns the loss of each sample, and they are weighed "
+                f"here: give it reduction='mean' or 'sum'"
+            )
         if hasattr(self.known, "each"):
             return
         loss: Any = type(self.known)
