@@ -630,6 +630,11 @@ def test_a_schedule_that_waits_compiles_and_goes_on(tmp_path: Any) -> None:
     stopped = copy.copy(path.read_bytes())
     assert run(4, path) == longer
     assert path.read_bytes() == stopped
+    for other in (schedules.cosine(0.05), schedules.cosine(0.05, 28)):
+        arguments = setting("adam", classifier())
+        arguments["optimizer"].lr = other
+        with pytest.raises(ValueError, match=r"its schedule 0 is warmup\(lr=cosine\(.*, not "):
+            fit(**arguments, epochs=4, checkpoint=path)
 
 
 def test_a_run_that_goes_on_takes_the_rates_it_would_have_taken(tmp_path: Any) -> None:

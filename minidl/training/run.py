@@ -23,7 +23,7 @@ from minidl.states import same_keys
 from minidl.training.evaluation import measured, modes_restored
 from minidl.training.measures import Function, Means
 from minidl.training.plans import waiting
-from minidl.training.provenance import generators, parts
+from minidl.training.provenance import described, generators, parts
 from minidl.training.weighting import Weighted
 
 Buffers = list[tuple[Module, str, Any, Any]]  # module, name, buffer, what it held
@@ -66,7 +66,8 @@ class Run:
         if self.accumulate > 1:
             self.parts["accumulate"] = repr(self.accumulate)
         self.start = self.optimizer.steps  # when the run began
-        self.plans = bool(waiting(self.optimizer))  # whether schedules count from there
+        for i, (_, schedule) in enumerate(waiting(self.optimizer)):  # which count from there
+            self.parts[f"schedule {i}"] = described(schedule)
         self.history = History(loss=[])
         self.means = Means(self.loss, self.metrics)  # of the epoch under way
         self.trained = {id(p) for p in self.model.parameters()}
@@ -161,7 +162,7 @@ class Run:
             **self.places(),
             "metrics": None if self.metrics is None else list(self.metrics),
             "parts": self.parts,
-            **({"start": self.start} if self.plans else {}),
+            "start": self.start,
             "history": dict(self.history),
             "epoch": self.means.state_dict(),
         }
@@ -205,7 +206,7 @@ class Run:
             ) from error
         for name, loader in self.loaders.items():
             loader.load_state_dict(state[name])
-        self.start = int(state.get("start", self.start))
+        self.start = int(state["start"])
         self.history = History(state["history"])
         self.means.load_state_dict(state["epoch"])
 
