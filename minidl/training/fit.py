@@ -64,7 +64,8 @@ def fit(
     Args:
         model: any Module.
         loss: a function of predictions and targets that returns a Tensor of one number.
-        optimizer: over the parameters of the model; those it lacks are not trained.
+        optimizer: over the parameters of the model; those it lacks are not trained. A schedule
+            of its rate without a number of steps (``cosine(0.1)``) spans this run.
         train: a tuple of arrays (x, y), for shuffled batches, or a DataLoader of them. Of a third
             array (N,), a weight w for each sample, the loss is ``sum(w * l) / sum(w * d)``, with d
             1 or the weight of the class, 0 if ignored; metrics are not weighted. Several inputs
