@@ -129,12 +129,13 @@ def fit(
     loaders = {"train": as_loader("fit: train", train, model, batch_size, shuffle=True)}
     if validation is not None:
         loaders["validation"] = as_loader("fit: validation", validation, model)
-    by_name = metrics_by_name(metrics, loss)
-    run = Run(model, loss, optimizer, loaders, by_name, checkpoint, clip_norm, accumulate)
+    run = Run(
+        model, loss, optimizer, loaders, metrics_by_name(metrics, loss), checkpoint,
+        clip_norm=clip_norm, accumulate=accumulate,
+    )  # fmt: skip
     check_forms(run, compiled)
-    attempt = (
-        compiled_step(model, loss, optimizer, max_norm=clip_norm).attempt if compiled else None
-    )
+    step = compiled_step(model, loss, optimizer, max_norm=clip_norm) if compiled else None
+    attempt = None if step is None else step.attempt
     going_on = checkpoint is not None and os.path.exists(checkpoint)
     if going_on:
         run.go_on()
