@@ -84,15 +84,15 @@ class Weighted:
 
     def each(self, predictions: Any, y: Array) -> Any:
         """The losses of the samples, or of their elements."""
-        if hasattr(self.known, "each"):
-            losses = self.known.each(predictions, y)
-        else:
-            one: Any = copy.copy(self.known)  # now, since settings may have been changed
+        loss: Any = self.known
+        if not hasattr(loss, "each"):
+            one = copy.copy(loss)  # now, since settings may have been changed
             one.reduction = "none"
-            losses = one(predictions, y)
-        if np.shape(plain(losses))[:1] != (len(y),):
+            return one(predictions, y)
+        losses = loss.each(predictions, y)
+        if np.shape(plain(losses)) != (len(y),):
             raise ValueError(
-                f"{type(self.known).__name__}.each returned something of shape "
+                f"{type(loss).__name__}.each returned something of shape "
                 f"{np.shape(plain(losses))} for {len(y)} samples, expected ({len(y)},)"
             )
         return losses
@@ -104,7 +104,7 @@ class Weighted:
             return np.asarray(loss.divisors(predictions, y), np.float64)
         if isinstance(loss, CrossEntropyLoss):
             counts = (y != loss.ignore_index).astype(np.float64)
-            if loss.weight is not None:
+            if loss.weight is not None and y.dtype.kind in "iu":  # others the loss refuses
                 counts *= loss.weight.take(np.where(counts > 0, y, 0), mode="clip")
         elif isinstance(loss, ElementwiseLoss):
             counts = np.ones(y.shape)
