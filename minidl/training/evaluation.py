@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,10 +16,10 @@ from minidl.modes import no_grad
 from minidl.nn import Module
 from minidl.parts import check_parts
 from minidl.protocols import plain
-from minidl.training.measures import Function, Means, accuracy, as_metric, single_number
+from minidl.training.measures import Function, Means, single_number
+from minidl.training.metrics import Metrics, metrics_by_name
 
 Data = DataLoader | tuple[ArrayLike, ArrayLike]
-Metrics = Mapping[str, Function] | Sequence[str] | str | None
 
 
 def evaluate(
@@ -38,7 +38,8 @@ def evaluate(
         that, each batch counts by its samples; with the losses of ``nn`` (or their functions) by
         what they divided by, such as the weights of the classes, and their sums add up. A loss or
         metric of your own that is not the mean over the samples says so by a method
-        ``divisor(predictions, targets)``: what it divided by, None if it is a sum.
+        ``divisor(predictions, targets)``: what it divided by, None if it is a sum. F1 and the like
+        are computed once, of all predictions (see :func:`minidl.training.whole_set`).
 
     Raises:
         TypeError, ValueError: for arguments that do not fit together, and for empty data.
@@ -147,22 +148,3 @@ def as_loader(
 
 def _dtype_of(model: Module) -> np.dtype[Any]:
     return next((p.dtype for p in model.parameters()), np.dtype(np.float32))
-
-
-def metrics_by_name(metrics: Metrics, loss: Function) -> dict[str, Function] | None:
-    """The metrics in a dict; None if they depend on the data."""
-    if metrics is None:
-        return None
-    if not isinstance(metrics, Mapping):
-        names = [metrics] if isinstance(metrics, str) else list(metrics)
-        metrics = {name: accuracy if name == "accuracy" else name for name in names}  # type: ignore
-    metrics = {name: as_metric(metric, loss) for name, metric in metrics.items()}
-    for name, metric in metrics.items():
-        if not callable(metric) or not isinstance(name, str):
-            raise TypeError(
-                f"metrics is 'accuracy' or a dict of functions by name, as in {{'error': error}}; "
-                f"{metric!r} is neither"
-            )
-        if name == "loss" or name.startswith("validation_"):
-            raise ValueError(f"the name {name!r} is the history's own: call the metric otherwise")
-    return metrics
