@@ -328,6 +328,11 @@ INTERFACE = {
     "training.r2": "predictions, targets",
     "training.recall": "predictions, targets, average='auto', ignore_index=None, zero_division=0.0",
     "training.roc_auc": "predictions, targets, ignore_index=None",
+    "training.RateRange": "rates, losses, smoothed, diverged",
+    "training.RateRange.plot": "path=None",
+    "training.lr_range": (
+        "model, loss, data, rule=SGD, *, lowest=1e-06, highest=10.0, steps=100, compiled=False"
+    ),
     "training.whole_set": "metric",
 }
 
