@@ -99,14 +99,16 @@ class RateRange:
         axes.plot(self.rates, self.smoothed, color="C0", linewidth=2, label="smoothed")
         best = int(self.smoothed.argmin())
         if self.suggestion is not None:
-            axes.plot(self.rates[best], self.smoothed[best], "o", color="C0", label="lowest")
+            label = f"lowest, at {self.rates[best]:.2g}"
+            axes.plot(self.rates[best], self.smoothed[best], "o", color="C0", label=label)
             label = f"suggestion {self.suggestion:.2g}, a tenth of that rate"
             axes.axvline(self.suggestion, color="C1", linestyle="--", label=label)
         axes.set_xscale("log")
         # What is far above the loss at the beginning is divergence, and would flatten the rest.
         axes.set_ylim(top=max(1.6 * self.losses[: best + 1].max(), 1.1 * self.losses[0]))
-        end = "diverged after" if self.diverged else "up to"
-        axes.set_title(f"Learning-rate range test: {end} {self.rates[-1]:.2g}")
+        end = "it diverged at" if self.diverged else "it did not diverge up to"
+        never = "the loss never fell; " if self.suggestion is None else ""
+        axes.set_title(f"Learning-rate range test: {never}{end} {self.rates[-1]:.2g}")
         axes.set_xlabel("learning rate, raised in every step")
         axes.set_ylabel("training loss")
         axes.grid(alpha=0.3)
