@@ -74,7 +74,8 @@ INTERFACE = {
     "minidl.evaluate": "model, loss, data, metrics=None",
     "minidl.fit": (
         "model, loss, optimizer, train, validation=None, *, epochs=10, metrics=None, "
-        "progress=True, checkpoint=None, on_interrupt='raise', compiled=False"
+        "progress=True, checkpoint=None, on_interrupt='raise', compiled=False, "
+        "batch_size=None, clip_norm=None, accumulate=1"
     ),
     "minidl.grad": (
         "y, xs, gradient=None, *, create_graph=False, retain_graph=None, allow_unused=False"
@@ -237,7 +238,14 @@ INTERFACE = {
     # optim.schedules
     "optim.schedules.step_decay": "lr, every, factor=0.1",
     "optim.schedules.exponential_decay": "lr, rate",
-    "optim.schedules.cosine": "lr, steps, final=0.0",
+    "optim.schedules.cosine": "lr, steps=None, final=0.0",
+    "optim.schedules.linear": "lr, steps=None, final=0.0",
+    "optim.schedules.one_cycle": (
+        "lr, steps=None, pct_start=0.3, div_factor=25.0, final_div_factor=10000.0"
+    ),
+    "optim.schedules.warmup.over": "steps",
+    "data.MultiInputLoader": "inputs, *arrays, **options",
+    "data.MultiInputLoader.together": "arrays",
     "optim.schedules.warmup": "lr, steps",
     # data
     "data.DataLoader": (
@@ -382,6 +390,9 @@ PYTORCH = {
     "optim.RMSProp": {"lr": 1e-2, "decay_rate": 0.99, "eps": 1e-8, "weight_decay": 0.0},  # alpha
     "optim.schedules.step_decay": {"factor": 0.1},  # gamma of StepLR
     "optim.schedules.cosine": {"final": 0.0},  # eta_min of CosineAnnealingLR
+    "optim.schedules.one_cycle": {
+        "pct_start": 0.3, "div_factor": 25.0, "final_div_factor": 1e4,
+    },
     "data.DataLoader": {"shuffle": False, "drop_last": False},
     # images
     "functional.avg_pool2d": {"stride": None, "padding": 0},
@@ -463,8 +474,8 @@ def test_the_table_is_the_interface():
 
 
 def test_a_name_that_is_missing_and_a_default_that_has_changed_are_found(monkeypatch):
-    monkeypatch.setattr(schedules, "linear", lambda lr, steps=10: lr, raising=False)
-    schedules.linear.__module__ = "minidl.optim.schedules"
+    monkeypatch.setattr(schedules, "square", lambda lr, steps=10: lr, raising=False)
+    schedules.square.__module__ = "minidl.optim.schedules"
     with pytest.raises(AssertionError):
         test_the_table_is_the_interface()
     monkeypatch.undo()

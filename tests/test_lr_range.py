@@ -305,6 +305,27 @@ def test_batches_of_which_no_target_counts_are_passed_over() -> None:
         lr_range(model, cross_entropy, (X, np.full(50, -100)))
 
 
+def test_weights_of_samples_and_several_inputs_are_taken_as_by_fit() -> None:
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            self.inner = classifier()
+
+        def forward(self, a: Array, b: Array) -> Tensor:
+            return self.inner(np.concatenate([a, b], axis=1))
+
+    one = lr_range(classifier(), cross_entropy, loader(shuffle=False))
+    several = data.MultiInputLoader((X[:, :1], X[:, 1:]), Y, batch_size=8)
+    assert bits(lr_range(Two(), cross_entropy, several).losses) == bits(one.losses)
+    weights = (np.arange(50) < 24).astype(np.float32)
+    weighted = DataLoader(X, Y, weights, batch_size=8)
+    found = lr_range(classifier(), cross_entropy, weighted, compiled=True)
+    few = lr_range(classifier(), cross_entropy, DataLoader(X[:24], Y[:24], batch_size=8))
+    assert found.losses == pytest.approx(few.losses, rel=1e-4)
+    own = lambda z, y: cross_entropy(z, y)
+    with pytest.raises(ValueError, match="samples with weights need the loss of each sample"):
+        lr_range(classifier(), own, weighted)
+
+
 def test_wrong_arguments_are_refused_by_name() -> None:
     good: dict[str, Any] = {"model": classifier(), "loss": cross_entropy, "data": loader()}
 

@@ -16,6 +16,7 @@ from minidl.data.datasets import (
     make_spirals,
 )
 from minidl.data.idx import load_idx
+from minidl.data.inputs import MultiInputLoader
 from minidl.data.loader import DataLoader
 from minidl.data.tables import (
     PENGUINS_CLASSES,
@@ -35,6 +36,7 @@ __all__ = [
     "WINE_CLASSES",
     "WINE_FEATURES",
     "DataLoader",
+    "MultiInputLoader",
     "Standardize",
     "Table",
     "load_csv",

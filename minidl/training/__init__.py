@@ -2,6 +2,8 @@
 
 - ``loop.py``: the loop, five lines long; ``steps.py``: what ``fit`` looks at around each of them.
 - ``fit.py``: a whole run; ``run.py``: what moves in it, and what a checkpoint holds of it.
+- ``batches.py``: what data may be; ``weighting.py``: weights of samples.
+- ``updates.py``: clipping, one update from several batches; ``plans.py``: schedules for a run.
 - ``trials.py``: what would go wrong only later.
 - ``evaluation.py``: evaluate and predict; ``measures.py``: accuracy, and means over a data set.
 - ``metrics.py``: what ``metrics=`` takes; ``classification.py``, ``regression.py``: F1, AUC, R^2.

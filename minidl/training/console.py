@@ -62,7 +62,7 @@ class Bar:
         gone = sys.stderr is None or getattr(sys.stderr, "closed", False)
         self.wanted = wanted and not gone
         self.tqdm = tqdm(
-            total=epochs * len(run.train),
+            total=epochs * run.updates_per_epoch,
             initial=run.steps,
             disable=None if self.wanted else True,  # None: unless there is a terminal
             dynamic_ncols=True,

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import os
 from contextlib import closing
+from functools import partial
 from typing import Literal
 
-from minidl.checks import one_of, whole_number
+from minidl.checks import number, one_of, whole_number
 from minidl.compile import compile as compiled_step
 from minidl.nn import Module
 from minidl.optim import Optimizer
 from minidl.parts import check_parts
+from minidl.training.batches import Data, as_loader, called
 from minidl.training.console import Bar, BetweenSteps, ctrl_c_held_back
-from minidl.training.evaluation import Data, as_loader, modes_restored
+from minidl.training.evaluation import modes_restored
 from minidl.training.loop import train_epoch
 from minidl.training.measures import Function
 from minidl.training.metrics import Metrics, metrics_by_name
+from minidl.training.plans import steps_known
 from minidl.training.run import History, Run
 from minidl.training.steps import Steps
-from minidl.training.trials import check_parameters, try_odd_batches
+from minidl.training.trials import check_forms, check_parameters, try_odd_batches
 
 
 def fit(
@@ -34,6 +37,9 @@ def fit(
     checkpoint: str | os.PathLike[str] | None = None,
     on_interrupt: Literal["raise", "return"] = "raise",
     compiled: bool = False,
+    batch_size: int | None = None,
+    clip_norm: float | None = None,
+    accumulate: int = 1,
 ) -> History:
     """Train ``model`` so that ``loss(model(x), y)`` falls, and return how it went.
 
@@ -60,9 +66,11 @@ def fit(
         model: any Module.
         loss: a function of predictions and targets that returns a Tensor of one number.
         optimizer: over the parameters of the model; those it lacks are not trained.
-        train: a DataLoader of pairs (x, y), or a tuple of arrays, for shuffled batches of 32 (of 33
-            or the next size where a last batch of one sample, of which BatchNorm cannot learn,
-            would be left).
+        train: a tuple of arrays (x, y), for shuffled batches, or a DataLoader of them. Of a third
+            array (N,), a weight w for each sample, the loss is ``sum(w * l) / sum(w * d)``, with d
+            1 or the weight of the class, 0 if ignored; metrics are not weighted. Several inputs
+            are a tuple or a dict in place of x, which call ``model(a, b)`` or ``model(a=a, b=b)``;
+            in batches of your own they are a :class:`minidl.data.MultiInputLoader`.
         validation: data of the same kind, measured after each epoch; arrays in batches of 1024.
         epochs: how often to go through ``train``, those in the checkpoint included.
         metrics: a list of names (``"accuracy"``, ``"precision"``, ``"recall"``, ``"f1"``,
@@ -77,6 +85,13 @@ def fit(
         on_interrupt: whether Ctrl-C is raised at the end of the step, or ends this run only.
         compiled: whether to run the steps as NumPy programs written for the model, which takes a
             half to nine tenths of the time and changes no bit (see :func:`minidl.compile`).
+        batch_size: of arrays for training; None means 32 (33 or the next size where a last batch of
+            one sample, of which BatchNorm cannot learn, would be left).
+        clip_norm: the largest joint norm of all gradients in an update; larger ones are scaled down
+            to it (see :func:`minidl.optim.clip_grad_norm`).
+        accumulate: how many batches make one update, which is the one that a single batch of all
+            their samples would make (but for BatchNorm, which sees each batch alone). That is a
+            step; the last of an epoch is made from the batches that are left.
 
     Raises:
         FloatingPointError: if the loss or a weight becomes NaN or infinite; the message says in
@@ -105,14 +120,23 @@ def fit(
         (50, True)
     """
     epochs = whole_number(epochs, "fit: epochs")
+    accumulate = whole_number(accumulate, "fit: accumulate", at_least=1)
+    if batch_size is not None:
+        batch_size = whole_number(batch_size, "fit: batch_size", at_least=1)
+    if clip_norm is not None:
+        clip_norm = number(clip_norm, "fit: clip_norm", above=0, or_infinite=True)
     one_of(on_interrupt, "fit: on_interrupt", ("raise", "return"))
     check_parts("fit", model, loss, optimizer)
     check_parameters(model, optimizer, saving=checkpoint is not None)
-    loaders = {"train": as_loader("fit: train", train, model, batch_size=32, shuffle=True)}
+    loaders = {"train": as_loader("fit: train", train, model, batch_size, shuffle=True)}
     if validation is not None:
         loaders["validation"] = as_loader("fit: validation", validation, model)
-    run = Run(model, loss, optimizer, loaders, metrics_by_name(metrics, loss), checkpoint)
-    attempt = compiled_step(model, loss, optimizer).attempt if compiled else None
+    by_name = metrics_by_name(metrics, loss)
+    run = Run(model, loss, optimizer, loaders, by_name, checkpoint, clip_norm, accumulate)
+    check_forms(run, compiled)
+    attempt = (
+        compiled_step(model, loss, optimizer, max_norm=clip_norm).attempt if compiled else None
+    )
     going_on = checkpoint is not None and os.path.exists(checkpoint)
     if going_on:
         run.go_on()
@@ -123,8 +147,14 @@ def fit(
     if run.epochs >= epochs:
         return run.history
 
-    bar = Bar(run, epochs, progress)
-    with ctrl_c_held_back() as check_ctrl_c, modes_restored(model) as to_train_mode, closing(bar):
+    bar, predict = Bar(run, epochs, progress), partial(called, model)
+    plans = steps_known(optimizer, epochs * run.updates_per_epoch, run.start)
+    with (
+        plans,
+        ctrl_c_held_back() as check_ctrl_c,
+        modes_restored(model) as to_train_mode,
+        closing(bar),
+    ):
 
         def between_steps() -> None:
             bar.show()
@@ -136,7 +166,7 @@ def fit(
         try:
             while run.epochs < epochs:
                 to_train_mode()
-                train_epoch(model, steps.loss, optimizer, run.train, steps)
+                train_epoch(predict, steps.loss, steps.updates, run.train, steps)
                 run.end_epoch()
                 run.save()
                 between_steps()

@@ -28,11 +28,13 @@ from minidl.parts import check_parts
 from minidl.protocols import plain
 from minidl.rng import generator
 from minidl.tensor import Tensor
-from minidl.training.evaluation import Data, as_loader, modes_restored
-from minidl.training.measures import Function, divisor_of, single_number
+from minidl.training.batches import Data, as_loader, called, columns
+from minidl.training.evaluation import modes_restored
+from minidl.training.measures import Function, single_number
 from minidl.training.provenance import generators
 from minidl.training.run import put_back
 from minidl.training.trials import check_parameters
+from minidl.training.weighting import Weighted
 
 Rule = Callable[..., Optimizer]
 DIVERGED = 4.0  # times the lowest smoothed loss, and the test is over
@@ -150,8 +152,8 @@ def lr_range(
     Args:
         model: any Module.
         loss: a function of predictions and targets that returns a Tensor of one number.
-        data: the training data: a DataLoader of pairs (x, y), or a tuple of arrays, for shuffled
-            batches of 32. The best rate depends on the size of the batches.
+        data: the training data, as for :func:`minidl.fit`; a tuple of arrays in shuffled batches of
+            32. The best rate depends on the size of the batches.
         rule: a rule, such as ``optim.Adam``, or anything that makes an optimizer when it is called
             with parameters and ``lr=``; or an optimizer, with its state. The rates of its groups
             keep their ratios to that of the first group, which is the one that is reported.
@@ -197,7 +199,9 @@ def lr_range(
         optimizer = rule if isinstance(rule, Optimizer) else rule(model.parameters(), lr=lowest)
         check_parts("lr_range", model, loss, optimizer)
         check_parameters(model, optimizer, saving=False, caller="lr_range")
-        loader = as_loader("lr_range: data", data, model, batch_size=32, shuffle=True)
+        loader = as_loader("lr_range: data", data, model, shuffle=True)
+        if columns(loader)[2] is not None:
+            Weighted(loss).check("lr_range: data")
         _let_follow(optimizer, rates)
         to_train_mode()
         for value in _losses(model, loss, optimizer, copy.copy(loader), compiled):
@@ -222,21 +226,21 @@ def _losses(
 ) -> Iterator[float]:
     """Train without end, and tell the loss before each step; NaN for what the loss refuses."""
     attempt = compiled_step(model, loss, optimizer).attempt if compiled else None
-    share_of = divisor_of(loss)
+    loss_of = Weighted(loss)
     before = -1
     while before < optimizer.steps:  # else there was no step in the whole epoch
         before = optimizer.steps
-        for x, y in loader:
-            made = None if attempt is None else attempt(x, y)
+        for x, y, *weights in loader:
+            made = None if attempt is None or weights else attempt(x, y)
             if made is not None:
                 yield made[0]
                 continue
             optimizer.zero_grad()
-            predictions = model(x)
-            if share_of(plain(predictions), y) == 0:
+            predictions = called(model, x)
+            if loss_of.share(plain(predictions), y, *weights) == 0:
                 continue
             try:
-                value = loss(predictions, y)
+                value = loss_of(predictions, y, *weights)
             except ValueError:
                 if not spoiled(outputs_of(predictions)):
                     raise

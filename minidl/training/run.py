@@ -22,7 +22,9 @@ from minidl.rng import generator
 from minidl.states import same_keys
 from minidl.training.evaluation import measured, modes_restored
 from minidl.training.measures import Function, Means
+from minidl.training.plans import waiting
 from minidl.training.provenance import generators, parts
+from minidl.training.weighting import Weighted
 
 Buffers = list[tuple[Module, str, Any, Any]]  # module, name, buffer, what it held
 
@@ -52,10 +54,19 @@ class Run:
     loaders: dict[str, DataLoader]
     metrics: dict[str, Function] | None
     path: str | os.PathLike[str] | None  # of the checkpoint, if there is one
+    clip_norm: float | None = None
+    accumulate: int = 1  # the batches for one update
 
     def __post_init__(self) -> None:
         self.train = self.loaders["train"]
+        self.loss_of = Weighted(self.loss)  # with the weights of the samples, if they have any
         self.parts = parts(self.model, self.loss, self.loaders) if self.path is not None else {}
+        if self.clip_norm is not None:
+            self.parts["clip_norm"] = repr(self.clip_norm)
+        if self.accumulate > 1:
+            self.parts["accumulate"] = repr(self.accumulate)
+        self.start = self.optimizer.steps  # when the run began
+        self.plans = bool(waiting(self.optimizer))  # whether schedules count from there
         self.history = History(loss=[])
         self.means = Means(self.loss, self.metrics)  # of the epoch under way
         self.trained = {id(p) for p in self.model.parameters()}
@@ -67,14 +78,24 @@ class Run:
         return len(self.history["loss"])
 
     @property
+    def updates_per_epoch(self) -> int:
+        return -(-len(self.train) // self.accumulate)
+
+    @property
+    def updates(self) -> int:
+        """How many are complete in the epoch under way."""
+        whole_epoch = self.means.batches == len(self.train)
+        return self.updates_per_epoch if whole_epoch else self.means.batches // self.accumulate
+
+    @property
     def steps(self) -> int:
-        return self.epochs * len(self.train) + self.means.batches
+        return self.epochs * self.updates_per_epoch + self.updates
 
     @property
     def place(self) -> str:
         if not self.means.batches:
             return f"epoch {self.epochs}"
-        return f"step {self.means.batches} of {len(self.train)} in epoch {self.epochs + 1}"
+        return f"step {self.updates} of {self.updates_per_epoch} in epoch {self.epochs + 1}"
 
     def end_epoch(self) -> None:
         """Put the means of the epoch, and those of the validation, into the history."""
@@ -140,6 +161,7 @@ class Run:
             **self.places(),
             "metrics": None if self.metrics is None else list(self.metrics),
             "parts": self.parts,
+            **({"start": self.start} if self.plans else {}),
             "history": dict(self.history),
             "epoch": self.means.state_dict(),
         }
@@ -167,9 +189,10 @@ class Run:
                 copy.copy(loader).load_state_dict(state[name])
             try:
                 self.take(state)
-                for name, part in self.parts.items():
-                    if state["parts"].get(name) != part:
-                        raise ValueError(f"its {name} is {state['parts'].get(name)}, not {part}")
+                for name in self.parts | state["parts"]:
+                    then, now = state["parts"].get(name), self.parts.get(name)
+                    if then != now:
+                        raise ValueError(f"its {name} is {then}, not {now}")
             except BaseException:
                 put_back(buffers)
                 self.take(own)
@@ -182,6 +205,7 @@ class Run:
             ) from error
         for name, loader in self.loaders.items():
             loader.load_state_dict(state[name])
+        self.start = int(state.get("start", self.start))
         self.history = History(state["history"])
         self.means.load_state_dict(state["epoch"])
 
