@@ -280,6 +280,8 @@ def test_groups_keep_the_ratios_of_their_rates() -> None:
     found = lr_range(model, cross_entropy, loader(), Noted(groups, lr=0.1), steps=10, highest=0.01)
     assert rates[::2] == pytest.approx(list(found.rates[:-1]))  # no step follows the last loss
     assert rates[1::2] == pytest.approx(list(5 * found.rates[:-1]))
+    unknown = optim.SGD(model.parameters(), lr=lambda t: 1 / 0)
+    assert lr_range(model, cross_entropy, loader(), unknown).suggestion is not None
     with pytest.raises(ValueError, match="the first of 2 groups has the rate 0"):
         lr_range(model, cross_entropy, loader(), Noted(groups, lr=0.0))
 

@@ -258,8 +258,9 @@ def _losses(
 
 def _let_follow(optimizer: Optimizer, rates: Array) -> None:
     """Give each group a schedule: these rates, in the ratio that it has to the first group."""
-    now = [optimizer.current_rate(group) for group in optimizer.groups]
-    if len(now) > 1 and not now[0]:
+    several = len(optimizer.groups) > 1  # a schedule for a whole run may have no rate here
+    now = [optimizer.current_rate(group) if several else 1.0 for group in optimizer.groups]
+    if not now[0]:
         raise ValueError(
             f"lr_range: the first of {len(now)} groups has the rate 0, to which the others have no "
             f"ratio: set its lr"
