@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import minidl
-from minidl import Tensor, data, functional, nn, optim, testing
+from minidl import Tensor, data, functional, nn, optim, testing, training
 from minidl.autograd import TABLE
 from minidl.nn import init
 from minidl.optim import schedules
@@ -30,6 +30,7 @@ PLACES = {
     "data": data,
     "gradcheck": sys.modules["minidl.gradcheck"],
     "testing": testing,
+    "training": training,
 }
 
 INTERFACE = {
@@ -312,6 +313,35 @@ INTERFACE = {
     ),
     "testing.check_optimizer": "rule, *, first_step=None, path=None, **hyper",
     "testing.optimizer_checks": "rule, *, first_step=None, path=None, **hyper",
+    # training
+    "training.Accuracy": "ignore_index=None",
+    "training.Accuracy.divisor": "predictions, targets",
+    "training.History": "as of dict",
+    "training.accuracy": "predictions, targets, ignore_index=None",
+    "training.F1": "average='auto', ignore_index=None, zero_division=0.0",
+    "training.F1.check": "predictions, targets",
+    "training.Precision": "average='auto', ignore_index=None, zero_division=0.0",
+    "training.Precision.check": "predictions, targets",
+    "training.R2": "",
+    "training.R2.check": "predictions, targets",
+    "training.ROCAUC": "ignore_index=None",
+    "training.ROCAUC.check": "predictions, targets",
+    "training.Recall": "average='auto', ignore_index=None, zero_division=0.0",
+    "training.Recall.check": "predictions, targets",
+    "training.confusion_matrix": "predictions, targets, ignore_index=None",
+    "training.f1": "predictions, targets, average='auto', ignore_index=None, zero_division=0.0",
+    "training.precision": (
+        "predictions, targets, average='auto', ignore_index=None, zero_division=0.0"
+    ),
+    "training.r2": "predictions, targets",
+    "training.recall": "predictions, targets, average='auto', ignore_index=None, zero_division=0.0",
+    "training.roc_auc": "predictions, targets, ignore_index=None",
+    "training.RateRange": "rates, losses, smoothed, diverged",
+    "training.RateRange.plot": "path=None",
+    "training.lr_range": (
+        "model, loss, data, rule=SGD, *, lowest=1e-06, highest=10.0, steps=100, compiled=False"
+    ),
+    "training.whole_set": "metric",
 }
 
 PYTORCH = {
@@ -389,6 +419,8 @@ def written(value):
 
 def signature(function):
     """The parameters of a function, without self, with literal defaults."""
+    if getattr(function, "__init__", None) is dict.__init__:
+        return "as of dict"
     words, bare = [], False
     for p in inspect.signature(function).parameters.values():
         if p.kind is p.KEYWORD_ONLY and not bare:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -26,10 +26,9 @@ from minidl.training.batches import (
     dtype_of,
     inputs_loader,
 )
-from minidl.training.measures import Function, Means, accuracy, as_metric, single_number
+from minidl.training.measures import Function, Means, single_number
+from minidl.training.metrics import Metrics, metrics_by_name
 from minidl.training.weighting import Weighted
-
-Metrics = Mapping[str, Function] | Sequence[str] | str | None
 
 
 def evaluate(
@@ -49,7 +48,8 @@ def evaluate(
         that, each batch counts by its samples; with the losses of ``nn`` (or their functions) by
         what they divided by, such as the weights of the classes, and their sums add up. A loss or
         metric of your own that is not the mean over the samples says so by a method
-        ``divisor(predictions, targets)``: what it divided by, None if it is a sum.
+        ``divisor(predictions, targets)``: what it divided by, None if it is a sum. F1 and the like
+        are computed once, of all predictions (see :func:`minidl.training.whole_set`).
 
     Raises:
         TypeError, ValueError: for arguments that do not fit together, and for empty data.
@@ -142,22 +142,3 @@ def measured(model: Module, loader: DataLoader, means: Means) -> dict[str, float
                 loss = single_number(loss_of(predictions, y, *weights), "the loss")
             means.add(predictions, y, share, loss)
     return means.final()
-
-
-def metrics_by_name(metrics: Metrics, loss: Function) -> dict[str, Function] | None:
-    """The metrics in a dict; None if they depend on the data."""
-    if metrics is None:
-        return None
-    if not isinstance(metrics, Mapping):
-        names = [metrics] if isinstance(metrics, str) else list(metrics)
-        metrics = {name: accuracy if name == "accuracy" else name for name in names}  # type: ignore
-    metrics = {name: as_metric(metric, loss) for name, metric in metrics.items()}
-    for name, metric in metrics.items():
-        if not callable(metric) or not isinstance(name, str):
-            raise TypeError(
-                f"metrics is 'accuracy' or a dict of functions by name, as in {{'error': error}}; "
-                f"{metric!r} is neither"
-            )
-        if name == "loss" or name.startswith("validation_"):
-            raise ValueError(f"the name {name!r} is the history's own: call the metric otherwise")
-    return metrics

@@ -14,9 +14,10 @@ from minidl.optim import Optimizer
 from minidl.parts import check_parts
 from minidl.training.batches import Data, as_loader, called
 from minidl.training.console import Bar, BetweenSteps, ctrl_c_held_back
-from minidl.training.evaluation import Metrics, metrics_by_name, modes_restored
+from minidl.training.evaluation import modes_restored
 from minidl.training.loop import train_epoch
 from minidl.training.measures import Function
+from minidl.training.metrics import Metrics, metrics_by_name
 from minidl.training.plans import steps_known
 from minidl.training.run import History, Run
 from minidl.training.steps import Steps
@@ -73,10 +74,12 @@ def fit(
             in batches of your own they are a :class:`minidl.data.MultiInputLoader`.
         validation: data of the same kind, measured after each epoch; arrays in batches of 1024.
         epochs: how often to go through ``train``, those in the checkpoint included.
-        metrics: a dict of functions of predictions and targets (ndarrays) that return a number; or
-            ``"accuracy"`` (see :func:`minidl.training.accuracy`); None means accuracy where
-            predictions are (N, C) and targets integers (N,), or with BCEWithLogitsLoss one logit
-            each and integers; ``{}`` means none.
+        metrics: a list of names (``"accuracy"``, ``"precision"``, ``"recall"``, ``"f1"``,
+            ``"auc"``, ``"r2"``, ``"mae"``), of metrics with settings, as ``F1(average="macro")`` of
+            :mod:`minidl.training`, and of functions of predictions and targets (ndarrays) that
+            return a number; or a dict of these by name. None means accuracy where predictions are
+            (N, C) and targets integers (N,), or with BCEWithLogitsLoss one logit each and integers;
+            ``{}`` means none.
         progress: whether to show a bar, if there is a terminal or a notebook; elsewhere, to say in
             a line where a run goes on and where Ctrl-C stopped it.
         checkpoint: the file to save the run to and to go on from.

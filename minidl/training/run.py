@@ -182,9 +182,9 @@ class Run:
                 if not isinstance(state[name], dict):
                     raise ValueError(f"its {name} is a {type(state[name]).__name__}, not a dict")
             same_keys(state["generators"], own["generators"], "run with these generators")
-            same_keys(state["epoch"], own["epoch"], "epoch of fit")
             if state["metrics"] != own["metrics"]:
                 raise ValueError(f"its metrics are {state['metrics']}, not {own['metrics']}")
+            same_keys(state["epoch"], own["epoch"], "epoch of fit")
             for name, loader in self.loaders.items():
                 # A loader is not put back as it was by its own state, so that a copy tries it.
                 copy.copy(loader).load_state_dict(state[name])

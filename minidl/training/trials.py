@@ -17,16 +17,18 @@ from minidl.training.measures import known
 from minidl.training.run import Run
 
 
-def check_parameters(model: Module, optimizer: Optimizer, saving: bool) -> None:
+def check_parameters(
+    model: Module, optimizer: Optimizer, saving: bool, caller: str = "fit"
+) -> None:
     """Raise or warn unless the optimizer moves what the model is made of."""
     trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
     if not trainable:
-        raise ValueError("fit: the model has no parameter that requires a gradient")
+        raise ValueError(f"{caller}: the model has no parameter that requires a gradient")
     rule = type(optimizer).__name__
     held = {id(p) for group in optimizer.groups for p in group["params"]}
     strangers = len(held - {id(p) for p in model.parameters()})
     missing = [name for name, p in trainable.items() if id(p) not in held]
-    lacks = f"fit: {rule} does not hold {', '.join(missing)}"
+    lacks = f"{caller}: {rule} does not hold {', '.join(missing)}"
     if len(missing) == len(trainable) or (missing and strangers):
         raise ValueError(
             f"{lacks}, but holds {strangers} parameters of other models: was it made before the "
