@@ -15,8 +15,10 @@ from minidl.data.datasets import (
     make_moons,
     make_spirals,
 )
+from minidl.data.encoder import TableEncoder
 from minidl.data.idx import load_idx
 from minidl.data.loader import DataLoader
+from minidl.data.reading import read_table
 from minidl.data.tables import (
     PENGUINS_CLASSES,
     PENGUINS_FEATURES,
@@ -37,6 +39,7 @@ __all__ = [
     "DataLoader",
     "Standardize",
     "Table",
+    "TableEncoder",
     "load_csv",
     "load_digits",
     "load_idx",
@@ -48,5 +51,6 @@ __all__ = [
     "make_moons",
     "make_spirals",
     "one_hot",
+    "read_table",
     "train_test_split",
 ]
