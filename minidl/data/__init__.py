@@ -3,11 +3,10 @@
 Arrays come in and ndarrays go out; nothing here knows of tensors or models.
 """
 
+from minidl.data.csv_file import Table, load_csv
 from minidl.data.datasets import (
     IRIS_CLASSES,
     IRIS_FEATURES,
-    Table,
-    load_csv,
     load_digits,
     load_iris,
     load_names,
