@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
@@ -14,7 +13,8 @@ from numpy.typing import ArrayLike
 
 from minidl.checks import one_of, whole_number
 from minidl.data import columns as table_columns
-from minidl.data import features, targets
+from minidl.data import features, suspicions
+from minidl.data import targets as goals
 from minidl.data.columns import Column
 from minidl.states import same_keys
 
@@ -91,50 +91,133 @@ class TableEncoder:
                 f"TableEncoder: {target!r} is the target, and stands in ignore or categories too"
             )
         self._features: tuple[features.Feature, ...] | None = None
-        self._goal: targets.Target | None = None
+        self._goal: goals.Target | None = None
 
     def fit(self, columns: Any) -> TableEncoder:
-        """Learn from the training rows, and only those, and return self."""
+        """Learn from the training rows, and only those, and return self.
+
+        Warns of columns that are likely ids and of those that are left out.
+
+        Raises:
+            TypeError: if ``columns`` is neither a DataFrame nor a dict of lists or 1-D arrays.
+            ValueError: for a table without a column that is named; fewer than 2 rows; a name that
+                comes twice; a column that mixes kinds, or holds something else than numbers,
+                words, true/false and dates, infinity, or words that are really numbers or dates;
+                too many categories; missing values, unless they are to be filled; a target that
+                is missing somewhere or that the task cannot have. The message names the column.
+        """
         owner = "TableEncoder.fit"
         found = table_columns.named(columns, owner)
+        goal_name = [] if self.target is None else [self.target]
+        suspicions.check_names(found, goal_name, owner, ", the target")
+        suspicions.check_names(found, self.ignore, owner, ", which ignore names")
+        suspicions.check_names(found, self.categories, owner, ", which categories names")
         wanted = [name for name in found if name not in (self.target, *self.ignore)]
-        raw = {name: found[name] for name in [*wanted, *([self.target] if self.target else [])]}
-        table_columns.rows_of(raw, owner)
-        read = [self._read(raw[name], name, owner) for name in wanted]
-        learnt = tuple(features.learnt(column) for column in read)
+        rows = table_columns.rows_of({n: found[n] for n in [*wanted, *goal_name]}, owner)
+        if not wanted:
+            raise ValueError(f"{owner}: no column is left to learn from, the table has {[*found]}")
+        if rows < 2:
+            raise ValueError(f"{owner} needs at least 2 rows, got {rows}")
         goal = None
         if self.target is not None:
-            column = table_columns.read(found[self.target], self.target, owner)
-            goal = targets.learnt(column, self._task, f"{owner}: the target {self.target!r}")
+            column = self._read_target(found, owner)
+            goal = goals.learnt(column, self._task, f"{owner}: the target {self.target!r}")
+
+        read = [self._read(found[name], name, owner) for name in wanted]
+        if empty := [column.name for column in read if column.kind == "nothing"]:
+            raise ValueError(f"{owner}: no row has a value in {empty}: pass ignore={empty}")
+        suspicions.check_words(read, self.most_categories)
+        self._check_gaps(read)
+        learnt = tuple(features.learnt(column) for column in read)
+        if not any(feature.names for feature in learnt):
+            raise ValueError(f"{owner}: all rows have the same values: there is nothing to learn")
+        suspicions.warn_of_ids(read, stacklevel=2)
+        suspicions.warn_of_constants(learnt, stacklevel=2)
         self._features, self._goal = learnt, goal
         return self
 
-    def _read(self, values: Any, name: str, owner: str) -> Column:
-        return table_columns.read(values, name, owner, name in self.categories)
-
     def transform(self, columns: Any) -> np.ndarray:
-        """Return the features of a table (N, features), float32."""
+        """Return the features of a table (N, features), float32.
+
+        The target need not be there, the order of the columns does not count, and columns that
+        ``fit`` did not see are left alone. Warns of words that the training rows lack.
+
+        Raises:
+            RuntimeError: before ``fit``.
+            TypeError: if ``columns`` is neither a DataFrame nor a dict of lists or 1-D arrays.
+            ValueError: for a table that lacks a column, or holds another kind of value in it,
+                missing values, unless they are to be filled, and whatever ``fit`` refuses in a
+                column.
+        """
         owner = "TableEncoder.transform"
-        found = table_columns.named(columns, owner)
-        learnt = self._fitted()
-        rows = table_columns.rows_of({f.name: found[f.name] for f in learnt}, owner)
+        found, learnt = table_columns.named(columns, owner), self._fitted()
+        names = [feature.name for feature in learnt if feature.names]
+        suspicions.check_names(found, names, owner, ", from which the training rows have learnt")
+        rows = table_columns.rows_of({name: found[name] for name in names}, owner)
+        used = [feature for feature in learnt if feature.names]
+        read = [
+            self._read(found[feature.name], feature.name, owner, feature.kind == "categories")
+            for feature in used
+        ]
+        for column, feature in zip(read, used, strict=True):
+            suspicions.check_kind(column, feature.kind)
+        self._check_gaps(read)
         x = np.empty((rows, len(self.feature_names)), dtype=np.float32)
-        start = 0
-        for feature in learnt:
+        unseen, start = {}, 0
+        for column, feature in zip(read, used, strict=True):
             stop = start + len(feature.names)
-            feature.written(self._read(found[feature.name], feature.name, owner), x[:, start:stop])
+            if words := feature.written(column, x[:, start:stop]):
+                unseen[feature.name] = words
             start = stop
+        suspicions.warn_of_unseen(unseen, rows, stacklevel=2)
+        suspicions.warn_of_new_gaps(read, used, stacklevel=2)
         return x
 
     def targets(self, columns: Any) -> np.ndarray:
-        """Return the target of a table: classes int64 (N,), or standardised float32 (N, 1)."""
-        goal = self._aim()
-        found = table_columns.named(columns, "TableEncoder.targets")
-        column = table_columns.read(found[self.target], str(self.target), "TableEncoder.targets")
-        return goal.encoded(column, f"TableEncoder.targets: column {self.target!r}")
+        """Return the target of a table: classes int64 (N,), or standardised float32 (N, 1).
+
+        Raises:
+            RuntimeError: before ``fit``.
+            ValueError: if there is no target, a value is missing, of no class that ``fit`` saw, or
+                no number.
+        """
+        goal, owner = self._aim(), "TableEncoder.targets"
+        found = table_columns.named(columns, owner)
+        suspicions.check_names(found, [str(self.target)], owner, ", the target")
+        return goal.encoded(self._read_target(found, owner))
+
+    def _read(self, values: Any, name: str, owner: str, categories: bool = False) -> Column:
+        return table_columns.read(values, name, owner, categories or name in self.categories)
+
+    def _read_target(self, found: Mapping[str, Any], owner: str) -> Column:
+        name = str(self.target)
+        table_columns.rows_of({name: found[name]}, owner)
+        column = table_columns.read(found[name], name, owner)
+        suspicions.check_gaps([column], "It is the target: remove those rows")
+        return column
+
+    def _check_gaps(self, columns: list[Column]) -> None:
+        if self.missing == "error":
+            suspicions.check_gaps(
+                columns,
+                "Fill them in, remove such rows or columns (ignore=[...]), or pass "
+                "missing='impute' to put the median, or the most frequent word, there",
+            )
 
     def decode(self, outputs: ArrayLike) -> np.ndarray:
-        """Return what outputs of the network mean: names of classes, or numbers, (N,)."""
+        """Return what outputs of a network mean.
+
+        Args:
+            outputs: (N, classes), of which the largest of each row counts, or (N, 1) or (N,).
+
+        Returns:
+            The names of the classes, strings (N,), or numbers in the unit of the target, float64
+            (N,).
+
+        Raises:
+            RuntimeError: before ``fit``.
+            ValueError: for outputs of another shape, NaN or infinity, or without a target.
+        """
         return self._aim().decoded(outputs)
 
     @property
@@ -146,7 +229,7 @@ class TableEncoder:
     def class_names(self) -> tuple[str, ...]:
         """The names of the classes, in the order of the labels; empty for a regression."""
         self._fitted()
-        return self._goal.names if isinstance(self._goal, targets.Classes) else ()
+        return self._goal.names if isinstance(self._goal, goals.Classes) else ()
 
     @property
     def task(self) -> str:
@@ -158,7 +241,7 @@ class TableEncoder:
             raise RuntimeError("TableEncoder knows no columns yet: call fit(training_rows) first")
         return self._features
 
-    def _aim(self) -> targets.Target:
+    def _aim(self) -> goals.Target:
         self._fitted()
         if self._goal is None:
             raise ValueError("this TableEncoder has no target: name it, TableEncoder(target=...)")
@@ -187,7 +270,10 @@ class TableEncoder:
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all that it knows as plain dicts, lists, strings and numbers."""
+        """Return all that it knows as plain dicts, lists, strings and numbers.
+
+        Raises RuntimeError before ``fit``. :func:`minidl.save` stores it, without pickle.
+        """
         return {
             "target": self.target,
             "task": self._task,
@@ -196,15 +282,22 @@ class TableEncoder:
             "categories": list(self.categories),
             "most_categories": self.most_categories,
             "features": [features.state_of(feature) for feature in self._fitted()],
-            "goal": targets.state_of(self._goal),
+            "goal": goals.state_of(self._goal),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over a saved state, its options too."""
+        """Take over a saved state, its options too.
+
+        Raises:
+            ValueError: if it is no state of a TableEncoder; nothing is then changed.
+        """
         same_keys(state, (*_OPTIONS, "features", "goal"), "TableEncoder")
-        made = TableEncoder(**{name: state[name] for name in _OPTIONS})
-        made._features = tuple(features.from_state(one) for one in state["features"])
-        made._goal = targets.from_state(state["goal"])
+        try:
+            made = TableEncoder(**{name: state[name] for name in _OPTIONS})
+            made._features = tuple(features.from_state(one) for one in state["features"])
+            made._goal = goals.from_state(state["goal"])
+        except (TypeError, KeyError) as error:
+            raise ValueError(f"this is no state of a TableEncoder: {error}") from error
         self.__dict__.update(made.__dict__)
 
     @classmethod

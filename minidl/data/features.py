@@ -6,7 +6,6 @@ be stored as a plain dict.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -16,12 +15,6 @@ import numpy as np
 
 from minidl.data.columns import Column
 from minidl.data.transforms import Standardize
-
-LIKELY_ID = 20
-"""From how many rows on it is no accident that no two of them have the same whole number."""
-
-_NUMBER = re.compile(r"[+-]?(\d[\d., '\u00a0]*|\.\d+)([eE][+-]?\d+)?%?")
-_DATE = re.compile(r"\d{1,4}[-./]\d{1,2}[-./]\d{1,4}([ T]\d{1,2}:\d\d(:\d\d)?)?")
 
 
 @dataclass(frozen=True)
@@ -64,7 +57,7 @@ class NumberFeature:
             if not np.isfinite(out[:, 0]).all():
                 row = int(np.argmax(np.abs(z)))
                 raise ValueError(
-                    f"column {self.name!r}: {column.values[row]:g} in row {row} (counted from 0) "
+                    f"{column.where}: {column.values[row]:g} in {column.where.row(row)} "
                     f"is {abs(z[row]):.1g} standard deviations from the mean of the training "
                     f"rows, {self.mean:g}, more than float32 holds: repair it"
                 )
@@ -168,16 +161,6 @@ def listed(values: Sequence[str], most: int = 6) -> str:
     """The first of some values, and how many more there are."""
     more = f", and {len(values) - most} more" if len(values) > most else ""
     return ", ".join(values[:most]) + more
-
-
-def is_number(text: str) -> bool:
-    """Whether a word looks like a number, in the way of whatever country."""
-    return bool(_NUMBER.fullmatch(text))
-
-
-def is_date(text: str) -> bool:
-    """Whether a word looks like a date, in whatever order of day, month and year."""
-    return bool(_DATE.fullmatch(text))
 
 
 def _filled(column: Column, fill: float) -> np.ndarray:

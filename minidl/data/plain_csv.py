@@ -7,6 +7,7 @@ It takes nothing but plain numbers without quotes. Where it finds anything else 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from itertools import islice
 from typing import NamedTuple
 
@@ -42,7 +43,9 @@ def read_plain(
     if delimiter not in _DELIMITERS:
         return None
     places: dict[str, int] = {}
-    label = {target: lambda text: places.setdefault(text.strip(), len(places))}
+    label: dict[int | str, Callable[[str], int]] = {}
+    if labelled:
+        label[target] = lambda text: places.setdefault(text.strip(), len(places))
     x, y = [], []
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
@@ -59,7 +62,7 @@ def read_plain(
                     delimiter=delimiter,
                     comments=None,
                     ndmin=2,
-                    converters=label if labelled else None,
+                    converters=label or None,
                 )
                 # What is not below this, NaN too, is refused, or exact for some other reason.
                 if block.shape[1] != columns or not (np.abs(block) < EXACT).all():

@@ -10,7 +10,8 @@ from numpy.typing import ArrayLike
 
 from minidl.data.checks import as_numbers, require_finite
 from minidl.data.columns import Column, word
-from minidl.data.features import LIKELY_ID, in_order, listed
+from minidl.data.features import in_order, listed
+from minidl.data.suspicions import LIKELY_ID
 from minidl.data.transforms import Standardize
 
 _MOST_CLASSES = 20  # of whole numbers that may be either
@@ -46,15 +47,15 @@ class Classes:
             )
         return cls(column.kind, tuple(names))
 
-    def encoded(self, column: Column, where: str) -> np.ndarray:
+    def encoded(self, column: Column) -> np.ndarray:
         """The class of each row, int64 (N,)."""
         number = {name: c for c, name in enumerate(self.names)}
         labels = _labels(column)
         for row, label in enumerate(labels):
             if label not in number:
                 raise ValueError(
-                    f"{where}: {label!r} in row {row} (counted from 0) is none of the classes of "
-                    f"the training rows, {listed(self.names)}"
+                    f"{column.where}: {label!r} in {column.where.row(row)} is none of the "
+                    f"classes of the training rows, {listed(self.names)}"
                 )
         return np.array([number[label] for label in labels], dtype=np.int64)
 
@@ -97,12 +98,16 @@ class Quantity:
             raise ValueError(f"{where} is {scale.mean:g} in every row: there is nothing to learn")
         return cls(column.kind, float(scale.mean), float(scale.std))
 
-    def encoded(self, column: Column, where: str) -> np.ndarray:
+    def encoded(self, column: Column) -> np.ndarray:
         """The standardised numbers, float32 (N, 1)."""
+        if column.kind != "numbers":
+            raise ValueError(
+                f"{column.where} held numbers in the training rows, and holds {column.kind} here"
+            )
         z = ((column.values - self.mean) / self.std)[:, None]
         with np.errstate(over="ignore"):
             narrow = z.astype(np.float32)
-        require_finite(narrow, where, source=z)
+        require_finite(narrow, str(column.where), source=z)
         return narrow
 
     def decoded(self, outputs: ArrayLike) -> np.ndarray:
