@@ -250,7 +250,7 @@ class TableEncoder:
     def summary(self) -> str:
         """Return what each column became, as lines of text."""
         learnt = self._fitted()
-        width = max(len(feature.name) for feature in learnt)
+        width = max(len(name) for name in [*(f.name for f in learnt), self.target or ""])
         lines = [repr(self)]
         for feature in learnt:
             lines.append(f"  {feature.name:{width}}  {feature.kind:10}  {feature.told()}")

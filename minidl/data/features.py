@@ -41,7 +41,12 @@ class NumberFeature:
     @property
     def constant(self) -> str:
         """The value of every row, if it is the same in all of them, else ""."""
-        return "" if self.std else f"{self.mean:g}"
+        return "" if self.std else self._shown(self.mean)
+
+    def _shown(self, value: float) -> str:
+        if self.kind == "dates":
+            return str(np.datetime64(0, "D") + np.timedelta64(round(value), "D"))
+        return f"{value:.4g}" + (" days" if self.kind == "durations" else "")
 
     @property
     def names(self) -> list[str]:
@@ -67,13 +72,12 @@ class NumberFeature:
 
     def told(self) -> str:
         """What a stranger reads of it."""
-        shown = _day if self.kind == "dates" else "{:.4g}".format
-        if self.std:
-            unit = " days" if self.kind != "numbers" else ""
-            text = f"mean {shown(self.mean)}, standard deviation {self.std:.4g}{unit}"
+        if self.constant:
+            text = f"left out, {self.constant} in every row"
         else:
-            text = f"left out, {shown(self.mean)} in every row"
-        return text + _told_gaps(self, shown(self.fill))
+            unit = "" if self.kind == "numbers" else " days"
+            text = f"mean {self._shown(self.mean)}, standard deviation {self.std:.4g}{unit}"
+        return text + _told_gaps(self, self._shown(self.fill))
 
 
 @dataclass(frozen=True)
@@ -172,8 +176,4 @@ def _indicator(feature: Feature) -> list[str]:
 
 
 def _told_gaps(feature: Feature, fill: str) -> str:
-    return f"; {feature.gaps} missing, filled with {fill}, and marked" if feature.gaps else ""
-
-
-def _day(days: float) -> str:
-    return str(np.datetime64(0, "D") + np.timedelta64(round(days), "D"))
+    return f"; {feature.gaps} missing, filled with {fill}, marked" if feature.gaps else ""

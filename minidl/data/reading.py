@@ -65,7 +65,14 @@ def read_table(
             and what to pass.
     """
     pandas = need("pandas", extra="tables", what="data.read_table")
-    _check_options(delimiter, decimal, thousands, header)
+    _check_marks(delimiter, decimal, thousands)
+    if not isinstance(header, bool):
+        raise TypeError(f"read_table: header is True or False, got {header!r}")
+    if not isinstance(dates or {}, Mapping):
+        raise TypeError(f"read_table: dates is a dict such as {{'day': '%d.%m.%Y'}}, got {dates!r}")
+    for name, words in (("categories", categories), ("missing_words", missing_words)):
+        if isinstance(words, str):
+            raise TypeError(f"read_table: {name} is a list of strings, got {words!r}")
     if delimiter is None:
         delimiter = _likely_delimiter(path, encoding)
     if delimiter == decimal:
@@ -110,9 +117,7 @@ def read_table(
     return frame
 
 
-def _check_options(
-    delimiter: str | None, decimal: str, thousands: str | None, header: bool
-) -> None:
+def _check_marks(delimiter: str | None, decimal: str, thousands: str | None) -> None:
     marks = {"delimiter": delimiter, "decimal": decimal, "thousands": thousands}
     for name, mark in marks.items():
         if mark is None and name != "decimal":
@@ -121,8 +126,6 @@ def _check_options(
             raise ValueError(f"read_table: {name} is one character, such as ',', not {mark!r}")
     if decimal == thousands:
         raise ValueError(f"read_table: decimal and thousands are both {decimal!r}")
-    if not isinstance(header, bool):
-        raise TypeError(f"read_table: header is True or False, got {header!r}")
 
 
 def _open(path: str | os.PathLike[str], encoding: str | None) -> IO[str]:
@@ -193,8 +196,9 @@ def _names(
     if not header:
         return [str(place) for place in range(len(first))]
     names = [name.strip() or f"Unnamed: {place}" for place, name in enumerate(first)]
+    places: dict[str, int] = {}
     for place, name in enumerate(names):
-        if name in names[:place]:
+        if places.setdefault(name, place) != place:
             raise ValueError(
                 f"{path}, line 1: two columns have the name {name!r}, rename one; if that line "
                 f"is a sample, and the file has no line of names, pass header=False"
