@@ -310,6 +310,9 @@ def test_classes_are_decoded_by_name() -> None:
         ([f"n{i}" for i in range(20)], "auto", "20 classes in 20 rows, such as n0"),
         ([*range(40)], "classification", "40 classes in 40 rows.*task='regression'"),
         ([1.0, np.inf], "regression", "'t': inf in row 1"),
+        (["1,5", "2,5", "1,5"], "auto", r"'t' holds words that look like numbers.*decimal=','"),
+        (["1.0", "1", "2"], "auto", "'t' holds words that look like numbers.*write them as words"),
+        (["1", "2", "?"], "auto", r"'t' .* numbers, such as '1', and '\?' \(first in row 2"),
     ],
 )
 def test_a_target_that_the_task_cannot_have_is_refused(

@@ -121,6 +121,7 @@ class TableEncoder:
         goal = None
         if self.target is not None:
             column = self._read_target(found, owner)
+            suspicions.check_labels(column)
             goal = goals.learnt(column, self._task, f"{owner}: the target {self.target!r}")
 
         read = [self._read(found[name], name, owner) for name in wanted]

@@ -56,8 +56,10 @@ def check_words(columns: Sequence[Column], most: int) -> None:
     for column in columns:
         if column.kind == "words":
             words = list(dict.fromkeys(column.present))
-            _check_disguised(column, words, "numbers", [w for w in words if _is_amount(w)])
-            _check_disguised(column, words, "dates", [w for w in words if _DATE.fullmatch(w)])
+            codes = f"if they are codes, pass categories=[{column.name!r}]"
+            _check_disguised(column, words, "numbers", [w for w in words if _is_amount(w)], codes)
+            dates = [word for word in words if _DATE.fullmatch(word)]
+            _check_disguised(column, words, "dates", dates, codes)
     many = {c.name: len({*c.present}) for c in columns if not c.numeric}
     if too_many := [name for name, count in many.items() if count > most]:
         told = ", ".join(f"{name!r} has {many[name]} different words" for name in too_many)
@@ -68,11 +70,21 @@ def check_words(columns: Sequence[Column], most: int) -> None:
         )
 
 
+def check_labels(column: Column) -> None:
+    """Raise for words in a target that are really numbers, and not whole, as those of classes."""
+    words = list(dict.fromkeys(column.present))
+    if column.kind == "words" and not all(map(str.isdecimal, words)):
+        codes = f"if they are classes, write them as words, such as 'class {words[0]}'"
+        _check_disguised(column, words, "numbers", [w for w in words if _is_amount(w)], codes)
+
+
 def _is_amount(text: str) -> bool:
     return any(map(str.isdigit, text)) and bool(_AMOUNT.fullmatch(text))
 
 
-def _check_disguised(column: Column, words: list[str], kind: str, those: list[str]) -> None:
+def _check_disguised(
+    column: Column, words: list[str], kind: str, those: list[str], codes: str
+) -> None:
     """Raise if most words are really something else."""
     if len(those) <= len(words) / 2:
         return
@@ -85,7 +97,7 @@ def _check_disguised(column: Column, words: list[str], kind: str, those: list[st
             f"read_table(path, missing_words=...)"
         )
     else:
-        odd = f": {'convert them to ' + kind}"
+        odd = f": convert them to {kind}"
     if kind == "dates":
         reading = f"read_table(path, dates={{{name!r}: '%d.%m.%Y'}}), in whatever order"
     elif any(re.fullmatch(r"[+-]?[\d.]*,\d+", word) for word in those):
@@ -94,7 +106,7 @@ def _check_disguised(column: Column, words: list[str], kind: str, those: list[st
         reading = f"frame[{name!r}].astype(float), once they are written plainly"
     raise ValueError(
         f"{column.where} holds words that look like {kind}, such as {those[0]!r}{odd}; for "
-        f"example with {reading}. If they are codes, pass categories=[{name!r}]"
+        f"example with {reading}; {codes}"
     )
 
 
