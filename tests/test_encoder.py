@@ -5,7 +5,9 @@ from __future__ import annotations
 import datetime
 import sys
 import warnings
+from collections.abc import Callable
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -497,15 +499,18 @@ def test_a_number_too_far_off_for_float32_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "encoder",
+    "make",
     [
-        fitted(ROWS, target="kind"),
-        with_gaps(),
-        with_gaps(target="full", ignore=["w"]),
-        fitted(ROWS, categories=["size"], most_categories=7),
+        lambda: fitted(ROWS, target="kind"),
+        with_gaps,
+        lambda: with_gaps(target="full", ignore=["w"]),
+        lambda: fitted(ROWS, categories=["size"], most_categories=7),
     ],
 )
-def test_a_saved_encoder_is_the_same_encoder(encoder: TableEncoder, tmp_path: Any) -> None:
+def test_a_saved_encoder_is_the_same_encoder(
+    make: Callable[[], TableEncoder], tmp_path: Path
+) -> None:
+    encoder = make()
     minidl.save(tmp_path / "encoder.npz", encoder.state_dict())
     again = TableEncoder.from_state(minidl.load(tmp_path / "encoder.npz"))
     assert again.summary() == encoder.summary()
@@ -658,6 +663,14 @@ def test_categories_that_no_row_has_are_no_features(pandas: Any) -> None:
     encoder = fitted({"a": column})
     assert encoder.feature_names == ("a=x", "a=y")
     assert encoder.transform({"a": ["y"]}).tolist() == [[0, 1]]
+
+
+def test_categories_of_pandas_stay_such_in_new_rows_of_another_dtype(pandas: Any) -> None:
+    encoder = fitted(pandas.DataFrame({"a": pandas.Series([1, 2, 2], dtype="category")}))
+    for new in ([2, 1], ["2", "1"], np.array([2.0, 1.0])):
+        assert encoder.transform({"a": new}).tolist() == [[0, 1], [1, 0]]
+    again = TableEncoder.from_state(encoder.state_dict())
+    assert again.transform({"a": [2, 1]}).tolist() == [[0, 1], [1, 0]]
 
 
 def test_no_warning_of_pandas_comes_through(pandas: Any) -> None:
