@@ -393,8 +393,19 @@ def test_csv_read_fast_is_what_record_by_record_gives(
             assert plain_csv.read_plain(path, 1, 3, 1, delimiter, task == "classification")
 
 
+def test_csv_takes_quotes_off_labels_and_nothing_else(csv_file: Callable[..., Path]) -> None:
+    path = csv_file('a,t\n1,"x"\n"2","y z"\n3,x\n')
+    plain = plain_csv.read_plain(path, 1, 2, 1, ",", True)
+    assert plain is not None
+    assert (plain.labels, plain.y[0].tolist()) == (("x", "y z"), [0, 1, 0])
+    assert plain.x[0].tolist() == [[1], [2], [3]]
+    for odd in ('"x,y"', '"x""y"', '"x"y', 'x"y"', ' "x"', '"x" ', '"x\ny"', '"x'):
+        path = csv_file(f"a,t\n1,{odd}\n2,y\n")
+        assert plain_csv.read_plain(path, 1, 2, 1, ",", True) is None, odd
+
+
 def test_csv_leaves_what_is_not_plain_to_be_read_exactly(csv_file: Callable[..., Path]) -> None:
-    for odd in ["x", "", "nan", "inf", "1_0", "9007199254740992", '"1"', "1,2", "\0", "0x1"]:
+    for odd in ["x", "", "nan", "inf", "1_0", "9007199254740992", '""', "1,2", "\0", "0x1"]:
         path = csv_file(f"a,t\n1,2\n{odd},3\n")
         assert plain_csv.read_plain(path, 1, 2, 1, ",", False) is None, odd
     assert plain_csv.read_plain(csv_file("a:t\n1:2\n"), 1, 2, 1, ":", False) is None
@@ -626,7 +637,15 @@ def test_idx_that_is_missing_is_looked_for_beside_it(tmp_path: Path) -> None:
 def test_the_package_exports_its_public_names_and_nothing_else() -> None:
     rooms = {"checks", "datasets", "idx", "loader", "loader_state", "repairs", "tables"}
     rooms |= {"transforms"}
-    rooms |= {"columns", "csv_file", "encoder", "features", "plain_csv", "reading", "suspicions",
-              "targets"}
+    rooms |= {
+        "columns",
+        "csv_file",
+        "encoder",
+        "features",
+        "plain_csv",
+        "reading",
+        "suspicions",
+        "targets",
+    }
     public = {name for name in vars(minidl.data) if not name.startswith("_")}
     assert public - rooms == set(minidl.data.__all__)

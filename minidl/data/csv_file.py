@@ -1,7 +1,7 @@
 """Reading a CSV file of plain numbers, on NumPy alone.
 
-Every field is read exactly, and a bad one is named with its line and column. Files without quotes
-are first read in blocks by ``numpy.loadtxt``; where that finds anything that is not plain, the file
+Every field is read exactly, and a bad one is named with its line and column. Every file is
+first read in blocks by ``numpy.loadtxt``; where that finds anything that is not plain, the file
 is read again, record by record. For other tables there is ``reading.py``.
 """
 
@@ -49,6 +49,9 @@ def load_csv(
     around a field do not count. In a classification the distinct labels become the classes 0, 1,
     ... in sorted order (by value, if all are whole numbers), in a regression the target column
     holds numbers.
+
+    Plain files are read fast. Words in features, missing values, decimal commas,
+    dates and other encodings are for :func:`read_table` and :class:`TableEncoder`.
 
     Numbers become float32. Where that would change one above 2**24 (an id, a time in seconds), or
     one below 1e-38, all features (or all targets of a regression) are float64 instead.
