@@ -316,7 +316,7 @@ def _check_definition(
             f"{call}: definition= takes ({', '.join(takes)}), and lacks {lacks[0]!r}, which has a "
             f"rule"
         )
-    if own.known and not given.issuperset(takes):
+    if not given.issuperset(takes):
         raise ValueError(
             f"{call}: definition= takes ({', '.join(takes)}), and is called with parameters of the "
             f"spec, by name, of which there are: {', '.join(names)}"

@@ -505,6 +505,33 @@ def test_float16_parameters_are_followed(rule: Any) -> None:
     pair.train(3)
 
 
+doubled = np.frompyfunc(lambda a: 2 * a, 1, 1)  # its name is no name: "<lambda> (vectorized)"
+
+
+class OwnFunction(optim.Optimizer):
+    def update(self, x: Any, dx: Any, *, lr: float) -> None:
+        x -= lr * doubled(dx).astype(x.dtype)
+
+
+def test_a_rule_that_calls_a_function_of_ones_own_is_written_down() -> None:
+    make = lambda: (nn.Linear(6, 3, rng=0), nn.CrossEntropyLoss())
+    pair = Pair(make, lambda m: OwnFunction(m.parameters(), lr=0.1))
+    pair.train(4)
+    assert "vectorized(" in pair.steps[1].source
+
+
+def test_a_container_that_holds_itself_is_no_obstacle() -> None:
+    class Boxed(nn.Module):
+        def __init__(self) -> None:
+            self.linear, self.box = nn.Linear(6, 3, rng=0), []
+            self.box.append(self.box)
+
+        def forward(self, x: Any) -> Any:
+            return self.linear(x)
+
+    Pair(lambda: (Boxed(), nn.CrossEntropyLoss())).train(4)
+
+
 # --- What people write ----------------------------------------------------------------------------
 
 

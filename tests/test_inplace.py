@@ -99,6 +99,14 @@ class Delayed(Optimizer):
             x -= lr * dx
 
 
+class DelayedByItsOwnCount(Optimizer):
+    """Begins after 500 steps, which it reads off itself."""
+
+    def update(self, x: Array, dx: Array, *, lr: float) -> None:
+        if self.steps >= 500:
+            x -= lr * dx
+
+
 class Every(Optimizer):
     """Moves in every tenth step only, and remembers where it was in every hundredth."""
 
@@ -148,6 +156,7 @@ class CannotBeCopied(Optimizer):
     ("rule", "hyper", "g"),
     [
         (Delayed, {}, 1.0),
+        (DelayedByItsOwnCount, {}, 1.0),
         (Every, {}, 1.0),
         (Unused, {"amsgrad": False}, 1.0),
         (Unused, {"amsgrad": True}, 1.0),

@@ -7,6 +7,8 @@ So one can see at a glance which call needs what, and which needs it last.
 
 from __future__ import annotations
 
+import keyword
+import re
 import types
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -154,12 +156,18 @@ class Trace:
             found = getattr(found, part, None)
         if path.startswith("np.") and found is function:
             return path
-        name = base = path.rpartition(".")[2].strip("<>_") or "function"
+        name = base = _identifier(path.rpartition(".")[2])
         n = 1
         while self.given.setdefault(name, function) is not function:
             n += 1
             name = f"{base}_{n}"
         return name
+
+
+def _identifier(name: str) -> str:
+    """The name of a function as a program can have it: that of a lambda is ``function``."""
+    name = re.sub(r"\W+", "_", name).strip("_")
+    return name if name.isidentifier() and not keyword.iskeyword(name) else "function"
 
 
 def key_of(x: Any) -> Any:

@@ -121,7 +121,7 @@ def _standing_in(trace: Trace, model: Module, loss: Any, optimizer: Optimizer) -
             for name, p in zip(group.storage.names, group.storage.params, strict=True):
                 replace(p, name)
         for module, path in modules_of(model, loss):
-            for held, name, x, label in _held(vars(module), path):
+            for held, name, x, label in _held(vars(module), path, set()):
                 if isinstance(x, Tensor):
                     replace(x, label)
                     continue
@@ -150,15 +150,16 @@ def _standing_in(trace: Trace, model: Module, loss: Any, optimizer: Optimizer) -
             held[name] = x
 
 
-def _held(members: Any, path: str) -> Iterator[tuple[Any, Any, Any, str]]:
+def _held(members: Any, path: str, seen: set[int]) -> Iterator[tuple[Any, Any, Any, str]]:
     """Arrays, Tensors and generators among attributes, also in lists and dicts: by what holds them,
-    under which key, and what the path to them is."""
+    under which key, and what the path to them is. What was seen may hold itself."""
     for key, x in list(members.items() if isinstance(members, dict) else enumerate(members)):
         label = f"{path}.{key}".strip(".")
         if isinstance(x, np.ndarray | Tensor | np.random.Generator):
             yield members, key, x, label
-        elif isinstance(x, dict | list):
-            yield from _held(x, label)
+        elif isinstance(x, dict | list) and id(x) not in seen:
+            seen.add(id(x))
+            yield from _held(x, label, seen)
 
 
 def _stand_in(trace: Trace, value: Value) -> Any:

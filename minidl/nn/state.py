@@ -59,7 +59,7 @@ def load(module: Any, state: Mapping[str, Any]) -> None:
             faults.append(f"{name} has shape {array.shape}, expected {value.shape}")
         elif not np.can_cast(array.dtype, value.dtype, "same_kind"):
             faults.append(f"{name} has dtype {array.dtype}, expected {value.dtype}")
-        elif name in arrays and (fault := unfit(array, value.dtype)):
+        elif fault := unfit(array, value.dtype):
             faults.append(f"{name} {fault}")
         elif name in arrays:
             copies[name] = np.array(array, value.dtype)
