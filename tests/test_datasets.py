@@ -402,6 +402,8 @@ def test_csv_takes_quotes_off_labels_and_nothing_else(csv_file: Callable[..., Pa
     for odd in ('"x,y"', '"x""y"', '"x"y', 'x"y"', ' "x"', '"x" ', '"x\ny"', '"x'):
         path = csv_file(f"a,t\n1,{odd}\n2,y\n")
         assert plain_csv.read_plain(path, 1, 2, 1, ",", True) is None, odd
+    with pytest.raises(ValueError, match="line 2: 2 fields, but the first line has 3"):
+        load_csv(csv_file('a,b,t\n1,"2,x"\n3,"4,y"\n'), "t")
 
 
 def test_csv_leaves_what_is_not_plain_to_be_read_exactly(csv_file: Callable[..., Path]) -> None:
