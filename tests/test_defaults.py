@@ -262,6 +262,21 @@ INTERFACE = {
     "data.Standardize.state_dict": "",
     "data.Standardize.transform": "x",
     "data.Table": "x, y, feature_names, class_names",
+    "data.TableEncoder": (
+        "target=None, task='auto', missing='error', ignore=(), categories=(), most_categories=100"
+    ),
+    "data.TableEncoder.decode": "outputs",
+    "data.TableEncoder.fit": "columns",
+    "data.TableEncoder.from_state": "state",
+    "data.TableEncoder.load_state_dict": "state",
+    "data.TableEncoder.state_dict": "",
+    "data.TableEncoder.summary": "",
+    "data.TableEncoder.targets": "columns",
+    "data.TableEncoder.transform": "columns",
+    "data.read_table": (
+        "path, delimiter=None, decimal='.', thousands=None, encoding=None, header=True, *, "
+        "dates=None, categories=(), missing_words=None"
+    ),
     "data.load_csv": (
         "path, target, delimiter=',', *, header='auto', task='classification', class_names=None"
     ),
