@@ -112,11 +112,11 @@ class Ranks:
         code = error.code if isinstance(error, SystemExit) else 1
         if error is None or self.size == 1 or code in (0, None):
             return
-        print(f"rank {self.rank} of {self.size} ends the run:", file=sys.stderr)
-        if isinstance(error, SystemExit):
-            print(error, file=sys.stderr)
-        else:
-            traceback.print_exception(kind, error, trace)
+        lines = [f"{error}\n"]
+        if not isinstance(error, SystemExit):
+            lines = traceback.format_exception(kind, error, trace)
+        # Written at once, since other ranks may be writing, too.
+        sys.stderr.write("".join([f"rank {self.rank} of {self.size} ends the run:\n", *lines]))
         sys.stdout.flush()
         sys.stderr.flush()
         self.comm.Abort(code if isinstance(code, int) else 1)
