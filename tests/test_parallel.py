@@ -437,6 +437,26 @@ def test_a_loop_of_ones_own_takes_one_line_more(rule):
         assert_alike(found, expected, 1e-9)
 
 
+def test_a_second_fit_goes_on_with_the_order_of_batches_as_in_one_process():
+    def train(fit, **options):
+        model, batches = network(norm=False), loader()
+        optimizer = rank_program.adam(model)
+        for _ in range(2):
+            fit(
+                model,
+                nn.CrossEntropyLoss(),
+                optimizer,
+                batches,
+                epochs=2,
+                progress=False,
+                **options,
+            )
+        return list(model.state_dict().values())
+
+    for found in on_ranks(2, lambda ranks: train(parallel.fit, ranks=ranks)):
+        assert_alike(found, train(minidl.fit), 1e-9)
+
+
 def test_a_batch_of_which_nothing_counts_is_no_step_and_one_rank_without_targets_still_takes_part():
     y = np.where(np.arange(len(Y)) < 40, -100, Y)  # of batches of 20 the first two, and half of one
     y[45:50] = -100

@@ -39,7 +39,7 @@ class RankRun(Run):
         optimizer: Any,
         *rest: Any,
     ) -> None:
-        self.ranks = ranks
+        self.ranks, self.whole = ranks, loaders
         shards: dict[str, DataLoader] = {n: Shards(loader, ranks) for n, loader in loaders.items()}
         super().__init__(model, loss, optimizer, shards, *rest)
         mine = parts(model, loss, loaders)  # asked without a checkpoint, too
@@ -88,6 +88,12 @@ class RankRun(Run):
         for name, value in results.items():
             self.history.setdefault(name, []).append(value)
         self.means = Means(self.loss, self.metrics)
+        self.follow()
+
+    def follow(self) -> None:
+        """Let the loaders of the joined batches be where their shards are."""
+        for name, loader in self.whole.items():
+            loader.load_state_dict(self.loaders[name].state_dict())
 
     # --- The checkpoint ---------------------------------------------------------------------------
 
@@ -103,6 +109,10 @@ class RankRun(Run):
         state = self.state_dict()  # on all ranks, since it asks them all
         if self.ranks.first:
             save(self.path, state)
+
+    def go_on(self) -> None:
+        super().go_on()
+        self.follow()
 
     def read(self) -> Any:
         """What rank 0 has in its file, with the generators of this rank."""
