@@ -4,8 +4,8 @@ If rank r has the loss ``l_r``, a mean over ``s_r`` terms, the loss of the joine
 ``sum(s_r l_r) / sum(s_r)``, and so is its gradient. All that this takes goes into one array, so
 that one Allreduce per step is enough, however many parameters there are::
 
-    sum of shares | of their squares | ranks whose loss is a sum | for each parameter the ranks
-    that have a gradient | the gradients, each times its share
+    sum of shares | ranks whose loss is a sum | for each parameter the ranks that have a gradient |
+    the gradients, each times its share
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 
 from minidl.optim import Optimizer
 
-_HEAD = 3  # numbers before those of the parameters
+_HEAD = 2  # numbers before those of the parameters
 
 
 class Message:
@@ -64,7 +64,7 @@ class Message:
     def average(self, share: float | None, weighed: bool, synced: bool) -> float:
         """Replace the gradients by those of the joined batch; see ``Ranks.average_gradients``."""
         weight = 1.0 if share is None else share
-        self.sent[:_HEAD] = weight, weight * weight, share is None
+        self.sent[:_HEAD] = weight, share is None
         for i, (p, part) in enumerate(zip(self.params, self.parts, strict=True)):
             g = None if p.node is None else p.node.grad  # as it is kept, of float16 in float32
             self.present[i] = g is not None
@@ -75,8 +75,16 @@ class Message:
             else:
                 np.multiply(g, weight, out=part)
         self.ranks.comm.Allreduce(self.sent, self.sums)
-        total, squares, sums = (float(v) for v in self.sums[:_HEAD])
-        self.check(total, squares, sums, synced and not weighed)
+        total, sums = (float(v) for v in self.sums[:_HEAD])
+        self.check(sums)
+        alike = math.isclose(self.ranks.size * weight, total, rel_tol=1e-6)
+        if synced and not weighed and not alike:
+            raise ValueError(
+                f"average_gradients: the share of rank {self.ranks.rank} is {share}, the mean of "
+                f"all is {total / self.ranks.size:g}, and SyncBatchNorm joins gradients within "
+                f"backward(), where shares must be known: write loss.backward(share) and "
+                f"average_gradients(optimizer, share, weighed=True)"
+            )
         divisor = 1.0 if sums else total
         for p, part, count in zip(self.params, self.joined, self.counts, strict=True):
             if p.node is not None and (count == 0 or total == 0):
@@ -87,7 +95,7 @@ class Message:
                 np.divide(part, divisor, out=p.node.grad, casting="same_kind")
         return total
 
-    def check(self, total: float, squares: float, sums: float, needs_equal: bool) -> None:
+    def check(self, sums: float) -> None:
         """Raise for what would be wrong on some ranks and not on others."""
         size = self.ranks.size
         if sums not in (0, size):
@@ -104,10 +112,4 @@ class Message:
             raise ValueError(
                 f"average_gradients: rank {self.ranks.rank} has frozen parameters that others "
                 f"train: {', '.join(frozen)}: set requires_grad alike on all ranks"
-            )
-        if needs_equal and not math.isclose(size * squares, total * total, rel_tol=1e-5):
-            raise ValueError(
-                f"average_gradients: the shares of the ranks differ (their sum is {total:g}), and "
-                f"SyncBatchNorm joins gradients within backward(), where shares must be known: "
-                f"write loss.backward(share) and average_gradients(optimizer, share, weighed=True)"
             )
