@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -39,10 +40,11 @@ class ThreadComm:
         return self.meeting.size
 
     def allgather(self, value: Any) -> list[Any]:
-        return self.meeting.all(self.rank, value)
+        found = self.meeting.all(self.rank, pickle.dumps(value))  # as MPI does: each gets its own
+        return [pickle.loads(one) for one in found]
 
     def bcast(self, value: Any, root: int = 0) -> Any:
-        return self.meeting.all(self.rank, value)[root]
+        return self.allgather(value)[root]
 
     def Allreduce(self, sent: np.ndarray, received: np.ndarray) -> None:
         self.calls += 1
