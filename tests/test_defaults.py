@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import minidl
-from minidl import Tensor, data, functional, nn, optim, testing, training
+from minidl import Tensor, data, functional, nn, optim, parallel, testing, training
 from minidl.autograd import TABLE
 from minidl.nn import init
 from minidl.optim import schedules
@@ -31,6 +31,7 @@ PLACES = {
     "gradcheck": sys.modules["minidl.gradcheck"],
     "testing": testing,
     "training": training,
+    "parallel": parallel,
 }
 
 INTERFACE = {
@@ -357,6 +358,31 @@ INTERFACE = {
         "model, loss, data, rule=SGD, *, lowest=1e-06, highest=10.0, steps=100, compiled=False"
     ),
     "training.whole_set": "metric",
+    # parallel
+    "parallel.Alone": "",
+    "parallel.Alone.Allreduce": "sent, received",
+    "parallel.Alone.Get_rank": "",
+    "parallel.Alone.Get_size": "",
+    "parallel.Alone.allgather": "value",
+    "parallel.Alone.bcast": "value, root=0",
+    "parallel.Ranks": "comm=None",
+    "parallel.Ranks.average_gradients": "optimizer, share, *, weighed=False",
+    "parallel.Ranks.begin_alike": "model, optimizer=None, *loaders",
+    "parallel.Ranks.check_alike": "model",
+    "parallel.Ranks.join_buffers": "model",
+    "parallel.Ranks.of_first": "value",
+    "parallel.Ranks.sum": "values",
+    "parallel.Shards": "loader, ranks",
+    "parallel.Shards.load_state_dict": "state",
+    "parallel.Shards.state_dict": "",
+    "parallel.SyncBatchNorm": "num_features, eps=1e-05, momentum=0.1, affine=True, dtype=float32",
+    "parallel.SyncBatchNorm.forward": "x",
+    "parallel.evaluate": "model, loss, data, metrics=None, *, ranks=None",
+    "parallel.fit": (
+        "model, loss, optimizer, train, validation=None, *, ranks=None, epochs=10, metrics=None, "
+        "progress=True, checkpoint=None"
+    ),
+    "parallel.sync_batch_norm": "model, ranks",
 }
 
 PYTORCH = {

@@ -172,10 +172,15 @@ class Run:
         if self.path is not None:
             save(self.path, self.state_dict() | dict(other or {}))
 
+    def read(self) -> Any:
+        """What the checkpoint holds."""
+        assert self.path is not None
+        return load(self.path)
+
     def go_on(self) -> None:
         """Become the run that was saved; if that was another one, change nothing and raise."""
         assert self.path is not None
-        state, own, buffers = load(self.path), self.state_dict(), self.copied_buffers()
+        state, own, buffers = self.read(), self.state_dict(), self.copied_buffers()
         try:
             same_keys(state if isinstance(state, dict) else {}, own, "run of fit with these data")
             for name in ("generators", "parts", "history", "epoch"):
