@@ -75,7 +75,7 @@ INTERFACE = {
     "minidl.evaluate": "model, loss, data, metrics=None",
     "minidl.fit": (
         "model, loss, optimizer, train, validation=None, *, epochs=10, metrics=None, "
-        "progress=True, checkpoint=None, on_interrupt='raise', compiled=False, "
+        "callbacks=(), progress=True, checkpoint=None, on_interrupt='raise', compiled=False, "
         "batch_size=None, clip_norm=None, accumulate=1"
     ),
     "minidl.grad": (
@@ -383,6 +383,25 @@ INTERFACE = {
         "progress=True, checkpoint=None"
     ),
     "parallel.sync_batch_norm": "model, ranks",
+    "training.CSVLog": "path",
+    "training.CSVLog.on_epoch_end": "run",
+    "training.CSVLog.on_fit_begin": "run",
+    "training.Callback": "",
+    "training.Callback.load_state_dict": "state",
+    "training.Callback.on_epoch_end": "run",
+    "training.Callback.on_fit_begin": "run",
+    "training.Callback.on_fit_end": "run",
+    "training.Callback.state_dict": "",
+    "training.EarlyStopping": (
+        "patience, *, monitor='validation_loss', min_delta=0.0, mode='auto', restore_best=True"
+    ),
+    "training.EarlyStopping.on_epoch_end": "run",
+    "training.EarlyStopping.on_fit_begin": "run",
+    "training.EarlyStopping.on_fit_end": "run",
+    "training.History.plot": "path=None",
+    "training.KeepBest": "path=None, *, monitor='validation_loss', mode='auto'",
+    "training.KeepBest.on_epoch_end": "run",
+    "training.KeepBest.on_fit_begin": "run",
 }
 
 PYTORCH = {

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from contextlib import closing
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 from minidl.checks import number, one_of, whole_number
 from minidl.compile import compile as compiled_step
@@ -13,13 +14,15 @@ from minidl.nn import Module
 from minidl.optim import Optimizer
 from minidl.parts import check_parts
 from minidl.training.batches import Data, as_loader, called
+from minidl.training.callbacks import Callbacks
 from minidl.training.console import Bar, BetweenSteps, ctrl_c_held_back
 from minidl.training.evaluation import modes_restored
+from minidl.training.history import History
 from minidl.training.loop import train_epoch
 from minidl.training.measures import Function
 from minidl.training.metrics import Metrics, metrics_by_name
 from minidl.training.plans import steps_known
-from minidl.training.run import History, Run
+from minidl.training.run import Run
 from minidl.training.steps import Steps
 from minidl.training.trials import check_forms, check_parameters, try_odd_batches
 
@@ -33,6 +36,7 @@ def fit(
     *,
     epochs: int = 10,
     metrics: Metrics = None,
+    callbacks: Iterable[Any] = (),
     progress: bool = True,
     checkpoint: str | os.PathLike[str] | None = None,
     on_interrupt: Literal["raise", "return"] = "raise",
@@ -60,7 +64,9 @@ def fit(
     from the file, hyper-parameters too; delete it to begin anew. It holds the state of model,
     optimizer, loaders, minidl's generator and those among their attributes and the loss's. Data,
     loss, layers and schedules must be given as they were; other data, another loss or other layers
-    are refused (a function is known by its name and the names it uses).
+    are refused (a function is known by its name and the names it uses). Callbacks that have a state
+    must be the same, too; others may come and go. A run that a callback stopped is over, whatever
+    ``epochs`` says. Where a callback fails, the run is saved, and goes on with that very call.
 
     Args:
         model: any Module.
@@ -80,8 +86,11 @@ def fit(
             return a number; or a dict of these by name. None means accuracy where predictions are
             (N, C) and targets integers (N,), or with BCEWithLogitsLoss one logit each and integers;
             ``{}`` means none.
-        progress: whether to show a bar, if there is a terminal or a notebook; elsewhere, to say in
-            a line where a run goes on and where Ctrl-C stopped it.
+        callbacks: functions of the run, called after each epoch, or objects, such as
+            :class:`minidl.training.EarlyStopping` (see :class:`minidl.training.Callback`).
+        progress: whether to show a bar, if there is a terminal or a notebook with ipywidgets;
+            elsewhere a line after an epoch, at most one every ten seconds, and where the run goes
+            on and ends.
         checkpoint: the file to save the run to and to go on from.
         on_interrupt: whether Ctrl-C is raised at the end of the step, or ends this run only.
         compiled: whether to run the steps as NumPy programs written for the model, which takes a
@@ -134,7 +143,7 @@ def fit(
         loaders["validation"] = as_loader("fit: validation", validation, model)
     run = Run(
         model, loss, optimizer, loaders, metrics_by_name(metrics, loss), checkpoint,
-        clip_norm=clip_norm, accumulate=accumulate,
+        clip_norm=clip_norm, accumulate=accumulate, callbacks=Callbacks(callbacks),
     )  # fmt: skip
     check_forms(run, compiled)
     step = compiled_step(model, loss, optimizer, max_norm=clip_norm) if compiled else None
@@ -142,15 +151,11 @@ def fit(
     going_on = checkpoint is not None and os.path.exists(checkpoint)
     if going_on:
         run.go_on()
-    if run.epochs < epochs:
+    if not run.is_over(epochs):
         try_odd_batches(run)
-    if not going_on:
-        run.save()  # now, while a fault costs nothing yet
-    if run.epochs >= epochs:
-        return run.history
 
     bar, predict = Bar(run, epochs, progress), partial(called, model)
-    plans = steps_known(optimizer, epochs * run.updates_per_epoch, run.start)
+    plans = steps_known(optimizer, max(epochs, 1) * run.updates_per_epoch, run.start)
     with (
         plans,
         ctrl_c_held_back() as check_ctrl_c,
@@ -163,10 +168,12 @@ def fit(
             check_ctrl_c()
 
         steps = Steps(run, attempt, between_steps)
-        if going_on:
+        run.say = bar.say
+        run.begin(going_on)
+        if going_on and not run.is_over(epochs):
             bar.say(f"fit: going on after {run.place}")
         try:
-            while run.epochs < epochs:
+            while not run.is_over(epochs):
                 to_train_mode()
                 train_epoch(predict, steps.loss, steps.updates, run.train, steps)
                 run.end_epoch()
@@ -176,7 +183,12 @@ def fit(
             if isinstance(stop, BetweenSteps):
                 run.save()
             run.history.interrupted = True
+        bar.show(at_once=True)
+        if run.history.interrupted:
             bar.say(f"fit: stopped by Ctrl-C after {run.place}")
-            if on_interrupt == "raise":
-                raise KeyboardInterrupt(f"fit stopped after {run.place}") from None
+        if run.history.stopped is not None:
+            bar.say(f"fit: stopped after {run.place}: {run.history.stopped}")
+        run.callbacks.tell("on_fit_end", run)
+        if run.history.interrupted and on_interrupt == "raise":
+            raise KeyboardInterrupt(f"fit stopped after {run.place}") from None
     return run.history

@@ -6,7 +6,7 @@ import copy
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -20,28 +20,15 @@ from minidl.optim import Optimizer
 from minidl.protocols import plain
 from minidl.rng import generator
 from minidl.states import same_keys
+from minidl.training.callbacks import Callbacks
 from minidl.training.evaluation import measured, modes_restored
+from minidl.training.history import History
 from minidl.training.measures import Function, Means
 from minidl.training.plans import waiting
 from minidl.training.provenance import described, generators, parts
 from minidl.training.weighting import Weighted
 
 Buffers = list[tuple[Module, str, Any, Any]]  # module, name, buffer, what it held
-
-
-class History(dict[str, list[float]]):
-    """What ``fit`` returns: under each name a list with one number per epoch.
-
-    ``"loss"`` and the metrics, such as ``"accuracy"``, are means over the epoch (see
-    :func:`evaluate`), each batch measured before the model learned from it. ``"validation_loss"``
-    and the like were measured after the epoch, in eval mode.
-
-    Attributes:
-        interrupted: whether Ctrl-C ended the run (with ``on_interrupt="return"``); the lists hold
-            the epochs that were complete.
-    """
-
-    interrupted: bool = False
 
 
 @dataclass(eq=False)
@@ -56,6 +43,7 @@ class Run:
     path: str | os.PathLike[str] | None  # of the checkpoint, if there is one
     clip_norm: float | None = None
     accumulate: int = 1  # the batches for one update
+    callbacks: Callbacks = field(default_factory=Callbacks)
 
     def __post_init__(self) -> None:
         self.train = self.loaders["train"]
@@ -71,6 +59,7 @@ class Run:
         self.history = History(loss=[])
         self.means = Means(self.loss, self.metrics)  # of the epoch under way
         self.trained = {id(p) for p in self.model.parameters()}
+        self.say: Callable[[str], None] = lambda text: None  # beside the progress
         self.buffers = [(m, name) for _, m in self.model.modules() for name in m.buffers]
 
     @property
@@ -119,6 +108,24 @@ class Run:
         for name, value in results.items():
             self.history.setdefault(name, []).append(value)
         self.means = Means(self.loss, self.metrics)
+        self.callbacks.untold = [*self.callbacks.each]
+        self.callbacks.tell_epoch(self)
+
+    def stop(self, reason: str) -> None:
+        """Let the epoch that has just ended be the last; of several reasons the first counts."""
+        if not isinstance(reason, str) or not reason:
+            raise TypeError(f"run.stop takes the reason in words, got {reason!r}")
+        self.history.stopped = self.history.stopped or reason
+
+    def is_over(self, epochs: int) -> bool:
+        return self.epochs >= epochs or self.history.stopped is not None
+
+    def begin(self, going_on: bool) -> None:
+        """Tell the callbacks, and save the run now, while a fault costs nothing yet."""
+        self.callbacks.tell("on_fit_begin", self)
+        if self.callbacks.untold or not going_on:
+            self.callbacks.tell_epoch(self)
+            self.save()
 
     def copied_buffers(self) -> Buffers:
         """The buffers of all modules, each with its content."""
@@ -164,6 +171,8 @@ class Run:
             "parts": self.parts,
             "start": self.start,
             "history": dict(self.history),
+            "stopped": self.history.stopped,
+            "callbacks": self.callbacks.state_dict(),
             "epoch": self.means.state_dict(),
         }
 
@@ -183,10 +192,12 @@ class Run:
         state, own, buffers = self.read(), self.state_dict(), self.copied_buffers()
         try:
             same_keys(state if isinstance(state, dict) else {}, own, "run of fit with these data")
-            for name in ("generators", "parts", "history", "epoch"):
+            for name in ("generators", "parts", "history", "callbacks", "epoch"):
                 if not isinstance(state[name], dict):
                     raise ValueError(f"its {name} is a {type(state[name]).__name__}, not a dict")
             same_keys(state["generators"], own["generators"], "run with these generators")
+            same_keys(state["epoch"], own["epoch"], "epoch of fit")
+            same_keys(state["callbacks"], own["callbacks"], "list of callbacks")
             if state["metrics"] != own["metrics"]:
                 raise ValueError(f"its metrics are {state['metrics']}, not {own['metrics']}")
             same_keys(state["epoch"], own["epoch"], "epoch of fit")
@@ -213,11 +224,13 @@ class Run:
             loader.load_state_dict(state[name])
         self.start = int(state["start"])
         self.history = History(state["history"])
+        self.history.stopped = state["stopped"]
         self.means.load_state_dict(state["epoch"])
 
     def take(self, state: dict[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
+        self.callbacks.load_state_dict(state["callbacks"])
         for name, g in self.generators().items():
             g.bit_generator.state = state["generators"][name]
 
