@@ -15,10 +15,10 @@ from minidl.parts import check_parts
 from minidl.training.batches import Data, as_loader
 from minidl.training.console import Bar
 from minidl.training.evaluation import modes_restored
+from minidl.training.history import History
 from minidl.training.loop import train_epoch
 from minidl.training.measures import Function, Means
 from minidl.training.metrics import Metrics, metrics_by_name
-from minidl.training.run import History
 from minidl.training.trials import check_parameters
 
 
