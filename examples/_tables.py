@@ -14,7 +14,7 @@ import re
 import shlex
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -35,7 +35,7 @@ READING: dict[str, Any] = {
 """The options of reading, as they are unless said otherwise; a model's file keeps them."""
 
 _FOR_PANDAS = ("decimal", "thousands", "dates", "missing_words")
-MISSING = {"", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "<NA>", "#N/A"}
+_MISSING = {"", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "<NA>", "#N/A"}
 _TRUE_FALSE = {"True": True, "true": True, "TRUE": True}
 _TRUE_FALSE |= {"False": False, "false": False, "FALSE": False}
 _LARGE = 20_000_000  # bytes, from which on pandas reads a file if it is there: it is faster
@@ -102,6 +102,13 @@ class Table(NamedTuple):
     delimiter: str
 
 
+def without_value(table: Table, name: str, reading: dict[str, Any]) -> np.ndarray:
+    """Return for each row whether it has no value in a column, as a new row has no target."""
+    place = table.names.index(name)
+    missing = {*_MISSING, *reading["missing_words"]}
+    return np.array([fields[place] in missing for fields in table.fields])
+
+
 def rows_of(columns: Any, rows: np.ndarray) -> Any:
     """Return some of the rows of columns."""
     if not isinstance(columns, dict):
@@ -112,8 +119,18 @@ def rows_of(columns: Any, rows: np.ndarray) -> Any:
     }
 
 
-def read(path: str, reading: dict[str, Any], categories: Sequence[str] = ()) -> Table:
-    """Read a table by the options of :data:`READING`."""
+def read(
+    path: str,
+    reading: dict[str, Any],
+    categories: Collection[str] = (),
+    wanted: Callable[[str], bool] = lambda name: True,
+    training: bool = True,
+) -> Table:
+    """Read a table by the options of :data:`READING`; columns that are not wanted stay fields.
+
+    ``training`` says whether the remedies of train_csv.py help, or only those of predict_csv.py.
+    """
+    _check_is_text(path)
     encoding = reading["encoding"] or "utf-8-sig"
     try:
         delimiter = reading["delimiter"] or _delimiter(path, encoding)
@@ -121,7 +138,7 @@ def read(path: str, reading: dict[str, Any], categories: Sequence[str] = ()) -> 
     except UnicodeDecodeError as error:
         raise ValueError(
             f"{path} is not {reading['encoding'] or 'UTF-8'} text (byte {error.start}): if a "
-            f"program of Windows wrote it, try --encoding cp1252"
+            f"program of Windows wrote it, try --encoding cp1252 or utf-16"
         ) from None
     except LookupError:
         raise ValueError(
@@ -134,10 +151,22 @@ def read(path: str, reading: dict[str, Any], categories: Sequence[str] = ()) -> 
         columns = _by_pandas(path, names, reading | {"delimiter": delimiter}, len(lines))
     else:
         columns = {
-            name: _column([row[i] for row in fields], name, path, lines, name in categories)
+            name: _column(
+                [row[i] for row in fields], name, path, lines, name in categories, training
+            )
             for i, name in enumerate(names)
+            if wanted(name)
         }
     return Table(path, names, fields, lines, columns, delimiter)
+
+
+def _check_is_text(path: str) -> None:
+    with open(path, "rb") as file:
+        start = file.read(4)
+    if start == b"PK\3\4":
+        raise ValueError(
+            f"{path} is no CSV file but an archive, such as a workbook: save it as CSV"
+        )
 
 
 def _delimiter(path: str, encoding: str) -> str:
@@ -227,9 +256,11 @@ def _number(text: str) -> int | float | None:
     return None
 
 
-def _column(texts: list[str], name: str, path: str, lines: list[int], category: bool) -> Any:
+def _column(
+    texts: list[str], name: str, path: str, lines: list[int], category: bool, training: bool
+) -> Any:
     """Return what a column holds: numbers, true/false with None in a gap, or words."""
-    gaps = [text in MISSING for text in texts]
+    gaps = [text in _MISSING for text in texts]
     present = [text for text, gap in zip(texts, gaps, strict=True) if not gap]
     if present and all(text in _TRUE_FALSE for text in present):
         return [_TRUE_FALSE.get(text) for text in texts]
@@ -239,12 +270,20 @@ def _column(texts: list[str], name: str, path: str, lines: list[int], category: 
         return ["" if gap else text for text, gap in zip(texts, gaps, strict=True)]
     if found < len(present):
         row = next(i for i, n in enumerate(numbers) if n is None and not gaps[i])
+        text = texts[row]
+        remedy = f"{_flag('--missing-word', text)} if that means a missing value"
+        if re.fullmatch(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?", text):
+            remedy = "--thousands , if that divides thousands, --decimal , if it is a decimal sign"
+        elif re.fullmatch(r"[+-]?\d*,\d+", text):
+            remedy = "--decimal , if that is the decimal sign"
+        if training:
+            remedy += (
+                f", {_flag('--categories', name)} if the column holds codes, "
+                f"{_flag('--ignore', name)} to leave it out"
+            )
         raise ValueError(
-            f"{path}, line {lines[row]}, column {name!r}: {texts[row]!r} is not a number, and "
-            f"{found} of {len(present)} fields of the column are: repair it, or add "
-            f"{_flag('--missing-word', texts[row])} if that means a missing value, "
-            f"{_flag('--categories', name)} if the column holds codes, {_flag('--ignore', name)} "
-            f"to leave it out"
+            f"{path}, line {lines[row]}, column {name!r}: {text!r} is not a number, and {found} of "
+            f"{len(present)} fields of the column are: repair it, or add {remedy}"
         )
     if all(isinstance(number, int) for number in numbers):
         try:
@@ -349,12 +388,23 @@ def load_model(path: str) -> TableModel:
             f"{_VERSION}: use the predict_csv.py that belongs to the train_csv.py that wrote it"
         )
     try:
-        weights, reading = state["weights"], state["reading"]
+        weights, reading, results = state["weights"], state["reading"], state["results"]
         model = nn.build(state["model"], most=sum(np.size(value) for value in weights.values()))
         model.load_state_dict(weights)
         encoder = data.TableEncoder.from_state(state["encoder"])
-        if encoder.target is None or reading.keys() != READING.keys():
-            raise ValueError("it has no target, or other options of reading")
-        return TableModel(model, encoder, reading, state["results"])
+        _check_reading(reading)
+        outputs = minidl.predict(model, np.zeros((1, len(encoder.feature_names)), np.float32))
+        encoder.decode(outputs)
+        if not all(isinstance(results[name], float) for name in ("test", "baseline")):
+            raise ValueError("its results are no numbers")
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"{path} is damaged or was made otherwise: {error}") from None
+    return TableModel(model, encoder, reading, results)
+
+
+def _check_reading(reading: dict[str, Any]) -> None:
+    kinds = {"header": bool, "dates": dict, "missing_words": list}
+    for name in READING:
+        value = reading[name]
+        if type(value) is not kinds.get(name, str) and value is not READING[name]:
+            raise ValueError(f"{name!r} of its options of reading is {value!r}")

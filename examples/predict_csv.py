@@ -24,7 +24,6 @@ import _one_thread  # noqa: F401  (before NumPy)
 import numpy as np
 from _shared import Parser, percent
 from _tables import (
-    MISSING,
     Table,
     TableModel,
     add_reading_options,
@@ -33,6 +32,7 @@ from _tables import (
     reading_of,
     rows_of,
     told_of,
+    without_value,
 )
 
 import minidl
@@ -43,6 +43,23 @@ def written(value: float, decimal: str, digits: int) -> str:
     """Write a number with so many digits that count, with the decimal sign of the file."""
     text = np.format_float_positional(value, digits, unique=False, fractional=False, trim="-")
     return text.replace(".", decimal)
+
+
+def check_columns(table: Table, needed: Sequence[str]) -> None:
+    """Raise if the table lacks columns that the network learned from."""
+    lacking = [name for name in needed if name not in table.names]
+    if lacking:
+        raise ValueError(
+            f"{table.path} lacks {len(lacking)} of the {len(needed)} columns that the network "
+            f"learned from: {shown(lacking)}; it has {shown(table.names)} (fields are divided by "
+            f"{table.delimiter!r}; --delimiter and --no-header say otherwise)"
+        )
+
+
+def shown(names: Sequence[str], most: int = 12) -> str:
+    """The first of some names, and how many more there are."""
+    more = f", and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(map(repr, names[:most])) + more
 
 
 def predictions(made: TableModel, outputs: np.ndarray, decimal: str) -> dict[str, list[str]]:
@@ -66,39 +83,35 @@ def write(path: str | None, table: Table, keep: Sequence[str], columns: dict[str
         [*(fields[place] for place in places), *new]
         for fields, *new in zip(table.fields, *columns.values(), strict=True)
     ]
+    lines = [[*keep, *columns], *rows]
     if path is None:
-        file = sys.stdout
-        csv.writer(file, delimiter=table.delimiter, lineterminator="\n").writerows(
-            [[*keep, *columns], *rows]
-        )
+        csv.writer(sys.stdout, delimiter=table.delimiter, lineterminator="\n").writerows(lines)
         return
     with open(path, "w", encoding="utf-8", newline="") as file:
-        csv.writer(file, delimiter=table.delimiter).writerows([[*keep, *columns], *rows])
+        csv.writer(file, delimiter=table.delimiter).writerows(lines)
 
 
-def report(made: TableModel, table: Table, outputs: np.ndarray) -> str:
+def report(made: TableModel, path: str, reading: dict[str, Any], outputs: np.ndarray) -> str:
     """Say how good the predictions are, as far as the table has the target."""
-    target = made.encoder.target
-    place = table.names.index(target)
-    known = np.array([fields[place] not in MISSING for fields in table.fields])
-    if not known.any():
-        return f"the column {target!r} is empty, so nothing says how many are right"
-    known_rows = rows_of(table.columns, np.flatnonzero(known))
+    target = str(made.encoder.target)
     try:
+        table = read(path, reading, [], target.__eq__, False)
+        known = np.flatnonzero(~without_value(table, target, reading))
+        if not len(known):
+            return f"the column {target!r} is empty, so nothing says how many are right"
         with told_of(table, notes=False):
-            truth = made.encoder.targets(known_rows)
+            truth = made.encoder.targets(rows_of(table.columns, known))
     except ValueError as error:
         return f"the predictions cannot be compared with the column {target!r}: {error}"
-    baseline = made.results
     if made.encoder.class_names:
         accuracy = np.mean(outputs[known].argmax(axis=1) == truth)
         text = f"{percent(accuracy)} of {len(truth):,} rows with a {target!r} are right"
-        return f"{text} (of the test rows of the training, {percent(baseline['accuracy'])} were)"
+        then = percent(made.results["test"])
+        return f"{text} (of the test rows of the training, {then} were)"
     error = made.encoder.decode(outputs[known]) - made.encoder.decode(truth)
-    root = np.sqrt(np.mean(error**2))
     return (
-        f"root mean square error {root:.4g} in {len(truth):,} rows with a {target!r} (in the test "
-        f"rows of the training, {baseline['error']:.4g})"
+        f"root mean square error {np.sqrt(np.mean(error**2)):.4g} in {len(truth):,} rows with a "
+        f"{target!r} (in the test rows of the training, {made.results['test']:.4g})"
     )
 
 
@@ -119,7 +132,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     with parser.one_line_errors():
         made = load_model(args.model)
         reading = reading_of(args, made.reading)
-        table = read(args.file, reading, made.encoder.categories)
+        needed = [feature["name"] for feature in made.encoder.state_dict()["features"]]
+        table = read(args.file, reading, made.encoder.categories, needed.__contains__, False)
+        check_columns(table, needed)
         keep = table.names if args.keep is None else args.keep
         for name in keep:
             if name not in table.names:
@@ -141,7 +156,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         where = "" if args.output is None else f", written to {args.output}"
         print(f"{len(table.lines):,} rows predicted{where}", file=sys.stderr)
         if made.encoder.target in table.names:
-            print(report(made, table, outputs), file=sys.stderr)
+            print(report(made, args.file, reading, outputs), file=sys.stderr)
 
 
 if __name__ == "__main__":

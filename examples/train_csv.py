@@ -44,6 +44,7 @@ from _tables import (
     rows_of,
     save_model,
     told_of,
+    without_value,
 )
 
 import minidl
@@ -79,6 +80,17 @@ def find_target(read: Table, target: str, header: bool) -> str:
     numbers = header and any(name.replace(".", "").isdigit() for name in read.names)
     hint = "; if the first line is no line of names, add --no-header" if numbers else ""
     raise ValueError(f"{read.path} has no column {target!r} for --target; it has {shown}{hint}")
+
+
+def check_members(goals: np.ndarray, names: Sequence[str]) -> None:
+    """Raise if there are classes of one row, which cannot be both learned from and tested."""
+    single = [names[c] for c in np.flatnonzero(np.bincount(goals) == 1)]
+    if single:
+        more = f", and {len(single) - 1} more classes too" if len(single) > 1 else ""
+        raise ValueError(
+            f"class {single[0]} has one member{more}, and each needs 2, one to learn from and one "
+            f"to be tested: remove such rows, or is the target a number, --task regression?"
+        )
 
 
 def learn(
@@ -126,14 +138,14 @@ def show_classes(
         print("\n" + confusion_table(confusion, names))
     if accuracy <= guess:
         print("\nthe network is no better than that guess: do these columns tell of the target?")
-    return {"accuracy": accuracy, "baseline": guess}
+    return {"test": accuracy, "baseline": guess}
 
 
 def show_errors(predicted: np.ndarray, mean: float, truth: np.ndarray) -> dict[str, float]:
     """Show how far off the predictions are; return the root mean square errors."""
     rows, roots = [], []
     for name, values in (
-        ("always the mean", np.full_like(truth, mean)),
+        ("always the mean", mean),
         ("the network", predicted),
     ):
         error = values - truth
@@ -143,7 +155,7 @@ def show_errors(predicted: np.ndarray, mean: float, truth: np.ndarray) -> dict[s
     print(table(["prediction", "root mean square error", "mean absolute error"], rows))
     if roots[1] >= roots[0]:
         print("\nthe network is no better than the mean: do these columns tell of the target?")
-    return {"error": roots[1], "baseline": roots[0]}
+    return {"test": roots[1], "baseline": roots[0]}
 
 
 def check_save(path: str | None) -> None:
@@ -161,7 +173,8 @@ def run(args: argparse.Namespace) -> None:
     check_save(args.save)
     minidl.seed(args.seed)
     reading = reading_of(args)
-    found = demo(args) if args.file is None else read(args.file, reading, args.categories)
+    kept = lambda name: name not in args.ignore
+    found = demo(args) if args.file is None else read(args.file, reading, args.categories, kept)
     target = find_target(found, args.target, reading["header"])
     for option, names in (("--ignore", args.ignore), ("--categories", args.categories)):
         for name in names:
@@ -171,16 +184,22 @@ def run(args: argparse.Namespace) -> None:
     def encoder(task: str) -> data.TableEncoder:
         return data.TableEncoder(target, task, args.missing, args.ignore, args.categories)
 
+    rows = np.flatnonzero(~without_value(found, target, reading))
+    if len(rows) < len(found.lines):
+        left_out = len(found.lines) - len(rows)
+        print(f"note: {left_out} rows without a {target!r} are left out", file=sys.stderr)
+
     # All rows first, so that whatever is wrong is told by its line; nothing of this is kept but
     # which task it is, and the classes, of which both parts get their share.
     with told_of(found, notes=False):
-        whole = encoder(args.task).fit(found.columns)
-        goals = whole.targets(found.columns)
-        whole.transform(found.columns)
+        with_target = rows_of(found.columns, rows)
+        whole = encoder(args.task).fit(with_target)
+        goals = whole.targets(with_target)
+        whole.transform(with_target)
+    if whole.class_names:
+        check_members(goals, whole.class_names)
     labels = np.array(whole.class_names)[goals] if whole.class_names else None
-    train, test = data.train_test_split(
-        np.arange(len(found.lines)), test_size=args.test_size, stratify=labels
-    )
+    train, test = data.train_test_split(rows, test_size=args.test_size, stratify=labels)
 
     # What the test rows hold must not say how to scale, or which words there are.
     with told_of(found):
@@ -188,9 +207,10 @@ def run(args: argparse.Namespace) -> None:
         x_train, x_test = (known.transform(rows_of(found.columns, part)) for part in (train, test))
         y_train, y_test = (known.targets(rows_of(found.columns, part)) for part in (train, test))
     names = [name for name in found.names if name not in (target, *args.ignore)]
-    print(f"{len(found.lines):,} rows, features: {', '.join(names)}")
+    shown = ", ".join(names[:12]) + (f", and {len(names) - 12} more" if len(names) > 12 else "")
+    print(f"{len(rows):,} rows, features: {shown}")
     if len(known.feature_names) != len(names):
-        print(known.summary())
+        print(known.summary().partition("\n")[2])  # what became of words, dates and gaps
     classes = known.class_names
     loss = nn.CrossEntropyLoss() if classes else nn.MSELoss()
     model, history = learn(x_train, y_train, len(classes) or 1, loss, args)
