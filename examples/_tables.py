@@ -35,7 +35,9 @@ READING: dict[str, Any] = {
 """The options of reading, as they are unless said otherwise; a model's file keeps them."""
 
 _FOR_PANDAS = ("decimal", "thousands", "dates", "missing_words")
-_MISSING = {"", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "<NA>", "#N/A"}
+# The words for a missing value that pandas knows.
+_MISSING = {"", "NA", "N/A", "n/a", "#N/A", "#N/A N/A", "#NA", "<NA>", "NULL", "null", "None"}
+_MISSING |= {"NaN", "nan", "-NaN", "-nan", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN"}
 _TRUE_FALSE = {"True": True, "true": True, "TRUE": True}
 _TRUE_FALSE |= {"False": False, "false": False, "FALSE": False}
 _LARGE = 20_000_000  # bytes, from which on pandas reads a file if it is there: it is faster
@@ -148,15 +150,15 @@ def read(
     if any(reading[name] != READING[name] for name in _FOR_PANDAS) or (
         os.path.getsize(path) > _LARGE and _has_pandas()
     ):
-        columns = _by_pandas(path, names, reading | {"delimiter": delimiter}, len(lines))
+        options = reading | {"delimiter": delimiter, "categories": categories}
+        columns = _by_pandas(path, names, options, len(lines))
     else:
-        columns = {
-            name: _column(
-                [row[i] for row in fields], name, path, lines, name in categories, training
-            )
-            for i, name in enumerate(names)
-            if wanted(name)
-        }
+        columns = {}
+        for i, name in enumerate(names):
+            texts = [row[i] for row in fields]
+            if wanted(name):
+                texts = _column(texts, name, path, lines, name in categories, training)
+            columns[name] = texts
     return Table(path, names, fields, lines, columns, delimiter)
 
 
@@ -224,9 +226,9 @@ def _has_pandas() -> bool:
 
 
 def _by_pandas(path: str, names: list[str], reading: dict[str, Any], rows: int) -> Any:
-    options = {name: reading[name] for name in READING}
-    options["missing_words"] = reading["missing_words"] or None
-    options["dates"] = reading["dates"] or None
+    missing = sorted({*_MISSING, *reading["missing_words"]} - {""})
+    categories = [name for name in reading["categories"] if name in names]
+    options = reading | {"missing_words": missing, "categories": categories}
     try:
         frame = data.read_table(path, **options)
     except ImportError as error:
@@ -319,30 +321,42 @@ def _as_flag(option: re.Match[str]) -> str:
     return " ".join(_flag(flag, word) for word in words) or flag
 
 
-def in_words_of_the_command_line(message: str, table: Table) -> str:
+_PLAINER = (
+    (r"\b(TableEncoder(\.\w+)?|data\.read_table|read_table): ", ""),
+    (r"; for example with frame\[[^\]]*\]\.astype\(\w+\), once they are written plainly", ""),
+    (r", for example with frame\[[^\]]*\]\.astype\(\w+\)", ""),
+    (r"read_table\(path, ([^)]*)\)", r"\1"),
+    (r"put None there, or name them in --missing-word", "add --missing-word WORD for each"),
+    (r", join rare words into one, or raise most_categories=\d+", ", or join rare words into one"),
+    (r", rows counted from 0", ""),
+)
+
+
+def in_words_of_the_command_line(message: str, table: Table, rows: np.ndarray) -> str:
     """Say what minidl says of an argument or a row by the option and the line that it means."""
-    message = re.sub(r"\b(TableEncoder(\.\w+)?|data\.read_table|read_table): ", "", message)
     message = _OPTION.sub(_as_flag, message)
-    message = re.sub(
-        r"\brow (\d+)( \(counted from 0\))?",
-        lambda m: f"line {table.lines[int(m[1])]}" if int(m[1]) < len(table.lines) else m[0],
-        message,
-    )
-    return f"{table.path}: {message.replace(', rows counted from 0', '')}"
+    for pattern, plainer in _PLAINER:
+        message = re.sub(pattern, plainer, message)
+
+    def line(row: re.Match[str]) -> str:
+        place = int(row[1])
+        return f"line {table.lines[rows[place]]}" if place < len(rows) else row[0]
+
+    message = re.sub(r"\brow (\d+)( \(counted from 0\))?", line, message)
+    return message if message.startswith(table.path) else f"{table.path}: {message}"
 
 
 @contextmanager
-def told_of(table: Table, *, notes: bool = True) -> Iterator[None]:
-    """Turn errors and warnings about a table into the words of the command line."""
+def told_of(table: Table, rows: np.ndarray, *, notes: bool = True) -> Iterator[None]:
+    """Turn errors and warnings about rows of a table into the words of the command line."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
             yield
-        except (ValueError, TypeError, KeyError) as error:
-            text = str(error.args[0]) if error.args else str(error)
-            raise ValueError(in_words_of_the_command_line(text, table)) from error
+        except (ValueError, TypeError) as error:
+            raise ValueError(in_words_of_the_command_line(str(error), table, rows)) from error
     for warning in caught if notes else ():
-        text = in_words_of_the_command_line(str(warning.message), table)
+        text = in_words_of_the_command_line(str(warning.message), table, rows)
         print(f"note: {text}", file=sys.stderr)
 
 

@@ -99,7 +99,7 @@ def report(made: TableModel, path: str, reading: dict[str, Any], outputs: np.nda
         known = np.flatnonzero(~without_value(table, target, reading))
         if not len(known):
             return f"the column {target!r} is empty, so nothing says how many are right"
-        with told_of(table, notes=False):
+        with told_of(table, known, notes=False):
             truth = made.encoder.targets(rows_of(table.columns, known))
     except ValueError as error:
         return f"the predictions cannot be compared with the column {target!r}: {error}"
@@ -143,7 +143,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             for path in (args.file, args.model):
                 if os.path.samefile(args.output, path):
                     raise ValueError(f"-o {args.output} would overwrite {path}: take another name")
-        with told_of(table):
+        with told_of(table, np.arange(len(table.lines))):
             x = made.encoder.transform(table.columns)
         outputs = minidl.predict(made.model, x)
         columns = predictions(made, outputs, reading["decimal"])

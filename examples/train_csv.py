@@ -191,7 +191,7 @@ def run(args: argparse.Namespace) -> None:
 
     # All rows first, so that whatever is wrong is told by its line; nothing of this is kept but
     # which task it is, and the classes, of which both parts get their share.
-    with told_of(found, notes=False):
+    with told_of(found, rows, notes=False):
         with_target = rows_of(found.columns, rows)
         whole = encoder(args.task).fit(with_target)
         goals = whole.targets(with_target)
@@ -202,10 +202,12 @@ def run(args: argparse.Namespace) -> None:
     train, test = data.train_test_split(rows, test_size=args.test_size, stratify=labels)
 
     # What the test rows hold must not say how to scale, or which words there are.
-    with told_of(found):
-        known = encoder(whole.task).fit(rows_of(found.columns, train))
-        x_train, x_test = (known.transform(rows_of(found.columns, part)) for part in (train, test))
-        y_train, y_test = (known.targets(rows_of(found.columns, part)) for part in (train, test))
+    parts = [rows_of(found.columns, part) for part in (train, test)]
+    with told_of(found, train):
+        known = encoder(whole.task).fit(parts[0])
+    with told_of(found, test):
+        x_train, x_test = map(known.transform, parts)
+        y_train, y_test = map(known.targets, parts)
     names = [name for name in found.names if name not in (target, *args.ignore)]
     shown = ", ".join(names[:12]) + (f", and {len(names) - 12} more" if len(names) > 12 else "")
     print(f"{len(rows):,} rows, features: {shown}")
