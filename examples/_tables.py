@@ -232,9 +232,9 @@ def _by_pandas(path: str, names: list[str], reading: dict[str, Any], rows: int) 
     try:
         frame = data.read_table(path, **options)
     except ImportError as error:
-        used = [name for name in _FOR_PANDAS if reading[name] != READING[name]]
-        flags = " and ".join(_FLAGS.get(name, f"--{name}") for name in used)
-        raise ValueError(str(error).replace("data.read_table", flags)) from None
+        used = next(name for name in _FOR_PANDAS if reading[name] != READING[name])
+        flag = _FLAGS.get(used, f"--{used}")
+        raise ValueError(str(error).replace("data.read_table", flag)) from None
     if len(frame) != rows or [*frame.columns] != names:
         raise ValueError(
             f"{path} is read as {len(frame)} rows of {len(frame.columns)} columns by pandas, and "

@@ -112,7 +112,9 @@ def learn(
     loader = data.DataLoader(x, y, batch_size=batch_size, shuffle=True)
     schedule = optim.schedules.cosine(args.lr, steps=epochs * len(loader))
     optimizer = optim.Adam(model.parameters(), lr=schedule, weight_decay=decay)
-    history = minidl.fit(model, loss, optimizer, loader, epochs=epochs, on_interrupt="return")
+    history = minidl.fit(
+        model, loss, optimizer, loader, epochs=epochs, on_interrupt="return", compiled=True
+    )
     return model, history
 
 
