@@ -7,6 +7,8 @@ import gzip
 import importlib
 import os
 import re
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from programs import EXAMPLES, environment, run_python
+from programs import EXAMPLES, ROOT, environment, run_python
 
 import minidl
 from minidl import Tensor, nn
@@ -618,6 +620,28 @@ def test_pandas_and_csv_read_a_plain_file_alike(
         encoder.fit(read.columns)
         states.append((encoder.state_dict(), encoder.transform(read.columns).tobytes()))
     assert states[0] == states[1]
+
+
+def test_the_commands_of_the_page_print_what_it_says(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (ROOT / "docs" / "first-model.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```(?:sh|text)\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    train, trained, predict, predicted, new, predictions = blocks[:6]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["examples/train_csv.py"])
+    files = tmp_path / "minidl" / "data" / "files"
+    files.mkdir(parents=True)
+    shutil.copy(ROOT / "minidl" / "data" / "files" / "penguins.csv", files)
+    (tmp_path / "NEW.csv").write_text(new)
+    assert run("train_csv", *shlex.split(train)[2:]).out == trained
+    assert run("predict_csv", *shlex.split(predict)[2:]).err == predicted
+    names, *rows = csv.reader((tmp_path / "predictions.csv").read_text().splitlines())
+    expected_names, *expected = csv.reader(predictions.splitlines())
+    assert names == expected_names
+    for row, line in zip(rows, expected, strict=True):
+        assert row[:6] == line[:6]
+        np.testing.assert_allclose([*map(float, row[6:])], [*map(float, line[6:])], atol=0.01)
 
 
 # --- A rule of one's own, and the loop written out ------------------------------------------------
