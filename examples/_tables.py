@@ -76,7 +76,7 @@ def add_reading_options(parser: argparse.ArgumentParser, default: str) -> None:
         metavar="WORD",
         help="what stands for a missing value, such as ?; may be repeated *",
     )
-    parser.epilog = "* needs pandas: python -m pip install 'minidl[tables]'"
+    parser.epilog = "* needs pandas: python -m pip install pandas"
 
 
 def reading_of(args: argparse.Namespace, stored: dict[str, Any] = READING) -> dict[str, Any]:
