@@ -102,7 +102,14 @@ class Chain(nn.Module):
         return x
 
 
-OWN = (Residual, Heads, Chain)
+class Doubled(nn.Conv2d):
+    """One that is constructed as a layer of nn is, and computes otherwise."""
+
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+OWN = (Residual, Heads, Chain, Doubled)
 
 
 def scrambled(model):
@@ -212,6 +219,15 @@ def test_modules_of_ones_own_come_back(tmp_path):
     copy = there_and_back(model, tmp_path, OWN)
     for name, expected in model(ROWS).items():
         assert (copy(ROWS)[name].data == expected.data).all()
+
+
+def test_a_class_that_is_based_on_a_layer_comes_back(tmp_path):
+    model = scrambled(nn.Sequential(Doubled(4, 2, (3, 1), padding=1, dtype=np.float64)))
+    copy = there_and_back(model, tmp_path, OWN)
+    assert type(copy[0]) is Doubled
+    assert (copy(IMAGES).data == model(IMAGES).data).all()
+    with pytest.raises(ValueError, match="more than 5 parameters"):
+        nn.build(nn.describe(model), classes=OWN, most=5)
 
 
 def test_a_module_in_two_places_is_one_again(tmp_path):

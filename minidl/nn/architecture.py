@@ -124,7 +124,8 @@ def describe(model: Module) -> dict[str, Any]:
 
     All layers of ``nn`` can be described. So can a class of your own whose constructor keeps each
     argument in an attribute of the same name (``rng`` is left out), or that has a method
-    ``arguments()`` which returns them by name. Whether that is enough is tried: the description is
+    ``arguments()`` which returns them by name, or that is based on a layer and has no constructor
+    of its own. Whether that is enough is tried: the description is
     built, and must give parameters of the same names, shapes and dtypes, and describe itself alike.
 
     Weights are no part of it (``state_dict`` has them), nor are initializers, generators, the mode,
@@ -203,15 +204,24 @@ class _Describer:
         )
 
 
+def _constructed_as(cls: type) -> type:
+    """The layer of nn whose constructor a class has, if it only computes otherwise; else cls."""
+    own = getattr(cls, "__init__")  # noqa: B009  (mypy takes cls.__init__ for one of an object)
+    return next(
+        (b for b in _ARGUMENTS if issubclass(cls, b) and vars(b).get("__init__", own) is own), cls
+    )
+
+
 def _arguments(module: Any) -> dict[str, Any]:
     """The arguments of the constructor that made a module."""
     cls = type(module)
-    if cls not in _ARGUMENTS:
-        own = getattr(module, "arguments", None)
-        return dict(own()) if callable(own) else _same_names(module)
-    arguments = _ARGUMENTS[cls](module)
-    if cls in _WITH_DTYPE:
-        array = module.running_mean if cls is BatchNorm else module.weight
+    own = getattr(module, "arguments", None)
+    if cls not in _ARGUMENTS and callable(own):
+        return dict(own())
+    base = _constructed_as(cls)
+    arguments = _ARGUMENTS.get(base, _same_names)(module)
+    if base in _WITH_DTYPE:
+        array = module.running_mean if base is BatchNorm else module.weight
         # A LayerNorm without parameters has no dtype to keep.
         arguments["dtype"] = "float32" if array is None else array.dtype.name
         if arguments["dtype"] not in _DTYPES:
@@ -362,7 +372,7 @@ class _Builder:
                 and (not isinstance(value, bool))
             ):
                 raise ValueError(f"{cls.__name__}: {name} is True or False, not {value!r:.100}")
-        if cls in _WITH_DTYPE:
+        if _constructed_as(cls) in _WITH_DTYPE:
             if arguments.get("dtype", "float32") not in _DTYPES:
                 raise ValueError(f"{cls.__name__}: dtype is one of {', '.join(_DTYPES)}")
             self.left -= _size(arguments)
