@@ -206,6 +206,9 @@ INTERFACE = {
     "nn.init.zeros": "shape, rng=None, dtype=float32",
     "nn.init.ones": "shape, rng=None, dtype=float32",
     "nn.init.by_name": "name",
+    # nn: a model as plain data
+    "nn.build": "description, *, classes=(), most=100000000",
+    "nn.describe": "model",
     # optim
     "optim.SGD": "params, lr, weight_decay=0.0",
     "optim.SGD.update": "x, dx, *, lr",
