@@ -9,13 +9,50 @@ import os
 
 from numpy.typing import ArrayLike
 
-from minidl.export import onnx_file
+from minidl.export import onnx_file, torch_source
 from minidl.export.graph import ExportError
 from minidl.export.onnx_file import OnnxFile
+from minidl.export.torch_source import TorchModel
 from minidl.nn import Module
 from minidl.tensor import Tensor
 
-__all__ = ["ExportError", "OnnxFile", "to_onnx"]
+__all__ = ["ExportError", "OnnxFile", "TorchModel", "to_onnx", "to_pytorch"]
+
+
+def to_pytorch(model: Module, example: ArrayLike | Tensor | None = None) -> TorchModel:
+    """Write a model as source of PyTorch, with its weights.
+
+    The source needs PyTorch and nothing else. It has a class for the model and one for each kind of
+    module of your own, and ``load(state)``, which makes the model with the weights. The names in
+    the state are those of ``model.state_dict()``, and both directions of training go on from it:
+    settings that PyTorch has otherwise are written out.
+
+    Args:
+        model: a Module.
+        example: a batch as the model takes it, (N, ...). With it the forward of a module of one's
+            own is followed and written line by line; layers in a Sequential need none.
+
+    Returns:
+        The pair ``source, state``: text, and a dict of ndarrays by name.
+
+    Raises:
+        TypeError: if the model is no Module, or the example no array.
+        ExportError: if a part cannot be written; the message has its name and the remedy.
+
+    Example:
+        >>> from minidl import nn
+        >>> source, state = to_pytorch(nn.Sequential(nn.Linear(2, 3), nn.BatchNorm(3), nn.ReLU()))
+        >>> print("\\n".join(source.splitlines()[6:12]))
+        class Model(nn.Sequential):
+            def __init__(self):
+                super().__init__(
+                    nn.Linear(2, 3),
+                    nn.BatchNorm1d(3),
+                    nn.ReLU(),
+        >>> state["0.weight"].shape
+        (3, 2)
+    """
+    return torch_source.write(model, example)
 
 
 def to_onnx(model: Module, path: str | os.PathLike[str], example: ArrayLike | Tensor) -> OnnxFile:

@@ -86,9 +86,11 @@ def nodes_in(x: Any) -> Iterator[Node]:
         yield from nodes_in((x.start, x.stop, x.step))
 
 
-def in_order(end: Node, stop: Callable[[Node], bool] = lambda node: False) -> list[Node]:
-    """``end`` and all that it is computed from, each after what it needs; nothing behind a node at
-    which to ``stop``. There is no recursion: a graph may be of any depth."""
+def in_order(
+    end: Node, inputs: Callable[[Node], list[Node]] = lambda node: node.inputs
+) -> list[Node]:
+    """``end`` and all that it is computed from, each after what it needs. There is no recursion: a
+    graph may be of any depth."""
     found: list[Node] = []
     seen: set[Node] = set()
     waiting = [(end, False)]
@@ -99,8 +101,7 @@ def in_order(end: Node, stop: Callable[[Node], bool] = lambda node: False) -> li
         elif node not in seen:
             seen.add(node)
             waiting.append((node, True))
-            if not stop(node):
-                waiting += [(other, False) for other in reversed(node.inputs)]
+            waiting += [(other, False) for other in reversed(inputs(node))]
     return found
 
 

@@ -9,6 +9,7 @@ what a user wrote in NumPy is there as well. The model itself is not touched.
 from __future__ import annotations
 
 import copy
+import inspect
 import operator
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -43,6 +44,7 @@ class Part:
     module: nn.Module
     path: str
     args: Any = ()
+    names: tuple[str, ...] = ()
     result: Any = None
     parts: list[Part] = field(default_factory=list)
 
@@ -205,7 +207,9 @@ class _Pass(Watcher):
                 y = forward(*args, **kwargs)
             finally:
                 self.under_way.pop()
-            inputs = recorded(self.trace, mapped(_array, (*args, *kwargs.values())))
+            given = inspect.signature(forward).bind(*args, **kwargs).arguments
+            inputs = recorded(self.trace, mapped(_array, tuple(given.values())))
+            part.names = tuple(given)
             if whole and isinstance(_array(y), Traced):
                 part.parts = []
                 y = self._as_one(Layer(part.module, path), inputs, y)
@@ -304,8 +308,8 @@ class _Merged:
             )
         inner = [self.part(group) for group in zip(*(p.parts for p in parts), strict=True)]
         args = self._merge([p.args for p in parts], None)
-        return Part(first.module, first.path, args, self._merge([p.result for p in parts], None),
-                    inner)  # fmt: skip
+        result = self._merge([p.result for p in parts], None)
+        return Part(first.module, first.path, args, first.names, result, inner)
 
     def _how(self, one: _Pass, value: Value) -> tuple[Any, Any, dict[str, Any], str]:
         """How a value is made: by which function of what, and in which line."""
