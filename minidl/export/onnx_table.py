@@ -1,16 +1,9 @@
-"""The table of ONNX: for each function of arrays the operators that compute it.
-
-A row is a function of a :class:`~minidl.export.onnx_file.Writer` ``w``, the node ``n`` that is to
-be written, and the arguments of the call. It returns the name of the result. ``w.put("Add", a, b)``
-adds an operator and returns the name of what it computes; ``w.array(x, dtype)`` is the name of an
-argument.
-"""
+"""The rows of the table of ONNX for whole arrays: along axes, layers, products, shapes, places."""
 
 from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,192 +11,11 @@ import numpy as np
 from minidl import functional as F
 from minidl import nn
 from minidl.derivatives import einsum
-from minidl.export.graph import Dim, ExportError, Node
+from minidl.export.graph import Dim, Node
+from minidl.export.onnx_elements import TABLE as TABLE
+from minidl.export.onnx_elements import refuse, row, two
 from minidl.functional.convolution import conv, conv_x
 from minidl.functional.pooling import avg_pool, max_pool
-from minidl.methods import astype
-
-Row = Callable[..., str]
-
-TABLE: dict[Any, Row] = {}
-
-
-def row(*functions: Any) -> Callable[[Row], Row]:
-    """Enter a row for these functions."""
-
-    def enter(f: Row) -> Row:
-        TABLE.update(dict.fromkeys(functions, f))
-        return f
-
-    return enter
-
-
-def refuse(n: Node, why: str) -> ExportError:
-    """The error for a call that ONNX does not have."""
-    return ExportError(f"to_onnx: {why} (in {n.line or n.place})")
-
-
-# --- Functions of single elements -----------------------------------------------------------------
-
-_ONE = {
-    np.exp: "Exp", np.log: "Log", np.sqrt: "Sqrt", np.absolute: "Abs", np.fabs: "Abs",
-    np.negative: "Neg", np.reciprocal: "Reciprocal", np.positive: "Identity",
-    np.sin: "Sin", np.cos: "Cos", np.tan: "Tan", np.arcsin: "Asin", np.arccos: "Acos",
-    np.arctan: "Atan", np.sinh: "Sinh", np.cosh: "Cosh", np.tanh: "Tanh", np.arcsinh: "Asinh",
-    np.arccosh: "Acosh", np.arctanh: "Atanh", np.floor: "Floor", np.ceil: "Ceil",
-    np.rint: "Round", np.sign: "Sign", np.isnan: "IsNaN", np.isinf: "IsInf",
-    np.logical_not: "Not", np.invert: "Not", F.relu: "Relu", F.sigmoid: "Sigmoid",
-}  # fmt: skip
-_TWO = {
-    np.add: "Add", np.subtract: "Sub", np.multiply: "Mul", np.divide: "Div", np.power: "Pow",
-    np.maximum: "Max", np.minimum: "Min", np.matmul: "MatMul",
-}  # fmt: skip
-_ASK = {
-    np.equal: "Equal", np.less: "Less", np.less_equal: "LessOrEqual", np.greater: "Greater",
-    np.greater_equal: "GreaterOrEqual",
-}  # fmt: skip
-_LOGIC = {
-    np.logical_and: "And", np.logical_or: "Or", np.logical_xor: "Xor",
-    np.bitwise_and: "And", np.bitwise_or: "Or", np.bitwise_xor: "Xor",
-}  # fmt: skip
-
-
-@row(*_ONE)
-def one(w: Any, n: Node, x: Node) -> str:
-    asks = n.dtype == np.bool_ and n.function not in (np.isnan, np.isinf)
-    wide = x.dtype if n.dtype == np.bool_ and x.dtype.kind == "f" else n.dtype
-    dtype = np.dtype(np.bool_) if asks else wide
-    return w.put(_ONE[n.function], w.array(x, dtype), node=n)
-
-
-@row(*_TWO)
-def two(w: Any, n: Node, a: Any, b: Any) -> str:
-    if n.function is np.add and (fused := _with_bias(w, n, a, b)):
-        return fused
-    if n.dtype == np.bool_:
-        raise refuse(n, f"np.{n.function.__name__} of booleans: convert with astype(np.float32)")
-    return w.put(_TWO[n.function], w.array(a, n.dtype), w.array(b, n.dtype), node=n)
-
-
-@row(*_ASK, np.not_equal)
-def ask(w: Any, n: Node, a: Any, b: Any) -> str:
-    dtype = np.result_type(*(x.dtype if isinstance(x, Node) else x for x in (a, b)))
-    a, b = w.array(a, dtype), w.array(b, dtype)
-    if n.function is np.not_equal:
-        return w.put("Not", w.put("Equal", a, b), node=n)
-    return w.put(_ASK[n.function], a, b, node=n)
-
-
-@row(*_LOGIC)
-def logic(w: Any, n: Node, a: Any, b: Any) -> str:
-    if n.dtype != np.bool_:
-        raise refuse(n, f"{n.function.__name__} of integers")
-    return w.put(_LOGIC[n.function], w.array(a, n.dtype), w.array(b, n.dtype), node=n)
-
-
-@row(np.isfinite)
-def isfinite(w: Any, n: Node, x: Node) -> str:
-    a = w.array(x)
-    return w.put("Not", w.put("Or", w.put("IsNaN", a), w.put("IsInf", a)), node=n)
-
-
-@row(np.where)
-def where(w: Any, n: Node, condition: Any, a: Any, b: Any) -> str:
-    c = w.array(condition, np.dtype(np.bool_))
-    return w.put("Where", c, w.array(a, n.dtype), w.array(b, n.dtype), node=n)
-
-
-@row(np.clip)
-def clip(w: Any, n: Node, a: Node, a_min: Any = None, a_max: Any = None, **names: Any) -> str:
-    low, high = names.get("min", a_min), names.get("max", a_max)
-    y = w.array(a, n.dtype)
-    y = y if low is None else w.put("Max", y, w.array(low, n.dtype))
-    return y if high is None else w.put("Min", y, w.array(high, n.dtype), node=n)
-
-
-@row(np.square)
-def square(w: Any, n: Node, x: Node) -> str:
-    a = w.array(x, n.dtype)
-    return w.put("Mul", a, a, node=n)
-
-
-@row(np.expm1)
-def expm1(w: Any, n: Node, x: Node) -> str:
-    """``tanh(x / 2) (exp(x) + 1)``, which loses no digits near 0."""
-    a = w.array(x, n.dtype)
-    half = w.put("Tanh", w.put("Mul", a, w.array(0.5, n.dtype)))
-    return w.put("Mul", half, w.put("Add", w.put("Exp", a), w.array(1, n.dtype)), node=n)
-
-
-@row(np.log1p)
-def log1p(w: Any, n: Node, x: Node) -> str:
-    """``log(u) x / (u - 1)`` with ``u = 1 + x``, which is exact where u was rounded (W. Kahan)."""
-    return _log1p(w, w.array(x, n.dtype), n.dtype, n)
-
-
-def _log1p(w: Any, a: str, dtype: Any, n: Node | None = None) -> str:
-    u = w.put("Add", a, w.array(1, dtype))
-    rest = w.put("Sub", u, w.array(1, dtype))
-    tiny = w.put("Equal", rest, w.array(0, dtype))
-    rest = w.put("Where", tiny, w.array(1, dtype), rest)
-    y = w.put("Mul", w.put("Log", u), w.put("Div", a, rest))
-    return w.put("Where", tiny, a, y, node=n)
-
-
-@row(np.logaddexp)
-def logaddexp(w: Any, n: Node, a: Any, b: Any) -> str:
-    a, b = w.array(a, n.dtype), w.array(b, n.dtype)
-    less = w.put("Exp", w.put("Neg", w.put("Abs", w.put("Sub", a, b))))
-    return w.put("Add", w.put("Max", a, b), _log1p(w, less, n.dtype), node=n)
-
-
-@row(np.log2, np.log10, np.degrees, np.rad2deg, np.radians, np.deg2rad)
-def scaled(w: Any, n: Node, x: Node) -> str:
-    factors = {
-        np.log2: 1 / math.log(2), np.log10: 1 / math.log(10),
-        np.degrees: 180 / math.pi, np.rad2deg: 180 / math.pi,
-    }  # fmt: skip
-    a = w.array(x, n.dtype)
-    a = w.put("Log", a) if n.function in (np.log2, np.log10) else a
-    return w.put("Mul", a, w.array(factors.get(n.function, math.pi / 180), n.dtype), node=n)
-
-
-@row(np.exp2)
-def exp2(w: Any, n: Node, x: Node) -> str:
-    return w.put("Pow", w.array(2, n.dtype), w.array(x, n.dtype), node=n)
-
-
-@row(np.hypot)
-def hypot(w: Any, n: Node, a: Any, b: Any) -> str:
-    a, b = w.array(a, n.dtype), w.array(b, n.dtype)
-    return w.put("Sqrt", w.put("Add", w.put("Mul", a, a), w.put("Mul", b, b)), node=n)
-
-
-@row(F.leaky_relu)
-def leaky_relu(w: Any, n: Node, x: Node, negative_slope: float) -> str:
-    return w.put("LeakyRelu", w.array(x, n.dtype), node=n, alpha=float(negative_slope))
-
-
-@row(F.gelu)
-def gelu(w: Any, n: Node, x: Node, approximate: str) -> str:
-    return w.put("Gelu", w.array(x, n.dtype), node=n, approximate=approximate)
-
-
-@row(F.softplus)
-def softplus(w: Any, n: Node, x: Node, beta: float) -> str:
-    a = w.put("Mul", w.array(x, n.dtype), w.array(beta, n.dtype))
-    return w.put("Div", w.put("Softplus", a), w.array(beta, n.dtype), node=n)
-
-
-@row(astype, "astype")
-def cast(w: Any, n: Node, x: Node, dtype: Any) -> str:
-    return w.cast(w.array(x), x.dtype, n.dtype)
-
-
-@row(np.copy, "copy")
-def copied(w: Any, n: Node, x: Node, *order: Any, **options: Any) -> str:
-    return w.array(x)
-
 
 # --- Along axes -----------------------------------------------------------------------------------
 
@@ -327,14 +139,14 @@ def convolution(w: Any, n: Node, x: Node, weight: Node, at: Any) -> str:
     return _convolution(w, n, n)
 
 
-def _with_bias(w: Any, n: Node, a: Any, b: Any) -> str | None:
-    """A convolution and the bias that is added to it, as one operator."""
+@row(np.add)
+def added(w: Any, n: Node, a: Any, b: Any) -> str:
+    """A sum; of a convolution and its bias one operator."""
     is_bias = isinstance(b, Node) and b.function is np.reshape and b.args[0].ndim == 1
-    if not (is_bias and isinstance(a, Node) and a.function in (conv, conv_x)):
-        return None
-    if b.shape != (a.shape[1], 1, 1):
-        return None
-    return _convolution(w, n, a, w.array(b.args[0], n.dtype))
+    is_convolution = isinstance(a, Node) and a.function in (conv, conv_x)
+    if is_bias and is_convolution and b.shape == (a.shape[1], 1, 1):
+        return _convolution(w, n, a, w.array(b.args[0], n.dtype))
+    return two(w, n, a, b)
 
 
 @row(max_pool)
@@ -375,9 +187,7 @@ def batch_norm(w: Any, n: Node, x: Node) -> str:
 
 @row(einsum)
 def products(w: Any, n: Node, subscripts: str, a: Node, b: Node) -> str:
-    return w.put(
-        "Einsum", w.array(a, n.dtype), w.array(b, n.dtype), node=n, equation=subscripts
-    )
+    return w.put("Einsum", w.array(a, n.dtype), w.array(b, n.dtype), node=n, equation=subscripts)
 
 
 @row(np.reshape, np.expand_dims, np.squeeze, np.ravel)
@@ -448,26 +258,27 @@ def flipped(w: Any, n: Node, m: Node, axis: Any = None) -> str:
 @row(operator.getitem)
 def getitem(w: Any, n: Node, a: Node, index: Any) -> str:
     """Slices first, then the places that one array of integers names; axes come and go last."""
-    parts = list(index) if isinstance(index, tuple) else [index]
-    if Ellipsis in [p for p in parts if not isinstance(p, Node | np.ndarray)]:
+    given = list(index) if isinstance(index, tuple) else [index]
+    parts = [np.asarray(p) if isinstance(p, list) else p for p in given]
+    if any(p is Ellipsis for p in parts):
         i = next(i for i, p in enumerate(parts) if p is Ellipsis)
         used = sum(p is not None and p is not Ellipsis for p in parts)
         parts[i : i + 1] = [slice(None)] * (a.ndim - used)
     taken = [p for p in parts if p is not None]
     arrays = [(i, p) for i, p in enumerate(taken) if _is_array(p)]
-    if len(arrays) > 1 or (arrays and (None in parts or any(isinstance(p, int) for p in taken))):
+    mixed = any(p is None or isinstance(p, int) for p in parts)
+    if len(arrays) > 1 or (arrays and mixed):
         raise refuse(n, "an index of several arrays, or of an array and numbers: take one axis at "
                         "a time, x[i][:, j]")  # fmt: skip
     y = sliced(w, w.array(a), a, [(i, p) for i, p in enumerate(taken) if isinstance(p, slice)])
-    numbers = [(i, p) for i, p in enumerate(taken) if isinstance(p, int | np.integer)]
-    for i, p in reversed(numbers):
-        y = w.put("Gather", y, w.array(int(p), np.dtype(np.int64)), axis=i)
-    for i, p in arrays:
-        dtype = p.dtype
-        if dtype.kind not in "iu":
-            raise refuse(n, f"an index of {dtype}: use np.where in place of a mask")
-        y = w.put("Gather", y, w.array(p, np.dtype(np.int64)), node=n, axis=i)
-    if None in [p for p in parts if not _is_array(p)]:
+    for i, p in reversed(list(enumerate(taken))):
+        if isinstance(p, int | np.integer):
+            y = w.put("Gather", y, w.array(int(p), np.dtype(np.int64)), axis=i)
+    for i, places in arrays:
+        if places.dtype.kind not in "iu":
+            raise refuse(n, f"an index of {places.dtype}: use np.where in place of a mask")
+        y = w.put("Gather", y, w.array(places, np.dtype(np.int64)), node=n, axis=i)
+    if any(p is None for p in parts):
         y = w.put("Reshape", y, w.shape(n.shape), node=n)
     return y
 

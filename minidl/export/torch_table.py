@@ -254,9 +254,8 @@ def conv2d(b: Any, n: Node, x: Node, weight: Node, at: Any) -> str:
 
 @row(conv_x)
 def conv_transpose2d(b: Any, n: Node, d: Node, weight: Node, at: Any) -> str:
-    least = [(o - 1) * s + r - 2 * p
-             for o, s, r, p in zip(at.out, at.stride, at.reach, at.padding, strict=True)]  # fmt: skip
-    more = tuple(size - m for size, m in zip(at.size, least, strict=True))
+    places = zip(at.size, at.out, at.stride, at.reach, at.padding, strict=True)
+    more = tuple(size - ((o - 1) * s + r - 2 * p) for size, o, s, r, p in places)
     return (
         f"F.conv_transpose2d({b.of(d)}, {b.of(weight)}, None, {at.stride}, {at.padding}, {more}, "
         f"{at.groups}, {at.dilation})"
@@ -316,6 +315,12 @@ def spread(b: Any, n: Node, a: Node, *shape: Any, **options: Any) -> str:
 def full(b: Any, n: Node, shape: Any, value: Any) -> str:
     given = f"dtype=torch.{n.dtype.name}, device={b.first}.device"
     return f"torch.full(({b.shape(n.shape, exact=True)},), {value!r}, {given})"
+
+
+@row(np.zeros_like, np.ones_like, np.full_like)
+def like(b: Any, n: Node, a: Node, *value: Any, **options: Any) -> str:
+    x = options.get("fill_value", value[0] if value and n.function is np.full_like else 0)
+    return full(b, n, n.shape, 1 if n.function is np.ones_like else x)
 
 
 @row(np.concatenate, np.stack)

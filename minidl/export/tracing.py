@@ -313,7 +313,9 @@ class _Merged:
 
     def _how(self, one: _Pass, value: Value) -> tuple[Any, Any, dict[str, Any], str]:
         """How a value is made: by which function of what, and in which line."""
-        ways = [(f, args, {}, line) for f, args, line in one.made.get(value, ())]
+        ways: list[tuple[Any, Any, dict[str, Any], str]] = [
+            (f, args, {}, line) for f, args, line in one.made.get(value, ())
+        ]
         if value.kind in ("call", "view"):
             in_place = value.into or value.target
             function = f"{value.what} in place" if in_place else _function(one.trace, value.what)
