@@ -1,12 +1,16 @@
 """The way out: what is written for PyTorch and for ONNX computes what the model computes."""
 
 import ast
+import contextlib
 import importlib.util
+import io
+import re
 
 import numpy as np
 import pytest
 from exported import MODELS, model_and_example
 from networks import random
+from programs import ROOT
 
 import minidl
 from minidl import export, nn
@@ -98,8 +102,9 @@ NUMPY = {
     "turned": lambda x: np.flip(x, 2) + np.tril(x) - np.triu(x, 1),
     "einsum": lambda x: np.einsum("nchw,nchv->nwv", x, x),
     "prod": lambda x: np.prod(x, axis=-1),
-    "norm": lambda x: np.sqrt(np.sum(x * x, axis=-1)) + np.outer(x[0, 0, 0], x[0, 0, 1])[0, 0],
+    "norm": lambda x: np.linalg.norm(x, axis=-1) + np.linalg.norm(x) + np.outer(x[0, 0, 0], 2)[0],
     "in place": lambda x: added(x.data) + x.sum(axis=0) / len(x),
+    "twice the batch": lambda x: np.concatenate([x, -x]).reshape(2, len(x), -1)[1],
     "astype": lambda x: x.astype(np.float64).astype(np.float32) + np.copy(x),
 }  # fmt: skip
 
@@ -224,6 +229,33 @@ class Counting(nn.Module):
         return x * self.calls
 
 
+class Growing(nn.Module):
+    """A model that gives more each time that it is called."""
+
+    def __init__(self):
+        self.calls = 0
+
+    def forward(self, x):
+        self.calls += 1
+        return x * self.calls
+
+
+@needs_onnx
+def test_what_the_file_gives_is_compared_before_it_is_stored(tmp_path):
+    model, path = Growing(), tmp_path / "model.onnx"
+    with pytest.raises(export.ExportError, match="gives something else in onnxruntime"):
+        export.to_onnx(model, path, random(2, 3))
+    assert not path.exists()
+    assert model.calls == 0
+
+
+@needs_onnx
+def test_one_sample_is_an_example_of_many(tmp_path):
+    for model in (nn.BatchNorm(3), Calls(np.squeeze)):
+        written = export.to_onnx(model, tmp_path / "model.onnx", random(1, 3))
+        assert run(written.path, random(4, 3)).shape == (4, 3)
+
+
 @needs_onnx
 def test_wrong_arguments_are_refused(tmp_path):
     model, x = model_and_example("digits")
@@ -254,6 +286,23 @@ def test_without_the_extra_its_name_and_the_command_are_told(monkeypatch, tmp_pa
 def test_every_row_is_for_a_function_that_there_is():
     for function in [*onnx_table.TABLE, *torch_table.FUNCTIONS]:
         assert callable(function) or function in ("copy", "astype") or ".reduce" in function
+
+
+@needs_onnx
+def test_the_blocks_of_the_docs_that_need_the_extra_print_what_they_say(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "docs" / "beyond.md").read_text().partition("## The way out\n")[2]
+    blocks = re.findall(r"^```(\w+)\n(.*?)^```$", text.partition("\n## ")[0], re.M | re.S)
+    names, checked = {"__name__": "__main__"}, 0
+    for (kind, code), (after, expected) in zip(blocks, [*blocks[1:], ("", "")], strict=True):
+        if kind in ("python", "py"):
+            with contextlib.redirect_stdout(io.StringIO()) as printed:
+                exec(compile(code, "beyond.md", "exec"), names)
+            if kind == "py":
+                assert after == "text"
+                assert printed.getvalue() == expected
+                checked += 1
+    assert checked == 3
 
 
 # --- PyTorch --------------------------------------------------------------------------------------

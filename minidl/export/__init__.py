@@ -42,7 +42,7 @@ def to_pytorch(model: Module, example: ArrayLike | Tensor | None = None) -> Torc
     Example:
         >>> from minidl import nn
         >>> source, state = to_pytorch(nn.Sequential(nn.Linear(2, 3), nn.BatchNorm(3), nn.ReLU()))
-        >>> print("\\n".join(source.splitlines()[6:12]))
+        >>> print("\\n".join(source.splitlines()[5:11]))
         class Model(nn.Sequential):
             def __init__(self):
                 super().__init__(

@@ -10,7 +10,7 @@ import numpy as np
 
 from minidl import functional as F
 from minidl import nn
-from minidl.derivatives import einsum
+from minidl.derivatives import einsum, norm
 from minidl.export.graph import Dim, Node
 from minidl.export.onnx_elements import TABLE as TABLE
 from minidl.export.onnx_elements import refuse, row, two
@@ -66,6 +66,14 @@ def var(
         count = math.prod(lengths)  # type: ignore[arg-type]
         y = w.put("Mul", y, w.array(count / (count - ddof), n.dtype))
     return w.put("Sqrt", y, node=n) if n.function is np.std else y
+
+
+@row(norm)
+def root_of_squares(w: Any, n: Node, x: Node, ord: float, axis: Any, keepdims: bool) -> str:
+    if ord != 2:
+        raise refuse(n, f"np.linalg.norm with ord={ord}: write it as np.sum of powers")
+    a = w.array(x, n.dtype)
+    return w.put("Sqrt", _reduced(w, "ReduceSum", w.put("Mul", a, a), axis, keepdims), node=n)
 
 
 @row(np.argmax, np.argmin)

@@ -15,7 +15,7 @@ import numpy as np
 
 from minidl import functional as F
 from minidl import nn
-from minidl.derivatives import einsum
+from minidl.derivatives import einsum, norm
 from minidl.export.graph import ExportError, Node
 from minidl.functional.convolution import conv, conv_x
 from minidl.functional.pooling import avg_pool, max_pool
@@ -199,6 +199,12 @@ def var(
     axis = tuple(range(a.ndim)) if axis is None else axis
     keeps = ", keepdim=True" if keepdims else ""
     return f"{b.tight(a)}.{n.function.__name__}(dim={axis}, correction={ddof}{keeps})"
+
+
+@row(norm)
+def root_of_squares(b: Any, n: Node, x: Node, ord: float, axis: Any, keepdims: bool) -> str:
+    keeps = ", keepdim=True" if keepdims else ""
+    return f"torch.linalg.vector_norm({b.of(x)}, {ord}, dim={axis}{keeps})"
 
 
 @row(np.argmax, np.argmin)
