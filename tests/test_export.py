@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from exported import MODELS, model_and_example
 from networks import random
-from programs import ROOT
+from programs import ROOT, run_python
 
 import minidl
 from minidl import export, nn
@@ -89,7 +89,12 @@ NUMPY = {
     "logic": lambda x: np.where((x > 0) & ~(x >= 1) | (x == -1) | (x < -2) | (x <= -3), x, 0.0)
     + np.where(np.isfinite(x.data) & (x != 0), x, 1.0)
     + np.where(np.isnan(x) | np.isinf(x), 1.0, x),
+    "more logic": lambda x: np.where(np.logical_or(x > 1, np.logical_not(x < 0)), x, 1.0)
+    + np.where(np.logical_and(x > 0, x < 1) ^ (x > 0.5), x, 1.0)
+    + np.where(np.logical_xor(x > 0, x > 1), x, 2.0),
     "sums": lambda x: x.sum(axis=(1, 2)) + np.mean(x, axis=(1, -2)) + x.max(axis=1).min(axis=1),
+    "sums that keep axes": lambda x: x.sum(keepdims=True) * x.max(axis=1, keepdims=True)
+    + np.argmax(x, axis=2, keepdims=True) + np.zeros_like(x) + np.full_like(x.data, 2),
     "means over the batch": lambda x: x - np.mean(x, axis=0),
     "spreads": lambda x: np.var(x, axis=1) + np.std(x, axis=1, ddof=1),
     "largest": lambda x: x[:, 0] * (np.argmax(x, axis=-1) + np.argmin(x, -1))[:, 0, :, None],
@@ -283,6 +288,11 @@ def test_without_the_extra_its_name_and_the_command_are_told(monkeypatch, tmp_pa
         export.to_onnx(model, tmp_path / "model.onnx", x)
 
 
+def test_importing_minidl_does_not_load_it():
+    code = "import minidl, sys; print([m for m in sys.modules if m.startswith('minidl.export')])"
+    assert run_python("-c", code).stdout == "[]\n"
+
+
 def test_every_row_is_for_a_function_that_there_is():
     for function in [*onnx_table.TABLE, *torch_table.FUNCTIONS]:
         assert callable(function) or function in ("copy", "astype") or ".reduce" in function
@@ -392,6 +402,21 @@ class Either(nn.Module):
         return x * 2 if self.training else x + 1
 
 
+class Stopping(nn.Module):
+    """A model that stops a gradient on its way."""
+
+    def __init__(self, how):
+        self.how, self.layer = how, nn.Linear(3, 3)
+
+    def forward(self, x):
+        return self.how(self.layer(x))
+
+
+def without_recording(x):
+    with minidl.no_grad():
+        return x * 2
+
+
 class Unused(nn.Module):
     """A model with a part that it does not call."""
 
@@ -413,6 +438,13 @@ class Unused(nn.Module):
         (Unused(), random(2, 3), r"Calls \(part\) is a part of the model that is not called"),
         (Calls(lambda x: np.linalg.inv(x)), random(2, 3, 3), r"linalg.inv.*line \d+"),
         (Calls(lambda x: x[::-1]), random(2, 3), "step below 0.*np.flip"),
+        (
+            Stopping(lambda x: x.detach() * 2 + x),
+            random(2, 3),
+            r"a gradient is stopped \(in .*line",
+        ),
+        (Stopping(lambda x: x.detach()), random(2, 3), "stopped.*what Stopping returns"),
+        (Stopping(without_recording), random(2, 3), "a gradient is stopped"),
         (nn.ModuleList([nn.ReLU()]), None, "a ModuleList has no forward"),
     ],
 )

@@ -38,6 +38,8 @@ def reduced(w: Any, n: Node, a: Node, axis: Any = None, *rest: Any, **options: A
     options |= dict(zip(names, rest, strict=False))
     if options.get("initial") is not None or options.get("where", True) is not True:
         raise refuse(n, "a reduction with initial= or where=: write np.where(mask, x, 0) before it")
+    if axis == ():
+        raise refuse(n, "a reduction along no axis")
     return _reduced(w, _REDUCE[n.function], w.array(a, n.dtype), axis, _keeps(a, n), n)
 
 

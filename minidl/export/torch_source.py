@@ -42,11 +42,7 @@ def write(model: nn.Module, example: Any) -> TorchModel:
             )
         return _Source(model, None).model()
     x = checked_example(example, model, "to_pytorch")
-    both = [
-        _Source(model, follow(model, x, whose="to_pytorch", layers=_is_layer, known=FUNCTIONS,
-                              training=training).whole())
-        for training in (True, False)
-    ]  # fmt: skip
+    both = [_seen_at_work(model, x, training) for training in (True, False)]
     written, in_prediction = (source.model() for source in both)
     if written.source != in_prediction.source:
         raise ExportError(
@@ -54,6 +50,19 @@ def write(model: nn.Module, example: Any) -> TorchModel:
             f"and only one of them can be written: put what differs into a layer, as nn.Dropout is"
         )
     return written
+
+
+def _seen_at_work(model: nn.Module, x: Array, training: bool) -> _Source:
+    followed = follow(
+        model, x, whose="to_pytorch", layers=_is_layer, known=FUNCTIONS, training=training
+    )
+    if training and followed.stopped:
+        raise ExportError(
+            f"to_pytorch: a gradient is stopped (in {followed.stopped}), as detach(), .data and "
+            f"no_grad() do, and would flow in what is written: take that out for the export, and "
+            f"write .detach() into the source"
+        )
+    return _Source(model, followed.whole())
 
 
 def _is_layer(module: nn.Module) -> bool:

@@ -130,7 +130,7 @@ def row(*functions: Any) -> Callable[[Callable[..., str]], Callable[..., str]]:
 SIGNS = {
     np.add: "+", np.subtract: "-", np.multiply: "*", np.divide: "/", np.power: "**",
     np.matmul: "@", np.less: "<", np.less_equal: "<=", np.greater: ">", np.greater_equal: ">=",
-    np.equal: "==", np.not_equal: "!=", np.logical_and: "&", np.logical_or: "|",
+    np.equal: "==", np.not_equal: "!=",
     np.bitwise_and: "&", np.bitwise_or: "|", np.bitwise_xor: "^",
 }  # fmt: skip
 _NAMES = {
@@ -141,13 +141,14 @@ _NAMES = {
     np.arctan: "atan", np.sinh: "sinh", np.cosh: "cosh", np.tanh: "tanh", np.arcsinh: "asinh",
     np.arccosh: "acosh", np.arctanh: "atanh", np.floor: "floor", np.ceil: "ceil",
     np.rint: "round", np.sign: "sign", np.isnan: "isnan", np.isinf: "isinf",
-    np.isfinite: "isfinite", np.logical_not: "logical_not", np.invert: "logical_not",
+    np.isfinite: "isfinite", np.logical_not: "logical_not", np.invert: "bitwise_not",
     np.degrees: "rad2deg", np.rad2deg: "rad2deg", np.radians: "deg2rad", np.deg2rad: "deg2rad",
     F.relu: "relu", F.sigmoid: "sigmoid",
 }  # fmt: skip
 _PAIRS = {
     np.maximum: "maximum", np.minimum: "minimum", np.logaddexp: "logaddexp", np.hypot: "hypot",
-    np.arctan2: "atan2",
+    np.arctan2: "atan2", np.logical_and: "logical_and", np.logical_or: "logical_or",
+    np.logical_xor: "logical_xor",
 }  # fmt: skip
 
 
@@ -187,8 +188,10 @@ def reduced(b: Any, n: Node, a: Node, axis: Any = None, *rest: Any, **options: A
     options |= dict(zip(parameters, rest, strict=False))
     if options.get("initial") is not None or options.get("where", True) is not True:
         raise b.refuse(n, "a reduction with initial= or where=")
-    axis = tuple(range(a.ndim)) if axis is None and name.startswith("a") else axis
+    if axis == ():
+        raise b.refuse(n, "a reduction along no axis")
     keeps = ", keepdim=True" if n.ndim == a.ndim else ""
+    axis = tuple(range(a.ndim)) if axis is None and (keeps or name.startswith("a")) else axis
     return f"{b.tight(a)}.{name}({'' if axis is None else f'dim={axis}{keeps}'})"
 
 
@@ -209,7 +212,10 @@ def root_of_squares(b: Any, n: Node, x: Node, ord: float, axis: Any, keepdims: b
 
 @row(np.argmax, np.argmin)
 def argmax(b: Any, n: Node, a: Node, axis: Any = None, **options: Any) -> str:
-    return f"{b.tight(a)}.{n.function.__name__}({'' if axis is None else f'dim={axis}'})"
+    keeps = ", keepdim=True" if n.ndim == a.ndim else ""
+    if axis is None and keeps:
+        raise b.refuse(n, f"np.{n.function.__name__} of all, with keepdims")
+    return f"{b.tight(a)}.{n.function.__name__}({'' if axis is None else f'dim={axis}{keeps}'})"
 
 
 @row(np.cumsum)
@@ -320,7 +326,7 @@ def spread(b: Any, n: Node, a: Node, *shape: Any, **options: Any) -> str:
 @row(np.full)
 def full(b: Any, n: Node, shape: Any, value: Any) -> str:
     given = f"dtype=torch.{n.dtype.name}, device={b.first}.device"
-    return f"torch.full(({b.shape(n.shape, exact=True)},), {value!r}, {given})"
+    return f"torch.full(({b.shape(n.shape, exact=True)},), {b.of(value)}, {given})"
 
 
 @row(np.zeros_like, np.ones_like, np.full_like)

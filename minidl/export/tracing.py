@@ -22,6 +22,7 @@ from minidl.arrays import Array, as_real
 from minidl.autograd import Leaf, Operation
 from minidl.compile.program import CompileError, Trace, Value, mapped
 from minidl.compile.traced import Traced, recorded, users_line
+from minidl.compositions import concatenated
 from minidl.export.graph import Dim, ExportError, Node, common, in_order
 from minidl.modes import Watcher, drawing_through, watched_by
 from minidl.tensor import Tensor, tensor_of
@@ -55,6 +56,7 @@ class Followed:
 
     argument: Node
     result: Node
+    stopped: str  # where a gradient is stopped, if it is
     whole: Callable[[], Part]
 
 
@@ -87,7 +89,9 @@ def follow(
     if argument not in in_order(result):
         raise ExportError(f"{whose}: what {type(model).__name__} returns does not depend on its "
                           f"input: there is nothing to write")  # fmt: skip
-    return Followed(argument, result, lambda: merged.part([p.whole for p in passes]))
+    return Followed(
+        argument, result, passes[0].stopped, lambda: merged.part([p.whole for p in passes])
+    )
 
 
 def checked_example(example: Any, model: nn.Module, whose: str) -> Array:
@@ -133,6 +137,8 @@ class _Pass(Watcher):
         self.made: dict[Value, list[tuple[Any, tuple[Any, ...], str]]] = {}
         self.originals = dict(model.modules())
         self.under_way = [Part(model, "")]
+        self.flowing: set[Any] = set()  # values that a gradient flows to
+        self.stopped = ""  # the line in which one of them was used without it
         try:
             twin = copy.deepcopy(model)
         except Exception as error:
@@ -172,14 +178,25 @@ class _Pass(Watcher):
                 f"that is computed from its input: wrap the model in a Module that returns one"
             )
         self.result = array.value
+        if self.result in self.flowing and getattr(y, "node", None) is None:
+            self.stopped = f"what {type(model).__name__} returns"
         self.whole = self.under_way[0].parts[0]
 
     def computed(self, operation: Operation, inputs: list[Any], y: Any, node: Any) -> None:
         """What the engine computed is a call of that function, whatever it is made of."""
         args = recorded(self.trace, tuple(inputs))
-        if isinstance(y, Traced) and y.value not in _values(args):
+        if not isinstance(y, Traced):
+            return
+        if y.value not in _values(args):
             found = operation.function, args, users_line()
             self.made.setdefault(y.value, []).append(found)
+        through = [name for name, _ in node.parents] if node is not None else []
+        for name, value in zip(operation.names, args, strict=True):
+            lost = name in operation.rules and name not in through
+            if lost and value in self.flowing and operation.function is not concatenated:
+                self.stopped = users_line()
+        if node is not None:
+            self.flowing.add(y.value)
 
     def _put_stand_ins(self, module: nn.Module, path: str) -> None:
         """Put arrays that are followed in the place of all arrays that a module holds."""
@@ -224,6 +241,7 @@ class _Pass(Watcher):
         value = self.trace.add("call", "layer", array, inputs, unique=True, line=users_line())
         self.made[value] = [(layer, inputs, value.line)]
         traced: Any = Traced(self.trace, value, array)
+        self.flowing.add(value)
         return tensor_of(traced, Leaf(traced)) if isinstance(y, Tensor) else traced
 
     def _no_draws(self, rng: np.random.Generator) -> Any:
