@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import minidl
-from minidl import Tensor, data, functional, nn, optim, parallel, testing, training
+from minidl import Tensor, data, export, functional, nn, optim, parallel, testing, training
 from minidl.autograd import TABLE
 from minidl.nn import init
 from minidl.optim import schedules
@@ -32,6 +32,7 @@ PLACES = {
     "testing": testing,
     "training": training,
     "parallel": parallel,
+    "export": export,
 }
 
 INTERFACE = {
@@ -325,6 +326,11 @@ INTERFACE = {
         "name, shape, error=0.0, index=(), analytic=0.0, numeric=0.0, unjudged=[], faults=[]"
     ),
     "gradcheck.Report": "name, order, inputs=[], faults=[]",
+    # export
+    "export.OnnxFile": "path, opset, input, output, difference",
+    "export.TorchModel": "source, state",
+    "export.to_onnx": "model, path, example",
+    "export.to_pytorch": "model, example=None",
     # testing
     "testing.check_module": (
         "module, *sample, order=1, batched=True, batch_of_one=True, equivariant=True, "
