@@ -331,3 +331,13 @@ def test_a_run_that_goes_on_takes_the_rates_it_would_have_taken(tmp_path: Any) -
         fit(model, F.cross_entropy, optimizer, DataLoader(X, Y, batch_size=8), epochs=2,
             checkpoint=path, metrics={"m": metric}, on_interrupt="return", **quiet)  # fmt: skip
     assert notes == whole
+
+
+def test_a_compiled_run_looks_at_its_first_step_too() -> None:
+    model = nn.Sequential(nn.Linear(3, 2, rng=0), nn.Softmax())
+    x, y = np.eye(3, dtype=np.float32), np.array([0, 1, 1])
+    optimizer = optim.SGD(model.parameters(), lr=0.1)
+    with pytest.warns(RuntimeWarning, match="softmax"):
+        minidl.fit(
+            model, nn.CrossEntropyLoss(), optimizer, (x, y), epochs=1, progress=False, compiled=True
+        )
