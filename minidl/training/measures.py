@@ -120,8 +120,8 @@ def as_pairs(predictions: Array, targets: Array, name: str = "accuracy") -> tupl
     n, *rest = predictions.shape or (0,)
     if rest and rest[0] != 1 and targets.shape == (n, *rest[1:]):
         return predictions, targets
-    single = predictions.ndim == 1 or predictions.shape[1:2] == (1,)
-    if single and predictions.ndim > 1:
+    single = predictions.shape[1:2] == (1,)
+    if single:
         targets = targets[:, 0] if targets.shape == predictions.shape else targets
         predictions = predictions[:, 0]
     shape = predictions.shape if single else predictions.shape[:1] + predictions.shape[2:]
