@@ -196,7 +196,6 @@ class Run:
                 if not isinstance(state[name], dict):
                     raise ValueError(f"its {name} is a {type(state[name]).__name__}, not a dict")
             same_keys(state["generators"], own["generators"], "run with these generators")
-            same_keys(state["epoch"], own["epoch"], "epoch of fit")
             same_keys(state["callbacks"], own["callbacks"], "list of callbacks")
             if state["metrics"] != own["metrics"]:
                 raise ValueError(f"its metrics are {state['metrics']}, not {own['metrics']}")
