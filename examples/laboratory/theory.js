@@ -1,0 +1,92 @@
+/* The card of the first tab that shows what theory says of SGD and momentum near a minimum: rates
+   and mu, and by what factor the slowest direction shrinks. */
+
+Object.assign(RaceTab.prototype, {
+  curvatures() {
+    const [optimum] = this.surface.optima;
+    return curvaturesAt(this.surface, ...optimum, this.state, 0);
+  },
+
+  moveRate() {
+    const canvas = $("rate-map");
+    const to = event => {
+      const box = canvas.getBoundingClientRect(), {X, Y} = this.rateAxes();
+      this.state.rules.Momentum.lr = +X.back(event.clientX - box.left).toPrecision(3);
+      this.state.rules.Momentum.mu = +Math.min(Math.max(Y.back(event.clientY - box.top), 0), 0.995).toFixed(3);
+      for (const control of this.cards.Momentum.controls) control.show();
+      this.compute();
+    };
+    canvas.onpointerdown = event => {
+      canvas.setPointerCapture(event.pointerId);
+      to(event);
+    };
+    canvas.onpointermove = event => {
+      if (canvas.hasPointerCapture(event.pointerId)) to(event);
+    };
+    $("best").onclick = () => {
+      const best = bestSettings(...this.curvatures());
+      this.state.rules.SGD.lr = best.SGD.lr;
+      Object.assign(this.state.rules.Momentum, best.Momentum, {nesterov: false});
+      for (const name of ["SGD", "Momentum"]) for (const control of this.cards[name].controls) control.show();
+      this.compute();
+    };
+  },
+
+  rateAxes() {  // from rate and mu to places on the map of rates, and back
+    const canvas = $("rate-map"), {left, right, top, bottom} = MARGIN, [, steep] = this.curvatures();
+    const low = Math.log10(0.02 / steep), high = Math.log10(8 / steep);
+    const wide = canvas.clientWidth - left - right, tall = canvas.clientHeight - top - bottom;
+    const X = lr => left + wide * (Math.log10(lr) - low) / (high - low), Y = mu => top + tall * (1 - mu);
+    X.back = x => 10 ** (low + (high - low) * Math.min(Math.max((x - left) / wide, 0), 1));
+    Y.back = y => 1 - (y - top) / tall;
+    return {X, Y, wide, tall};
+  },
+
+  drawRates() {
+    if ($("theory").hidden) return;
+    const canvas = $("rate-map"), pen = fit(canvas), {X, Y, wide, tall} = this.rateAxes(), {left, top} = MARGIN;
+    const [flat, steep] = this.curvatures(), {SGD, Momentum} = this.state.rules;
+    const worst = (lr, mu) => Math.max(factorPerStep(flat, lr, mu), factorPerStep(steep, lr, mu));
+    const wanted = [flat, steep, wide, tall, css("low")].join();
+    if (this.ratesShown !== wanted) {
+      const across = 90, down = 60;
+      const dark = mix(colors.high, rgb(css("ink")), 0.45);
+      this.rates = picture(across, down, k => {
+        const column = k % across, row = Math.floor(k / across);
+        const factor = worst(X.back(left + wide * (column + 0.5) / across), 1 - (row + 0.5) / down);
+        if (factor >= 1) return (column + row) % 4 < 2 ? colors.low : colors.high;
+        return mix(dark, colors.low, Math.max(0, 1 + Math.log10(1 - factor ** 2 + 1e-9) / -2.2 - 1));
+      });
+      this.ratesShown = wanted;
+    }
+    pen.clearRect(0, 0, canvas.clientWidth, canvas.clientHeight);
+    pen.imageSmoothingEnabled = false;
+    pen.drawImage(this.rates, left, top, wide, tall);
+    pen.font = "12px system-ui, sans-serif";
+    pen.fillStyle = css("soft");
+    pen.textAlign = "right";
+    for (const mu of [0, 0.5, 1]) pen.fillText(mu, left - 6, Y(mu) + 4);
+    pen.fillText("mu", left - 6, Y(0.75) + 4);
+    pen.textAlign = "center";
+    for (const factor of [0.1, 1, 4]) pen.fillText(shortNumber(factor / steep), X(factor / steep), top + tall + 16);
+    pen.fillText("learning rate", X(0.032 / steep) + 20, top + tall + 16);
+    const best = bestSettings(flat, steep);
+    cross(pen, X(best.Momentum.lr), Y(best.Momentum.mu), 5);
+    const inside = lr => Math.min(Math.max(X(lr), left), left + wide);
+    marker(pen, 0, inside(SGD.lr), Y(0));
+    marker(pen, 1, inside(Momentum.lr), Y(Momentum.mu));
+    canvas.ariaLabel = "By what factor momentum shrinks the slowest direction, for each learning rate and mu";
+
+    const row = (name, lr, mu) => {
+      const factor = worst(lr, mu), digits = factor >= 1 ? "diverges" : factor < 1e-9 ? "1" :
+        Math.ceil(Math.log(0.1) / Math.log(factor)).toLocaleString("en");
+      return make("tr", {}, ...[name, shortNumber(lr), +mu.toFixed(3), factorPerStep(flat, lr, mu).toFixed(4),
+        factorPerStep(steep, lr, mu).toFixed(4), digits].map((text, i) => make(i ? "td" : "th", {textContent: text})));
+    };
+    const head = ["", "rate", "mu", "flat", "steep", "steps for 10 ×"];
+    $("factors").replaceChildren(
+      make("thead", {}, make("tr", {}, ...head.map(text => make("th", {textContent: text})))),
+      make("tbody", {}, row("SGD", SGD.lr, 0), row("SGD, best", best.SGD.lr, 0),
+        row("Momentum", Momentum.lr, Momentum.mu), row("Momentum, best", best.Momentum.lr, best.Momentum.mu)));
+  },
+});
