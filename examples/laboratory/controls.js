@@ -62,7 +62,7 @@ function tick({label, about = label, state, key, changed}) {
 }
 
 function choice({label, options, state, key, changed}) {  // options: {value: words}
-  const select = make("select", {}, ...Object.entries(options).map(([value, words]) =>
+  const select = make("select", {ariaLabel: label}, ...Object.entries(options).map(([value, words]) =>
     make("option", {value, textContent: words})));
   const element = make("label", {className: "choice"}, make("span", {textContent: label}), select);
   element.show = () => { select.value = state()[key]; };
@@ -75,8 +75,9 @@ function choice({label, options, state, key, changed}) {  // options: {value: wo
 
 /* Something that goes on until it is paused; who wants little motion gets two pictures a second. */
 class Player {
-  constructor(button, word, frame) {  // frame(seconds since the last one) says whether it goes on
-    Object.assign(this, {button, word, frame, playing: false});
+  /* frame(seconds since the last one) says whether it goes on; stopped() is called in the end. */
+  constructor(button, word, frame, stopped) {
+    Object.assign(this, {button, word, frame, stopped, playing: false});
     button.onclick = () => this.toggle();
     this.label();
   }
@@ -89,7 +90,10 @@ class Player {
     if (on === this.playing) return;
     this.playing = on;
     this.label();
-    if (!on) return;
+    if (!on) {
+      this.stopped();
+      return;
+    }
     let before = performance.now();
     const next = time => {
       if (!this.playing) return;

@@ -2,7 +2,7 @@
 
 const DATASETS = {  // classes: how many; 0 where each point has a value from -1 to 1
   spirals: {title: "Spirals", classes: 2, make: (n, noise, random) => points(n, 2, (c, share) => {
-    const turn = 3.6 * Math.PI * share + Math.PI * c, radius = 0.15 + 1.85 * share;
+    const turn = 3 * Math.PI * share + Math.PI * c, radius = 0.15 + 1.85 * share;
     return [radius * Math.sin(turn), radius * Math.cos(turn)];
   }, noise * 0.5, random)},
   moons: {title: "Moons", classes: 2, make: (n, noise, random) => points(n, 2, (c, share) => {

@@ -19,7 +19,7 @@ const SHAPES = [  // a marker for each rule, as the corners of a polygon around 
     return [size * Math.sin(turn), -size * Math.cos(turn)];
   }),
 ];
-let inks = INKS.light, css = name => name, colors = {};
+let inks = INKS.light, css = name => name, colors = {}, ramp;  // ramp: from -1 to 1, in 513 colors
 
 function readColors() {
   const style = getComputedStyle(document.documentElement), theme = document.documentElement.dataset.theme;
@@ -27,6 +27,7 @@ function readColors() {
   css = name => (known[name] ??= style.getPropertyValue(`--${name}`).trim());
   inks = (theme ? theme === "dark" : darkness.matches) ? INKS.dark : INKS.light;
   colors = Object.fromEntries(["plus", "minus", "zero", "low", "high"].map(n => [n, rgb(css(n))]));
+  ramp = Uint32Array.from({length: 513}, (_, k) => pixel(signed(k / 256 - 1)));
 }
 
 function rgb(color) {
@@ -58,16 +59,13 @@ function marker(pen, i, x, y, size = 6.5, hollow = false) {
   pen.stroke();
 }
 
-function spread(heads, shift) {  // part the markers that would lie on one another
-  while (heads.length) {
-    const [{x, y}] = heads, near = heads.filter(h => Math.hypot(h.x - x, h.y - y) < 13);
-    heads = heads.filter(h => !near.includes(h));
-    if (near.length > 1) near.forEach((h, k) => {
-      const [dx, dy] = shift(k, near.length);
-      h.x += dx;
-      h.y += dy;
-    });
-  }
+/* Markers {i, x, y, out} where the points are; of those on one spot, the later ones are smaller. */
+function markers(pen, heads, size = 6.5) {
+  heads.forEach((head, k) => {
+    const below = heads.slice(0, k).filter(h => Math.hypot(h.x - head.x, h.y - head.y) < 5).length;
+    const above = heads.slice(k + 1).filter(h => Math.hypot(h.x - head.x, h.y - head.y) < 5).length;
+    marker(pen, head.i, head.x, head.y, size * (1 + 0.3 * above) * (below && !above ? 0.75 : 1), head.out);
+  });
 }
 
 function word(pen, text, x, y, align = "center", color = css("ink")) {  // readable on any ground
@@ -120,14 +118,17 @@ function contours(heights, across, down, count) {
   return lines;
 }
 
-/* An image of a grid of values, by a function from a value's place to red, green and blue. */
-function picture(across, down, color) {
-  const image = new ImageData(across, down);
-  for (let k = 0; k < across * down; k++) {
-    const [red, green, blue] = color(k);
-    image.data.set([red, green, blue, 255], 4 * k);
-  }
-  const canvas = make("canvas", {width: across, height: down});
+/* Red, green and blue as the one number that an image holds for them. */
+function pixel([red, green, blue]) {
+  return (255 << 24 | blue << 16 | green << 8 | red) >>> 0;
+}
+
+/* Paint a canvas of `across` by `down` pixels, by a function from a pixel's place to its number. */
+function paint(canvas, across, down, numberOf) {
+  if (canvas.width !== across || canvas.height !== down) Object.assign(canvas, {width: across, height: down});
+  const pixels = new Uint32Array(across * down);
+  for (let k = 0; k < pixels.length; k++) pixels[k] = numberOf(k);
+  const image = new ImageData(new Uint8ClampedArray(pixels.buffer), across, down);
   canvas.getContext("2d").putImageData(image, 0, 0);
   return canvas;
 }
@@ -140,9 +141,13 @@ function signed(value) {  // orange below zero, blue above
   return mix(colors.zero, value < 0 ? colors.minus : colors.plus, Math.min(1, Math.abs(value)));
 }
 
+function signedPixel(value) {
+  return ramp[Number.isFinite(value) ? Math.round(256 * Math.min(Math.max(value, -1), 1)) + 256 : 256];
+}
+
 /* Lines over steps, with a logarithmic scale. series: {values, color, dash, marker, from}, where
    values[k] belongs to step k + (from ?? 0). Values at or below zero lie on the floor. */
-const MARGIN = {left: 46, right: 12, top: 10, bottom: 24};
+const MARGIN = {left: 46, right: 18, top: 10, bottom: 24};
 function chart(canvas, series, {steps, at = steps, goal = null, floor = 1e-12, decades: most = 9, marks = true}) {
   const pen = fit(canvas), wide = canvas.clientWidth, high = canvas.clientHeight;
   const {left, right, top, bottom} = MARGIN;
@@ -213,6 +218,5 @@ function chart(canvas, series, {steps, at = steps, goal = null, floor = 1e-12, d
     const value = s.values[Math.max(0, step - (s.from ?? 0))];
     return {i: s.marker, x: X(step), y: Math.max(Y(value), top)};
   });
-  if (at >= steps) spread([...heads], k => [-15 * k, 0]);
-  for (const {i, x, y} of heads) marker(pen, i, x, y, 5);
+  markers(pen, heads, 5);
 }

@@ -1,6 +1,6 @@
 /* What the second tab draws of a network: its units and wires, its output, its distributions. */
 
-const NODE = {x: 92, top: 84, y: 48};  // between columns at least, above the first unit, between units
+const NODE = {x: 76, top: 84, y: 48};  // between columns at least, above the first unit, between units
 
 Object.assign(NetworkTab.prototype, {
   buildGraph() {
@@ -110,8 +110,7 @@ Object.assign(NetworkTab.prototype, {
     }
     pen.globalAlpha = 1;
     this.units.forEach((column, l) => column.forEach(({canvas, button}, u) => {
-      const values = this.valuesOf(trainer, l, u), pen = canvas.getContext("2d");
-      pen.drawImage(picture(GRID, GRID, scaled(values)), 0, 0);
+      paint(canvas, GRID, GRID, scaled(this.valuesOf(trainer, l, u)));
       button.ariaPressed = String(this.pinned?.join() === [l, u].join());
     }));
   },
@@ -124,7 +123,7 @@ Object.assign(NetworkTab.prototype, {
     if (trainer) {
       const color = chosen ? scaled(this.valuesOf(trainer, ...chosen)) : this.outputColors(trainer);
       pen.imageSmoothingQuality = "high";
-      pen.drawImage(picture(GRID, GRID, color), 0, 0, size, size);
+      pen.drawImage(paint(this.plane, GRID, GRID, color), 0, 0, size, size);
     }
     const [l, u] = chosen ?? [];
     $("shown").textContent = !chosen ? "" : l === 0 ? `input ${this.state.features[u]}` : l === this.units.length - 1 ? `output ${u + 1}` : `layer ${l}, unit ${u + 1}`;
@@ -139,28 +138,29 @@ Object.assign(NetworkTab.prototype, {
 
   outputColors(trainer) {
     const {network} = trainer, outputs = network.layers.at(-1).rooms.get(GRID * GRID).after;
-    if (network.task === "values") return k => signed(this.view.discrete ? Math.sign(outputs[k]) : outputs[k]);
-    const classes = network.sizes.at(-1), paint = classColors();
-    return k => {
-      const row = outputs.subarray(k * classes, (k + 1) * classes), most = Math.max(...row);
-      if (!Number.isFinite(most)) return colors.zero;
-      if (this.view.discrete) return mix(colors.low, paint[row.indexOf(most)], 0.62);
-      const shares = row.map(v => Math.exp(v - most)), total = shares.reduce((a, b) => a + b, 0);
-      let color = [0, 0, 0];
-      shares.forEach((s, c) => { color = color.map((v, i) => v + s / total * paint[c][i]); });
-      return mix(colors.low, color, 0.62);
+    if (network.task === "values") return k => signedPixel(this.view.discrete ? Math.sign(outputs[k]) : outputs[k]);
+    const classes = network.sizes.at(-1), tints = classColors().map(color =>
+      Uint32Array.from({length: 101}, (_, share) => pixel(mix(colors.low, color, 0.1 + 0.006 * share))));
+    return k => {  // the likeliest class, the paler the less sure
+      let best = 0, total = 0;
+      const at = k * classes;
+      for (let c = 1; c < classes; c++) if (outputs[at + c] > outputs[at + best]) best = c;
+      for (let c = 0; c < classes; c++) total += Math.exp(outputs[at + c] - outputs[at + best]);
+      if (!(total >= 1)) return ramp[256];
+      const sure = (1 / total - 1 / classes) / (1 - 1 / classes);
+      return tints[best][this.view.discrete ? 100 : Math.round(100 * sure)];
     };
   },
 
   drawPoints(pen, size) {
-    const paint = classColors().map(color => `rgb(${color.join()})`), values = !DATASETS[this.state.data].classes;
+    const fills = classColors().map(color => `rgb(${color.join()})`), values = !DATASETS[this.state.data].classes;
     const one = ({x, y, label}, test) => {
       const px = size * (x / VIEW + 1) / 2, py = size * (1 - y / VIEW) / 2, r = values ? 3 : 3.4;
       pen.beginPath();
       if (values || label === 0) pen.arc(px, py, r, 0, 7);
       else for (const [dx, dy] of label === 1 ? SHAPES[2] : SHAPES[1]) pen.lineTo(px + dx * r * 1.15, py + dy * r * 1.15);
       pen.closePath();
-      pen.fillStyle = values ? `rgb(${signed(label).map(Math.round).join()})` : paint[label];
+      pen.fillStyle = values ? `rgb(${signed(label).map(Math.round).join()})` : fills[label];
       pen.strokeStyle = test ? css("ink") : css("low");
       pen.lineWidth = test ? 1.6 : 1;
       pen.fill();
@@ -177,7 +177,7 @@ Object.assign(NetworkTab.prototype, {
     others.forEach(({name, trainer}, i) => {
       const [canvas, caption] = $("others").children[i].children;
       trainer.network.forward(this.gridRows(trainer), "predict");
-      canvas.getContext("2d").drawImage(picture(GRID, GRID, this.outputColors(trainer)), 0, 0);
+      paint(canvas, GRID, GRID, this.outputColors(trainer));
       canvas.ariaLabel = `Output ${name}`;
       caption.textContent = name;
     });
@@ -212,7 +212,7 @@ function classColors() {
 
 function scaled(values) {  // the colors of values, by the largest of them
   const largest = values.reduce((m, v) => Math.max(m, Math.abs(v)), 1e-12);
-  return k => (Number.isFinite(values[k]) ? signed(values[k] / largest) : colors.zero);
+  return k => signedPixel(values[k] / largest);
 }
 
 function spreadOf(values) {

@@ -1,19 +1,19 @@
 /* The second tab: a network of two inputs that learns while one looks. */
 
 const NETWORK = {  // what is set when the page opens; a preset says what differs
-  data: "spirals", samples: 300, noise: 0.1, share: 0.3, unit: 1, seed: 1, features: ["x", "y"],
+  data: "spirals", samples: 300, noise: 0.05, share: 0.3, unit: 1, seed: 1, features: ["x", "y"],
   standardize: true, units: [8, 8], activation: "tanh", batchNorm: false, initScale: 1,
-  rule: "Adam", batch: 20, regularize: "none", strength: 0.001, pace: 5, compare: "none",
+  rule: "Adam", batch: 20, regularize: "none", strength: 0.001, pace: 10, compare: "none",
   rules: {
-    SGD: {lr: 0.1}, Momentum: {lr: 0.03}, Adagrad: {lr: 0.05}, RMSProp: {lr: 0.005}, Adam: {lr: 0.01},
+    SGD: {lr: 0.1}, Momentum: {lr: 0.03}, Adagrad: {lr: 0.05}, RMSProp: {lr: 0.005}, Adam: {lr: 0.02},
   },
 };
 const COMPARED = {
-  none: "nothing", batchNorm: "the same, BatchNorm switched", standardize: "the same, standardising switched",
+  none: "nothing", batchNorm: "BatchNorm switched", standardize: "standardising switched",
   rules: "the other four rules",
 };
 const VIEW = 2.6;  // the plane is shown from minus this to this
-const GRID = 44;  // places across at which the units are looked at
+const GRID = 40;  // places across at which the units are looked at
 const BUDGET = 14;  // milliseconds of a frame for training, so that 30 frames a second are left
 
 class NetworkTab {
@@ -21,6 +21,7 @@ class NetworkTab {
     this.own = [];  // the points that were clicked
     this.label = 0;  // the class of the next one
     this.hand = {x: 0, y: 0, seen: false};  // the place for the next one, by keyboard
+    this.plane = make("canvas");
     this.hovered = this.pinned = null;  // [layer, unit] to be shown large
     this.grid = Array.from({length: GRID * GRID}, (_, k) => ({
       x: VIEW * (2 * (k % GRID + 0.5) / GRID - 1), y: VIEW * (1 - 2 * (Math.floor(k / GRID) + 0.5) / GRID),
@@ -29,7 +30,7 @@ class NetworkTab {
     this.player = new Player($("train"), "Train", () => {
       this.advance(this.state.pace);
       return this.trainers.length > 0 && !this.trainers[0].trainer.lost;
-    });
+    }, () => { if (this.trainers) this.draw(); });
     this.set({});
   }
 
@@ -65,13 +66,16 @@ class NetworkTab {
       knob("batch size", "batch", [2, 5, 10, 20, 30, 50, 100, 1000], anew, v => (v === 1000 ? "all" : String(v))),
       pick("activation", "activation", titles(ACTIVATIONS)),
       box("BatchNorm", "batchNorm"),
-      knob("initial weights ×", "initScale", [0, 0.01, 0.03, 0.1, 0.3, 0.5, 1, 1.5, 2, 3, 5, 10]),
+      knob("init scale", "initScale", [0, 0.01, 0.03, 0.1, 0.3, 0.5, 1, 1.5, 2, 3, 5, 10]),
       pick("regularisation", "regularize", {none: "none", L1: "L1", L2: "L2 (weight decay)"}),
       knob("its strength", "strength", decades(-5, 0, [1, 3])),
+    ];
+    $("training-knobs").append(...training);
+    const timing = [
       pick("compare with", "compare", COMPARED),
       knob("steps a frame", "pace", [1, 2, 5, 10, 20, 50], () => {}),
     ];
-    $("training-knobs").append(...training);
+    $("timing-knobs").append(...timing);
     const data = [
       pick("points", "data", titles(DATASETS)),
       knob("how many", "samples", [20, 50, 100, 200, 300, 500]),
@@ -101,7 +105,7 @@ class NetworkTab {
       tick({label: "test points", key: "tests", state: () => this.view, changed: look}),
     ];
     $("output-knobs").append(...views);
-    this.controls = [...training, ...data, ...features, ...views];
+    this.controls = [...training, ...timing, ...data, ...features, ...views];
 
     $("train-step").onclick = () => {
       this.player.toggle(false);
@@ -197,20 +201,25 @@ class NetworkTab {
     for (let i = 0; i < steps && (i === 0 || performance.now() < until); i++) {
       for (const {trainer} of this.trainers) if (!trainer.lost) trainer.step();
     }
-    for (const {trainer} of this.trainers) if (!trainer.lost) trainer.measure();
+    this.frames = (this.frames ?? 0) + 1;
+    if (!this.player.playing || this.frames % 3 === 0) {
+      for (const {trainer} of this.trainers) if (!trainer.lost) trainer.measure();
+    }
     this.draw();
   }
 
-  draw() {
+  draw() {  // all of it, or while it trains in every third picture what need not be in each
     if ($("network").hidden) return;
+    const part = this.player.playing ? this.frames % 3 : null;
     const main = this.trainers[0]?.trainer;
     $("epoch").textContent = main ? `epoch ${main.epochs}, step ${main.steps}` : "no data yet";
     if (main) main.network.forward(this.gridRows(main), "predict");
     this.drawUnits(main);
     this.drawOutput(main);
-    this.drawOthers();
+    if (part === null || part === 1) this.drawOthers();
+    if (part === null || part === 2) this.drawValues();
+    if (part === 1 || part === 2) return;
     this.drawCurves();
-    this.drawValues();
     const text = this.result();
     if ($("result").textContent !== text) $("result").textContent = text;
   }
@@ -225,7 +234,8 @@ class NetworkTab {
       const rest = now.test === undefined ? "" : network.task === "classes" ? `, ${share(now.testRight)} on the test points` : `, ${shortNumber(now.test)} on the test points`;
       return network.task === "classes" ? `${name}: ${share(now.trainRight)} right in training${rest}` : `${name}: squared error ${shortNumber(now.train)} in training${rest}`;
     };
-    return `${this.trainers.map(tell).join("; ")}.`;
+    const text = this.trainers.map(tell).join("; ");
+    return `${text[0].toUpperCase()}${text.slice(1)}.`;
   }
 
   drawCurves() {

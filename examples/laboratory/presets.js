@@ -14,41 +14,41 @@ const PRESETS = {
   C2: {
     short: "BatchNorm", verdict: HOLDS, claim: "Batch normalisation is the same step, inside",
     look: "The first weights are three times too small. Press Train, and watch the distributions " +
-      "below: with BatchNorm every layer sees values of deviation about 1 and learns, without it " +
-      "they fade from layer to layer.",
+      "below: with BatchNorm every layer gets values of a deviation about 1, without it they fade from " +
+      "layer to layer, and for long nothing is learned.",
     network: {data: "moons", units: [8, 8, 8, 8, 8], activation: "relu", batchNorm: true, initScale: 0.3, rule: "SGD",
       rules: {SGD: {lr: 0.1}}, compare: "batchNorm", batch: 30},
   },
   C5: {
-    short: "rate by hand", verdict: HOLDS, claim: "SGD's learning rate is estimated by hand",
-    look: "A rate of 0.019 is just right for SGD here. Move the condition number up two stops, and it " +
-      "diverges, or down to 10, and it crawls; the rules that divide by the gradient's size hardly notice.",
+    short: "by hand", verdict: HOLDS, claim: "SGD's learning rate is estimated by hand",
+    look: "A rate of 0.019 is right for SGD here. Move the condition number one stop up, and it diverges; lower the " +
+      "rate tenfold, and it crawls. The rules that divide by the gradient's size are less easily upset.",
     race: {surface: "ravine", kappa: 100, rules: with_(only("SGD", "Adagrad", "RMSProp", "Adam"), {SGD: {lr: 0.019}})},
   },
   C9: {
-    short: "momentum rolls on", verdict: CONDITION, claim: "Momentum does not stop at minima or saddles",
+    short: "rolls on", verdict: CONDITION, claim: "Momentum does not stop at minima or saddles",
     look: "SGD rests in the first hollow. Momentum rolls through it, where the gradient is zero, and " +
       "through the next ones; in the end it has settled, too, for friction takes its speed.",
     race: {surface: "minima", start: [-3.9, 2.8], steps: 400, rules: with_(only("SGD", "Momentum"), {SGD: {lr: 0.1}, Momentum: {lr: 0.1, mu: 0.95}})},
   },
   C11: {
-    short: "Adagrad in ravines", verdict: CONDITION, claim: "Adagrad helps in ravines",
+    short: "ravines", verdict: CONDITION, claim: "Adagrad helps in ravines",
     look: "A thousand times steeper across: Adagrad is there in a few steps, SGD crawls. Now turn the ravine " +
       "to 45°: Adagrad normalises x and y, no longer along and across, and loses its lead.",
     race: {surface: "ravine", kappa: 1000, start: [-1.3, 0.7], steps: 1000, kind: "parts",
       rules: with_(only("SGD", "Adagrad"), {SGD: {lr: 0.0019}, Adagrad: {lr: 1}})},
   },
   C12: {
-    short: "Adagrad slows down", verdict: CONDITION, claim: "Adagrad: what happens as training goes on?",
-    look: "The slope never changes, but Adagrad's step shrinks as 1 / √t (second chart), since its cache only " +
-      "grows. On the bowl, where gradients vanish, it does not shrink: choose it above.",
+    short: "slows down", verdict: CONDITION, claim: "Adagrad: what happens as training goes on?",
+    look: "The slope never changes, but Adagrad's step shrinks as 1 / √t (second chart), since its cache only grows. " +
+      "Where gradients vanish it stops growing: try the bowl at rate 1, and the effective rate in the second chart.",
     race: {surface: "slope", steps: 600, rules: with_(only("SGD", "Adagrad", "RMSProp"), {SGD: {lr: 0.015}, Adagrad: {lr: 0.1}, RMSProp: {lr: 0.015}})},
   },
   C13: {
     short: "decay rate", verdict: CONDITION, claim: "A decay rate is better",
-    look: "The minimum jumps and its slope becomes a third, again and again. RMSProp forgets and follows; Adagrad " +
-      "remembers the steep times and comes ever later. On the bowl, where nothing changes, it is Adagrad that is there first.",
-    race: {surface: "moving", steps: 400, kind: "rates", rules: with_(only("Adagrad", "RMSProp"), {Adagrad: {lr: 0.5}, RMSProp: {lr: 0.1, decay_rate: 0.9}})},
+    look: "The minimum jumps and its slope becomes a third, again and again; both have their best rate. RMSProp forgets " +
+      "and follows, Adagrad remembers the steep times and comes ever later. On the bowl, where nothing changes, Adagrad wins.",
+    race: {surface: "moving", steps: 400, kind: "rates", rules: with_(only("Adagrad", "RMSProp"), {Adagrad: {lr: 4}, RMSProp: {lr: 0.6, decay_rate: 0.95}})},
   },
   C14: {
     short: "saddles", verdict: CONDITION, claim: "RMSProp still stops at saddles",
@@ -57,14 +57,14 @@ const PRESETS = {
     race: {surface: "saddle", start: [-1.6, 0], steps: 300, rules: with_(only("SGD", "RMSProp"), {SGD: {lr: 0.05}, RMSProp: {lr: 0.05, decay_rate: 0.9}})},
   },
   C15: {
-    short: "+ momentum", verdict: CONDITION, claim: "RMSProp and momentum give Adam",
-    look: "The same noise for both, in a ravine. RMSProp turns at every step, and Adam, which adds momentum " +
-      "before the division, goes a steadier way.",
+    short: "steadier", verdict: CONDITION, claim: "RMSProp and momentum give Adam",
+    look: "The same noise for both, in a ravine. RMSProp turns by about 90° at every step (see its card), and Adam, " +
+      "which puts momentum before the division, by about 20°: a steadier way.",
     race: {surface: "ravine", kappa: 100, noise: 0.1, steps: 300, start: [-4, 1.5],
       rules: with_(only("RMSProp", "Adam"), {RMSProp: {lr: 0.05, decay_rate: 0.99}, Adam: {lr: 0.05, beta1: 0.9, beta2: 0.99, bias_correction: false}})},
   },
   C16: {
-    short: "Adam, beta1 = 0", verdict: HOLDS, claim: "Adam is RMSProp with momentum",
+    short: "beta1 = 0", verdict: HOLDS, claim: "Adam is RMSProp with momentum",
     look: "Adam with beta1 = 0 and no bias correction: it lies on RMSProp to the last digit. Move beta1 up, and " +
       "they part. That is the momentum.",
     race: {surface: "valley", steps: 300, rules: with_(only("RMSProp", "Adam"), {RMSProp: {lr: 0.02, decay_rate: 0.95}, Adam: {lr: 0.02, beta1: 0, beta2: 0.95, bias_correction: false}})},

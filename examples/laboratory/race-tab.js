@@ -6,14 +6,14 @@ const RACE = {  // what is set when the page opens; a preset says what differs
     SGD: {on: true, lr: 0.015},
     Momentum: {on: true, lr: 0.005},
     Adagrad: {on: true, lr: 0.6},
-    RMSProp: {on: true, lr: 0.05, decay_rate: 0.9},
+    RMSProp: {on: true, lr: 0.02, decay_rate: 0.9},
     Adam: {on: true, lr: 0.2},
   },
 };
 const KINDS = {
-  length: "Length of a step / learning rate",
-  second: "Root of the second moment: x solid, y dashed",
-  rates: "Effective learning rate: x solid, y dashed",
+  length: "Length of each step / learning rate",
+  second: "√ second moment: x solid, y dashed",
+  rates: "Effective rate: x solid, y dashed",
   parts: "Distance: along solid, across dashed",
 };
 
@@ -30,6 +30,9 @@ class RaceTab {
       if (!goesOn) this.at = this.state.steps;
       this.draw();
       return goesOn;
+    }, () => {
+      this.at = Math.floor(this.at);
+      if (this.runs) this.draw();
     });
     const play = $("play").onclick;
     $("play").onclick = () => {
@@ -78,7 +81,7 @@ class RaceTab {
       this.radios[key] = radio;
       $("surfaces").append(make("label", {}, radio, make("span", {textContent: surface.title})));
     }
-    this.kappa = slider({label: "condition number κ", stops: decades(0, 3), state, key: "kappa", changed});
+    this.kappa = slider({label: "condition κ", about: "condition number", stops: decades(0, 3), state, key: "kappa", changed});
     this.turn = slider({label: "turned by", stops: steady(0, 90, 5), state, key: "turn", changed, format: v => `${v}°`});
     const coordinate = (k, name) => {
       const input = make("input", {type: "number", step: "any", ariaLabel: `Start, ${name}`});
@@ -286,11 +289,7 @@ class RaceTab {
     if (surface.saddle) word(pen, "saddle", X(surface.saddle[0]), Y(surface.saddle[1]) + 22);
     for (const [x, y] of surface.optima) cross(pen, X(x), Y(y));
     if (surface.center) cross(pen, X(time), Y(0));
-    if (this.at >= state.steps) spread([...heads], (k, n) => {  // as an arch
-      const turn = Math.PI * (1 + (k + 0.5) / n), radius = Math.max(14, 5 * n);
-      return [radius * Math.cos(turn), radius * Math.sin(turn)];
-    });
-    for (const {i, x, y, out} of heads) marker(pen, i, x, y, 6.5, out);
+    markers(pen, heads);
     const handle = $("start").style;
     handle.left = `${100 * Math.min(Math.max(X(state.start[0]) / wide, 0), 1)}%`;
     handle.top = `${100 * Math.min(Math.max(Y(state.start[1]) / high, 0), 1)}%`;
@@ -347,7 +346,7 @@ class RaceTab {
     const pen = this.ground.getContext("2d"), wide = width / (across - 1);
     pen.imageSmoothingQuality = "high";
     pen.setTransform(wide, 0, 0, height / (down - 1), 0, 0);
-    pen.drawImage(picture(across, down, k => mix(colors.low, colors.high, heights[k])), -0.5, -0.5);
+    pen.drawImage(paint(make("canvas"), across, down, k => pixel(mix(colors.low, colors.high, heights[k]))), -0.5, -0.5);
     pen.strokeStyle = css("contour");
     contours(heights, across, down, 18).forEach((path, n) => {
       pen.lineWidth = (n % 4 ? 0.6 : 1.1) * (window.devicePixelRatio || 1) / wide;
@@ -369,6 +368,7 @@ class RaceTab {
     pair("at x, y", [run.x[k], run.y[k]]);
     if (second && k) pair(`${second} x, y`, run.second[k - 1]);
     if (k) pair("lr for x, y", run.rates[k - 1]);
+    one("turns by", `${run.turn.toFixed(0)}° a step`);
     facts.replaceChildren(...rows);
   }
 

@@ -41,8 +41,22 @@ function descend(surface, o, rule, settings, start, steps, shifts) {
     run.second.push(optimizer.rule.second ? [...optimizer.state[optimizer.rule.second]] : null);
   }
   run.steps = run.x.length - 1;
+  run.turn = meanTurn(run);
   run.outcome = outcome(run, surface, o, steps);
   return run;
+}
+
+/* By how many degrees each step turns from the one before, on average. */
+function meanTurn({x, y, steps}) {
+  let sum = 0, count = 0;
+  for (let k = 2; k <= steps; k++) {
+    const [a, b, c, d] = [x[k] - x[k - 1], y[k] - y[k - 1], x[k - 1] - x[k - 2], y[k - 1] - y[k - 2]];
+    const sizes = Math.hypot(a, b) * Math.hypot(c, d);
+    if (!(sizes > 1e-290)) continue;
+    sum += Math.acos(Math.min(1, Math.max(-1, (a * c + b * d) / sizes)));
+    count += 1;
+  }
+  return count ? sum / count * 180 / Math.PI : 0;
 }
 
 /* How a run ended, in one word, with the step or the place. */
@@ -65,7 +79,10 @@ function outcome(run, surface, o, steps) {
   if (range > 0.01 * (right - left)) return {kind: "moving"};
   const [low, high] = curvaturesAt(surface, x[last], y[last], o, last);
   const slope = Math.hypot(...surface.gradient(x[last], y[last], o, last));
-  if (slope < 0.02 * Math.abs(high)) {  // less than 0.02 from where the gradient would vanish
+  // how far it may be to where the gradient vanishes; a fixed rate swings a little around it
+  const far = slope / Math.min(Math.abs(low), Math.abs(high));
+  const off = Math.min(...surface.optima.map(([a, b]) => Math.hypot(a - x[last], b - y[last])));
+  if (far < 0.02 * (right - left) && off > 0.05 * (right - left)) {
     return {kind: "resting", where: low < 0 ? "at the saddle" : "in a local minimum"};
   }
   return {kind: "crawling"};
@@ -77,26 +94,27 @@ function verdict(runs, steps) {
   const of = kind => names.filter(name => runs[name].outcome.kind === kind);
   const value = name => runs[name].outcome.value, step = name => runs[name].outcome.step;
   const listed = (list, note) => list.map(name => `${name} (${note(name)})`).join(", ");
+  const joined = list => list.join(", ").replace(/, ([^,]*)$/, " and $1");
   if (!names.length) return "No rule takes part.";
 
   const arrived = of("arrived").sort((a, b) => step(a) - step(b));
   if (arrived.length) {
     const best = arrived.filter(name => step(name) === step(arrived[0]));
     const rest = arrived.slice(best.length);
-    said.push(`First at the goal: ${best.join(" and ")}, in ${step(best[0])} steps` +
+    said.push(`First at the goal: ${joined(best)}, in ${step(best[0])} steps` +
       (rest.length ? `; then ${listed(rest, step)}.` : "."));
   }
   const means = of("mean").sort((a, b) => value(a) - value(b));
   if (means.length) said.push(`Lowest loss on average: ${listed(means, n => shortNumber(value(n)))}.`);
   const ways = of("way").sort((a, b) => value(b) - value(a));
   if (ways.length) said.push(`Furthest down after ${steps} steps: ${listed(ways, n => shortNumber(value(n)))}.`);
-  const has = (list, one, many) => `${list.join(" and ")} ${list.length > 1 ? many : one}`;
+  const has = (list, one, many) => `${joined(list)} ${list.length > 1 ? many : one}`;
   for (const where of ["in a local minimum", "at the saddle"]) {
     const resting = of("resting").filter(name => runs[name].outcome.where === where);
     if (resting.length) said.push(`${has(resting, "is", "are")} stuck ${where}.`);
   }
   const crawling = of("crawling"), moving = of("moving"), passing = of("passing"), lost = of("diverged");
-  if (crawling.length) said.push(`${has(crawling, "crawls", "crawl")}: hardly any way is made.`);
+  if (crawling.length) said.push(`${has(crawling, "crawls", "crawl")}: hardly any way is made any more.`);
   if (passing.length) said.push(`${has(passing, "reaches the goal, but has", "reach the goal, but have")} not settled there.`);
   if (moving.length) said.push(`${has(moving, "is", "are")} still under way after ${steps} steps.`);
   if (lost.length) said.push(`Diverged: ${listed(lost, n => `step ${step(n)}`)}.`);
@@ -135,6 +153,6 @@ function shortNumber(value) {
   if (value === 0) return "0";
   const size = Math.abs(value);
   if (size < 1e-12) return value.toExponential(0);
-  if (size >= 1e4 || size < 1e-3) return value.toExponential(1).replace("e+", "e");
+  if (size >= 1e4 || size < 1e-3) return value.toExponential(1).replace(".0", "").replace("e+", "e");
   return String(+value.toPrecision(size >= 100 ? 3 : 2));
 }

@@ -24,9 +24,8 @@ const SURFACES = {
   ravine: {
     title: "Ravine",
     formula: "x²/2 + κ y²/2",
-    story: "κ times steeper across than along. The steep direction bounds SGD's rate, and the flat " +
-      "one then decides how long it takes. Turn the ravine: the rules that divide by the " +
-      "gradient's size do so for x and for y, and not along and across.",
+    story: "κ times steeper across than along: the steep direction bounds SGD's rate, the flat one " +
+      "decides how long it takes.",
     start: [-4, 1], optima: [[0, 0]], goal: 0.01, view: [-5, 3, -3, 3],
     sliders: {kappa: 100, turn: 0},
     curvatures: o => [1, o.kappa],
@@ -43,8 +42,8 @@ const SURFACES = {
   saddle: {
     title: "Saddle",
     formula: "x² − y²/2 + y⁴/6 + 3/8",
-    story: "The slope leads to the saddle at (0, 0), where the gradient vanishes. The ways on are " +
-      "up and down, and exactly on the ridge (y = 0) no gradient points there.",
+    story: "The slope leads to the saddle at (0, 0). The ways on are up and down, and exactly on " +
+      "the ridge (y = 0) no gradient points there.",
     start: [-1.6, 1e-5], optima: [[0, Math.sqrt(1.5)], [0, -Math.sqrt(1.5)]], goal: 0.01,
     view: [-2.9, 2.3, -1.95, 1.95], saddle: [0, 0],
     loss: (x, y) => x ** 2 - y ** 2 / 2 + y ** 4 / 6 + 3 / 8,
@@ -54,8 +53,8 @@ const SURFACES = {
   valley: {
     title: "Bent valley",
     formula: "(1 − x)² + 100 (y − x²)²",
-    story: "Rosenbrock's function. The valley is easy to find and hard to follow: its floor hardly " +
-      "slopes, and its walls throw back whoever steps too far.",
+    story: "Rosenbrock's function. The valley is easy to find and hard to follow: its walls throw " +
+      "back whoever steps too far.",
     start: [-1.2, 1], optima: [[1, 1]], goal: 0.01, view: [-2, 2, -0.8, 2.2],
     loss: (x, y) => (1 - x) ** 2 + 100 * (y - x ** 2) ** 2,
     gradient: (x, y) => [2 * (x - 1) - 400 * x * (y - x ** 2), 200 * (y - x ** 2)],
@@ -64,8 +63,8 @@ const SURFACES = {
   minima: {
     title: "Several minima",
     formula: "(x² + y²)/10 + (1 − cos 2x cos 2y)/4",
-    story: "Hollows on the way down into a bowl. A rule that follows the gradient alone rests in " +
-      "the first of them; what has momentum can roll on.",
+    story: "Hollows on the way down into a bowl. Who follows the gradient alone rests in the first; " +
+      "what has momentum can roll on.",
     start: [-3.9, 2.8], optima: [[0, 0]], goal: 0.01, view: [-5.2, 5.2, -3.9, 3.9],
     loss: (x, y) => (x ** 2 + y ** 2) / 10 + (1 - Math.cos(2 * x) * Math.cos(2 * y)) / 4,
     gradient: (x, y) => [
@@ -76,8 +75,7 @@ const SURFACES = {
   slope: {
     title: "Steady slope",
     formula: "12 − x",
-    story: "The same gradient everywhere, and no minimum. What a step is here, it is by the rule " +
-      "alone: compare the lengths of the steps.",
+    story: "The same gradient everywhere, and no minimum: how long a step is, the rule alone decides.",
     start: [0, 0], optima: [], goal: null, view: [-1, 11, -4.5, 4.5],
     loss: x => 12 - x,
     gradient: () => [-1, 0],
@@ -86,8 +84,8 @@ const SURFACES = {
   moving: {
     title: "Moving bowl",
     formula: "3⁻ᵏ ((x − c)² + y²)/2",
-    story: `Every ${JUMP_EVERY} steps the minimum jumps to the other side, and all gradients ` +
-      "become a third as large (k counts the jumps). Who remembers the large ones stays behind.",
+    story: `Every ${JUMP_EVERY} steps the minimum jumps to the other side, and all gradients become a ` +
+      "third as large (k counts the jumps).",
     start: [2, 1], optima: [], goal: null, view: [-4, 4, -3, 3],
     center: t => (Math.floor(t / JUMP_EVERY) % 2 ? 2 : -2),
     loss(x, y, o, t = 0) {

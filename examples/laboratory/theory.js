@@ -50,12 +50,12 @@ Object.assign(RaceTab.prototype, {
     const wanted = [flat, steep, wide, tall, css("low")].join();
     if (this.ratesShown !== wanted) {
       const across = 90, down = 60;
-      const dark = mix(colors.high, rgb(css("ink")), 0.45);
-      this.rates = picture(across, down, k => {
+      const fast = rgb(css("accent")), grid = mix(colors.low, colors.high, 0.6);
+      this.rates = paint(make("canvas"), across, down, k => {
         const column = k % across, row = Math.floor(k / across);
         const factor = worst(X.back(left + wide * (column + 0.5) / across), 1 - (row + 0.5) / down);
-        if (factor >= 1) return (column + row) % 4 < 2 ? colors.low : colors.high;
-        return mix(dark, colors.low, Math.max(0, 1 + Math.log10(1 - factor ** 2 + 1e-9) / -2.2 - 1));
+        if (factor >= 1) return pixel((column + row) % 4 < 2 ? colors.low : grid);
+        return pixel(mix(fast, colors.low, Math.min(1, Math.log10(1 - factor) / -2.5)));
       });
       this.ratesShown = wanted;
     }
