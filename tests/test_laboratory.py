@@ -41,7 +41,9 @@ def test_every_source_is_in_the_page(joiner):
     assert {f"{name}.js" for name in joiner.SCRIPTS} == {f.name for f in SOURCES.glob("*.js")}
     for file in SOURCES.iterdir():
         if file.is_file():
-            assert len(file.read_text(encoding="utf-8").splitlines()) <= 400, file
+            lines = file.read_text(encoding="utf-8").splitlines()
+            assert len(lines) <= 400, file
+            assert max(map(len, lines)) <= 100, file
 
 
 def test_the_page_asks_for_nothing():
@@ -88,7 +90,7 @@ SURFACES = {  # the losses of surfaces.js, as minidl sees them; o are the option
     "minima": lambda x, y, o, t: (x**2 + y**2) / 10 + (1 - np.cos(2 * x) * np.cos(2 * y)) / 4,
     "slope": lambda x, y, o, t: 12 - x + 0 * y,
     "moving": lambda x, y, o, t: (
-        (1 / 3) ** jumps(t) * ((x - (2 if jumps(t) % 2 else -2)) ** 2 + y**2) / 2
+        (1 / 3) ** jumps(t) * ((x - np.where(jumps(t) % 2, 2, -2)) ** 2 + y**2) / 2
     ),
 }
 CASES = [
@@ -105,7 +107,10 @@ SETTINGS = {
         {"lr": 0.1, "mu": 0.0},
     ],
     "Adagrad": [{"lr": lr} for lr in (0.05, 0.5, 2.0)],
-    "RMSProp": [{"lr": 0.01, "decay_rate": 0.9}, {"lr": 0.05, "decay_rate": 0.99}],
+    "RMSProp": [
+        {"lr": lr, "decay_rate": rate}
+        for lr, rate in [(0.003, 0.9), (0.05, 0.9), (0.01, 0.99), (0.2, 0.99)]
+    ],
     "Adam": [
         {"lr": 0.05, "beta1": 0.9, "beta2": 0.999},
         {"lr": 0.2, "beta1": 0.5, "beta2": 0.99, "bias_correction": True},
@@ -115,6 +120,16 @@ SETTINGS = {
 }
 STEPS = 200
 NOISES = (0.0, 0.05)
+# So near a minimum that the gradient is mostly rounding, RMSProp and Adam divide that by its size,
+# and whoever rounds otherwise goes another way. These runs without noise come there in 200 steps
+# (in the bent valley: bounce from wall to wall), and are compared up to this one.
+ROUNDED = {
+    ("saddle", "RMSProp", 0.05): 50,
+    ("saddle", "Adam", 0.2): 110,
+    ("saddle", "Adam", 0.01): 160,
+    ("valley", "Adam", 0.2): 110,
+    ("minima", "RMSProp", 0.05): 80,
+}
 
 
 def turned(x, y, o):
@@ -132,7 +147,7 @@ def of_library(settings):
 
 def descend(surface, options, rule, settings, start, shifts):
     """The library's paths, (steps + 1, settings, 2), each with settings and shifts of its own."""
-    points = [Tensor(np.array(start), requires_grad=True) for _ in settings]
+    points = [Tensor(np.array(start, float), requires_grad=True) for _ in settings]
     groups = [{"params": [p], **of_library(s)} for p, s in zip(points, settings, strict=True)]
     optimizer = getattr(optim, rule)(groups, lr=1.0)
     path = [np.stack([p.numpy() for p in points])]
@@ -149,7 +164,8 @@ def descend(surface, options, rule, settings, start, shifts):
 def test_runs_are_those_of_the_library(page):
     """All rules on all surfaces, with each of the settings, with and without noise: the same to
     1e-9 in each of 200 steps, relative where numbers are above 1. A run that diverges is compared
-    up to the step that takes it further than 1,000 from its start, where it ends in the page."""
+    up to the step that takes it further than 1,000 from its start, where it ends in the page. Five
+    of the 288 runs are compared for fewer steps: see ROUNDED."""
     runs = page.evaluate(
         """([cases, settings, steps, noises]) => cases.flatMap(([name, o]) =>
             Object.keys(settings).flatMap(rule => settings[rule].flatMap(own =>
@@ -175,19 +191,21 @@ def test_runs_are_those_of_the_library(page):
             for i, run in enumerate(theirs):
                 case = f"{surface} {options}, {rule} {mine[i]}, noise {NOISES[i % 2]}"
                 shown = np.array([run["x"], run["y"]]).T
+                noisy = bool(NOISES[i % 2])
+                most = STEPS if noisy else ROUNDED.get((surface, rule, mine[i]["lr"]), STEPS)
                 np.testing.assert_allclose(
-                    shown, path[: len(shown), i], rtol=1e-9, atol=1e-9, err_msg=case
-                )
+                    shown[: most + 1], path[: len(shown), i][: most + 1],
+                    rtol=1e-9, atol=1e-9, err_msg=case,
+                )  # fmt: skip
                 loss = SURFACES[surface](*shown.T, options, np.arange(len(shown)))
-                if surface != "moving":
-                    np.testing.assert_allclose(run["loss"], loss, 1e-9, 1e-12, err_msg=case)
+                np.testing.assert_allclose(run["loss"], loss, 1e-9, 1e-12, err_msg=case)
                 if run["diverged"] is None:
                     assert len(shown) == STEPS + 1, case
                 else:
                     diverged += 1
-                    end = np.hypot(*(path[len(shown), i] - path[0, i]))
-                    assert not end < 1000, case
+                    assert not np.hypot(*(path[len(shown), i] - path[0, i])) < 1000, case
     assert next(runs, None) is None
+    assert len(CASES) * len(NOISES) * sum(map(len, SETTINGS.values())) == 288
     assert 10 < diverged < 40  # the grid has both
 
 
@@ -554,7 +572,7 @@ def test_browser_trains_on_ones_own_points(opened):
     page.focus("#output")
     for key in ["ArrowRight"] * 3 + ["Enter", "ArrowDown", "Enter"]:
         page.keyboard.press(key)
-    points = page.evaluate("networkTab.own")
+    points = page.evaluate("networkTab.state.own")
     assert [p["label"] for p in points] == [0, 0, 0, 1, 1]
     assert points[0]["x"] == pytest.approx(-1.56, abs=0.02)
     assert (points[4]["x"], points[4]["y"]) == pytest.approx((0.3, -0.1))
@@ -563,7 +581,7 @@ def test_browser_trains_on_ones_own_points(opened):
     page.click("#train")
     assert "100 % right" in page.text_content("#result")
     page.get_by_role("button", name="Undo").click()
-    assert len(page.evaluate("networkTab.own")) == 4
+    assert len(page.evaluate("networkTab.state.own")) == 4
 
 
 def test_browser_changes_the_network_and_its_weights(opened):

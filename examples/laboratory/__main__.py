@@ -16,7 +16,7 @@ HERE = Path(__file__).resolve().parent
 PAGE = HERE.with_suffix(".html")
 SCRIPTS = (  # in the order in which each needs the ones before
     "rules", "random", "surfaces", "race", "datasets", "network",
-    "controls", "drawing", "race-tab", "theory", "network-tab", "network-pictures", "presets", "app",
+    "controls", "drawing", "race-tab", "race-pictures", "theory", "network-tab", "network-pictures", "presets", "app",
 )  # fmt: skip
 
 

@@ -1,7 +1,8 @@
 /* The page as a whole: tabs, claims, colors. */
 
 readColors();
-const raceTab = new RaceTab(), networkTab = new NetworkTab();
+const raceTab = new RaceTab();
+const networkTab = new NetworkTab();
 const TABS = {race: raceTab, network: networkTab};
 
 function openTab(name) {
@@ -16,13 +17,20 @@ function openTab(name) {
 
 /* Set up a claim; null takes its note away. */
 function openClaim(key) {
-  for (const button of $("claims").children) button.ariaPressed = String(button.dataset.claim === key);
+  for (const button of $("claims").children)
+    button.ariaPressed = String(button.dataset.claim === key);
   $("note").hidden = !key;
   if (!key) return;
   const {claim, verdict: said, look, race, network} = PRESETS[key];
   $("note").replaceChildren(
-    make("p", {}, make("b", {textContent: `${key}. ${claim}`}), make("span", {className: "badge", textContent: said})),
-    make("p", {textContent: look}));
+    make(
+      "p",
+      {},
+      make("b", {textContent: `${key}. ${claim}`}),
+      make("span", {className: "badge", textContent: said}),
+    ),
+    make("p", {textContent: look}),
+  );
   if (race) raceTab.set(race);
   else networkTab.set(network);
   openTab(race ? "race" : "network");
@@ -36,7 +44,12 @@ $("tabs").onkeydown = event => {
   $(`tab-${other}`).focus();
 };
 for (const [key, {short}] of Object.entries(PRESETS)) {
-  const button = make("button", {type: "button", ariaPressed: "false"}, make("b", {textContent: key}), ` ${short}`);
+  const button = make(
+    "button",
+    {type: "button", ariaPressed: "false"},
+    make("b", {textContent: key}),
+    ` ${short}`,
+  );
   button.dataset.claim = key;
   button.onclick = () => {
     openClaim(key);
@@ -47,26 +60,51 @@ for (const [key, {short}] of Object.entries(PRESETS)) {
 
 const THEMES = {"": "Colors: system", dark: "Colors: dark", light: "Colors: light"};
 $("theme").onclick = () => {
-  const names = Object.keys(THEMES), root = document.documentElement;
+  const names = Object.keys(THEMES);
+  const root = document.documentElement;
   const next = names[(names.indexOf(root.dataset.theme ?? "") + 1) % names.length];
   if (next) root.dataset.theme = next;
   else delete root.dataset.theme;
   refresh();
 };
 
-function refresh() {  // with the colors and the size of the window as they are now
+function refresh() {
+  // with the colors and the size of the window as they are now
   readColors();
   $("theme").textContent = THEMES[document.documentElement.dataset.theme ?? ""];
   for (const [name, tab] of Object.entries(TABS)) if (!$(name).hidden) tab.look();
 }
 
-function openHash() {  // laboratory.html#C9 opens with that claim, #network with that tab
-  const key = location.hash.slice(1);
-  if (key in PRESETS) openClaim(key);
-  else openTab(key in TABS ? key : "race");
+/* The address holds what is shown: #C9 a claim, #network a tab, #race={...} whatever was set. */
+function openHash() {
+  const [key, text] = decodeURIComponent(location.hash.slice(1)).split(/=(.*)/s);
+  if (key in PRESETS) return openClaim(key);
+  const tab = key in TABS ? key : "race";
+  if (text)
+    try {
+      TABS[tab].set(JSON.parse(text));
+    } catch (error) {
+      TABS[tab].set({}); // no set-up of this page: what is set when it opens
+    }
+  return openTab(tab);
 }
 
-document.addEventListener("keydown", event => {  // space plays and pauses where it does nothing else
+$("link").onclick = async () => {
+  const tab = $("race").hidden ? "network" : "race";
+  history.replaceState(null, "", `#${tab}=${encodeURIComponent(JSON.stringify(TABS[tab].state))}`);
+  try {
+    await navigator.clipboard.writeText(location.href);
+    $("link").textContent = "Copied";
+  } catch (error) {
+    $("link").textContent = "See address"; // where the clipboard is not to be had
+  }
+  setTimeout(() => {
+    $("link").textContent = "Link";
+  }, 2000);
+};
+
+document.addEventListener("keydown", event => {
+  // space plays and pauses where it does nothing else
   if (event.key !== " " || event.ctrlKey || event.altKey || event.metaKey) return;
   if (event.target.closest?.("button, select, input, canvas[tabindex]")) return;
   event.preventDefault();

@@ -1,43 +1,80 @@
 /* The second tab: a network of two inputs that learns while one looks. */
 
-const NETWORK = {  // what is set when the page opens; a preset says what differs
-  data: "spirals", samples: 300, noise: 0.05, share: 0.3, unit: 1, seed: 1, features: ["x", "y"],
-  standardize: true, units: [8, 8], activation: "tanh", batchNorm: false, initScale: 1,
-  rule: "Adam", batch: 20, regularize: "none", strength: 0.001, pace: 10, compare: "none",
+const NETWORK = {
+  // what is set when the page opens; a preset says what differs
+  data: "spirals",
+  own: [],
+  samples: 300,
+  noise: 0.05,
+  share: 0.3,
+  unit: 1,
+  seed: 1,
+  features: ["x", "y"],
+  standardize: true,
+  units: [8, 8],
+  activation: "tanh",
+  batchNorm: false,
+  initScale: 1,
+  rule: "Adam",
+  batch: 20,
+  regularize: "none",
+  strength: 0.001,
+  pace: 10,
+  compare: "none",
   rules: {
-    SGD: {lr: 0.1}, Momentum: {lr: 0.03}, Adagrad: {lr: 0.05}, RMSProp: {lr: 0.005}, Adam: {lr: 0.02},
+    SGD: {lr: 0.1},
+    Momentum: {lr: 0.03},
+    Adagrad: {lr: 0.05},
+    RMSProp: {lr: 0.005},
+    Adam: {lr: 0.02},
   },
 };
 const COMPARED = {
-  none: "nothing", batchNorm: "BatchNorm switched", standardize: "standardising switched",
+  none: "nothing",
+  batchNorm: "BatchNorm switched",
+  standardize: "standardising switched",
   rules: "the other four rules",
 };
-const VIEW = 2.6;  // the plane is shown from minus this to this
-const GRID = 40;  // places across at which the units are looked at
-const BUDGET = 14;  // milliseconds of a frame for training, so that 30 frames a second are left
+const VIEW = 2.6; // the plane is shown from minus this to this
+const GRID = 40; // places across at which the units are looked at
+const BUDGET = 14; // milliseconds of a frame for training, so that 30 frames a second are left
 
 class NetworkTab {
   constructor() {
-    this.own = [];  // the points that were clicked
-    this.label = 0;  // the class of the next one
-    this.hand = {x: 0, y: 0, seen: false};  // the place for the next one, by keyboard
+    this.label = 0; // the class of the next one
+    this.hand = {x: 0, y: 0, seen: false}; // the place for the next one, by keyboard
     this.plane = make("canvas");
-    this.hovered = this.pinned = null;  // [layer, unit] to be shown large
+    this.hovered = this.pinned = null; // [layer, unit] to be shown large
     this.grid = Array.from({length: GRID * GRID}, (_, k) => ({
-      x: VIEW * (2 * (k % GRID + 0.5) / GRID - 1), y: VIEW * (1 - 2 * (Math.floor(k / GRID) + 0.5) / GRID),
+      x: VIEW * ((2 * ((k % GRID) + 0.5)) / GRID - 1),
+      y: VIEW * (1 - (2 * (Math.floor(k / GRID) + 0.5)) / GRID),
     }));
     this.build();
-    this.player = new Player($("train"), "Train", () => {
-      this.advance(this.state.pace);
-      return this.trainers.length > 0 && !this.trainers[0].trainer.lost;
-    }, () => { if (this.trainers) this.draw(); });
+    this.player = new Player(
+      $("train"),
+      "Train",
+      () => {
+        this.advance(this.state.pace);
+        return this.trainers.length > 0 && !this.trainers[0].trainer.lost;
+      },
+      () => {
+        if (this.trainers) this.draw();
+      },
+    );
     this.set({});
   }
 
   set(changes) {
-    const rules = Object.fromEntries(RULE_NAMES.map(name => [name, {
-      ...RULES[name].settings, ...NETWORK.rules[name], ...changes.rules?.[name],
-    }]));
+    const rules = Object.fromEntries(
+      RULE_NAMES.map(name => [
+        name,
+        {
+          ...RULES[name].settings,
+          ...NETWORK.rules[name],
+          ...changes.rules?.[name],
+        },
+      ]),
+    );
     this.state = {...structuredClone(NETWORK), ...structuredClone(changes), rules};
     this.show();
   }
@@ -49,21 +86,33 @@ class NetworkTab {
   }
 
   build() {
-    const state = () => this.state, anew = () => this.restart(), look = () => this.draw();
-    const knob = (label, key, stops, changed = anew, format) => slider({label, stops, state, key, changed, format});
-    const pick = (label, key, options, changed = anew) => choice({label, key, options, state, changed});
-    const titles = table => Object.fromEntries(Object.entries(table).map(([key, {title}]) => [key, title]));
+    const state = () => this.state;
+    const anew = () => this.restart();
+    const look = () => this.draw();
+    const knob = (label, key, stops, changed = anew, format) =>
+      slider({label, stops, state, key, changed, format});
+    const pick = (label, key, options, changed = anew) =>
+      choice({label, key, options, state, changed});
+    const titles = table =>
+      Object.fromEntries(Object.entries(table).map(([key, {title}]) => [key, title]));
     const box = (label, key, changed = anew) => tick({label, key, state, changed});
 
-    const rate = slider({label: "learning rate", stops: STOPS.rate, state: () => this.state.rules[this.state.rule],
-      key: "lr", changed: () => this.retune()});
+    const rate = slider({
+      label: "learning rate",
+      stops: STOPS.rate,
+      state: () => this.state.rules[this.state.rule],
+      key: "lr",
+      changed: () => this.retune(),
+    });
     const training = [
       pick("rule", "rule", Object.fromEntries(RULE_NAMES.map(name => [name, name])), () => {
         rate.show();
         this.restart();
       }),
       rate,
-      knob("batch size", "batch", [2, 5, 10, 20, 30, 50, 100, 1000], anew, v => (v === 1000 ? "all" : String(v))),
+      knob("batch size", "batch", [2, 5, 10, 20, 30, 50, 100, 1000], anew, v =>
+        v === 1000 ? "all" : String(v),
+      ),
       pick("activation", "activation", titles(ACTIVATIONS)),
       box("BatchNorm", "batchNorm"),
       knob("init scale", "initScale", [0, 0.01, 0.03, 0.1, 0.3, 0.5, 1, 1.5, 2, 3, 5, 10]),
@@ -87,11 +136,21 @@ class NetworkTab {
     ];
     $("data-knobs").append(...data);
     const features = Object.keys(FEATURES).map(name => {
-      const element = tick({label: name, about: `Feature ${name}`, state: () => ({}), key: name, changed: () => {}});
+      const element = tick({
+        label: name,
+        about: `Feature ${name}`,
+        state: () => ({}),
+        key: name,
+        changed: () => {},
+      });
       const input = element.querySelector("input");
-      element.show = () => { input.checked = this.state.features.includes(name); };
+      element.show = () => {
+        input.checked = this.state.features.includes(name);
+      };
       input.onchange = () => {
-        const chosen = Object.keys(FEATURES).filter(f => (f === name ? input.checked : this.state.features.includes(f)));
+        const chosen = Object.keys(FEATURES).filter(f =>
+          f === name ? input.checked : this.state.features.includes(f),
+        );
         if (chosen.length) this.state.features = chosen;
         element.show();
         this.restart();
@@ -126,18 +185,36 @@ class NetworkTab {
   buildOwn() {
     [0, 1, 2].forEach(label => {
       const radio = make("input", {type: "radio", name: "own", checked: label === 0});
-      radio.onchange = () => { this.label = label; };
-      $("own").append(make("label", {className: "tick"}, radio, make("span", {textContent: `class ${"ABC"[label]} ${"●▲■"[label]}`})));
+      radio.onchange = () => {
+        this.label = label;
+      };
+      $("own").append(
+        make(
+          "label",
+          {className: "tick"},
+          radio,
+          make("span", {textContent: `class ${"ABC"[label]} ${"●▲■"[label]}`}),
+        ),
+      );
     });
-    const button = (textContent, work) => $("own").append(make("button", {type: "button", textContent, onclick: () => {
-      work();
-      this.restart();
-    }}));
-    button("Undo", () => this.own.pop());
-    button("Clear", () => { this.own = []; });
+    const button = (textContent, work) =>
+      $("own").append(
+        make("button", {
+          type: "button",
+          textContent,
+          onclick: () => {
+            work();
+            this.restart();
+          },
+        }),
+      );
+    button("Undo", () => this.state.own.pop());
+    button("Clear", () => {
+      this.state.own = [];
+    });
     const add = (x, y) => {
       if (this.state.data !== "own") return;
-      this.own.push({x, y, label: this.label});
+      this.state.own.push({x, y, label: this.label});
       const playing = this.player.playing;
       this.restart();
       this.player.toggle(playing);
@@ -145,17 +222,22 @@ class NetworkTab {
     const output = $("output");
     output.onclick = event => {
       const box = output.getBoundingClientRect();
-      add(VIEW * (2 * (event.clientX - box.left) / box.width - 1), VIEW * (1 - 2 * (event.clientY - box.top) / box.height));
+      add(
+        VIEW * ((2 * (event.clientX - box.left)) / box.width - 1),
+        VIEW * (1 - (2 * (event.clientY - box.top)) / box.height),
+      );
     };
     output.onkeydown = event => {
       if (this.state.data !== "own") return;
-      const way = {ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1]}[event.key];
+      const way = {ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1]}[
+        event.key
+      ];
       if (way) {
         this.hand.x = Math.min(Math.max(this.hand.x + 0.1 * way[0], -VIEW), VIEW);
         this.hand.y = Math.min(Math.max(this.hand.y + 0.1 * way[1], -VIEW), VIEW);
       } else if (event.key === "Enter" || event.key === " ") add(this.hand.x, this.hand.y);
       else if (event.key === "Backspace") {
-        this.own.pop();
+        this.state.own.pop();
         this.restart();
       } else return;
       this.hand.seen = true;
@@ -166,30 +248,48 @@ class NetworkTab {
 
   /* Data and networks anew, from the same seeds. */
   restart() {
-    const {state} = this, random = new Random(state.seed), set = DATASETS[state.data];
-    const all = state.data === "own" ? [...this.own] : random.shuffle(set.make(state.samples, state.noise, random));
+    const {state} = this;
+    const random = new Random(state.seed);
+    const set = DATASETS[state.data];
+    const all =
+      state.data === "own"
+        ? [...this.state.own]
+        : random.shuffle(set.make(state.samples, state.noise, random));
     const tests = state.data === "own" ? 0 : Math.round(state.share * all.length);
     this.points = {train: all.slice(tests), test: all.slice(0, tests)};
-    const variants = {  // all have the same first weights and the same batches
-      none: [], rules: RULE_NAMES.filter(name => name !== state.rule).map(rule => ({rule})),
-      batchNorm: [{batchNorm: !state.batchNorm}], standardize: [{standardize: !state.standardize}],
+    const variants = {
+      // all have the same first weights and the same batches
+      none: [],
+      rules: RULE_NAMES.filter(name => name !== state.rule).map(rule => ({rule})),
+      batchNorm: [{batchNorm: !state.batchNorm}],
+      standardize: [{standardize: !state.standardize}],
     }[state.compare];
     const enough = this.points.train.length >= 2;
-    this.trainers = !enough ? [] : [{}, ...variants].map((variant, i) => {
-      const own = {...state, ...variant}, name = {
-        none: own.rule, rules: own.rule, batchNorm: own.batchNorm ? "with BatchNorm" : "without BatchNorm",
-        standardize: own.standardize ? "standardised" : "raw inputs",
-      }[state.compare];
-      const byRule = ["rules", "none"].includes(state.compare);
-      return {name, ink: byRule ? RULE_NAMES.indexOf(own.rule) : i, trainer: new Trainer(own, this.points.train, this.points.test)};
-    });
+    this.trainers = !enough
+      ? []
+      : [{}, ...variants].map((variant, i) => {
+          const own = {...state, ...variant},
+            name = {
+              none: own.rule,
+              rules: own.rule,
+              batchNorm: own.batchNorm ? "with BatchNorm" : "without BatchNorm",
+              standardize: own.standardize ? "standardised" : "raw inputs",
+            }[state.compare];
+          const byRule = ["rules", "none"].includes(state.compare);
+          return {
+            name,
+            ink: byRule ? RULE_NAMES.indexOf(own.rule) : i,
+            trainer: new Trainer(own, this.points.train, this.points.test),
+          };
+        });
     if (!enough) this.player.toggle(false);
     $("own").hidden = state.data !== "own";
     this.buildGraph();
     this.draw();
   }
 
-  retune() {  // another rate, while it goes on
+  retune() {
+    // another rate, while it goes on
     const {rule, rules} = this.state;
     for (const {trainer} of this.trainers) {
       if (trainer.state.rule === rule) trainer.optimizer.settings.lr = rules[rule].lr;
@@ -208,7 +308,8 @@ class NetworkTab {
     this.draw();
   }
 
-  draw() {  // all of it, or while it trains in every third picture what need not be in each
+  draw() {
+    // all of it, or while it trains in every third picture what need not be in each
     if ($("network").hidden) return;
     const part = this.player.playing ? this.frames % 3 : null;
     const main = this.trainers[0]?.trainer;
@@ -224,15 +325,26 @@ class NetworkTab {
     if ($("result").textContent !== text) $("result").textContent = text;
   }
 
-  gridRows(trainer) { return (trainer.gridRows ??= trainer.rows(this.grid)); }
+  gridRows(trainer) {
+    return (trainer.gridRows ??= trainer.rows(this.grid));
+  }
 
-  result() {  // what happened, in plain words
-    if (!this.trainers.length) return "Choose a class and tap the picture of the output: two points are enough to begin.";
+  result() {
+    // what happened, in plain words
+    if (!this.trainers.length)
+      return "Choose a class and tap the picture of the output: two points are enough to begin.";
     const share = v => `${(100 * v).toFixed(0)} %`;
     const tell = ({name, trainer: {now, lost, network}}) => {
       if (lost) return `${name}: diverged`;
-      const rest = now.test === undefined ? "" : network.task === "classes" ? `, ${share(now.testRight)} on the test points` : `, ${shortNumber(now.test)} on the test points`;
-      return network.task === "classes" ? `${name}: ${share(now.trainRight)} right in training${rest}` : `${name}: squared error ${shortNumber(now.train)} in training${rest}`;
+      const rest =
+        now.test === undefined
+          ? ""
+          : network.task === "classes"
+            ? `, ${share(now.testRight)} on the test points`
+            : `, ${shortNumber(now.test)} on the test points`;
+      return network.task === "classes"
+        ? `${name}: ${share(now.trainRight)} right in training${rest}`
+        : `${name}: squared error ${shortNumber(now.train)} in training${rest}`;
     };
     const text = this.trainers.map(tell).join("; ");
     return `${text[0].toUpperCase()}${text.slice(1)}.`;
@@ -241,21 +353,38 @@ class NetworkTab {
   drawCurves() {
     const main = this.trainers[0]?.trainer;
     if (!main) return;
-    const several = this.trainers.length > 1, series = [];
+    const several = this.trainers.length > 1;
+    const series = [];
     for (const {ink, trainer} of this.trainers) {
-      const steps = trainer.curve.map(c => c.step), color = inks[ink];
+      const steps = trainer.curve.map(c => c.step);
+      const color = inks[ink];
       series.push({values: trainer.curve.map(c => c.train), steps, color});
-      if (!several && trainer.curve[0].test !== undefined) series.push({values: trainer.curve.map(c => c.test), steps, color: css("soft"), dash: [5, 4]});
+      if (!several && trainer.curve[0].test !== undefined)
+        series.push({
+          values: trainer.curve.map(c => c.test),
+          steps,
+          color: css("soft"),
+          dash: [5, 4],
+        });
     }
     chart($("curve"), series, {steps: Math.max(10, main.steps), decades: 5, marks: false});
-    const key = several ? this.trainers.map(({name, ink}) => [name, inks[ink]]) : [["training", inks[this.trainers[0].ink]], ["test (dashed)", css("soft")]];
-    $("curve-key").replaceChildren(...key.flatMap(([name, color]) => {
-      const line = make("b", {textContent: "━ "});
-      line.style.color = color;
-      return [line, `${name}  `];
-    }));
+    const key = several
+      ? this.trainers.map(({name, ink}) => [name, inks[ink]])
+      : [
+          ["training", inks[this.trainers[0].ink]],
+          ["test (dashed)", css("soft")],
+        ];
+    $("curve-key").replaceChildren(
+      ...key.flatMap(([name, color]) => {
+        const line = make("b", {textContent: "━ "});
+        line.style.color = color;
+        return [line, `${name}  `];
+      }),
+    );
     $("curve").ariaLabel = `Loss of ${this.trainers.map(t => t.name).join(", ")} against the step`;
   }
 
-  look() { this.draw(); }
+  look() {
+    this.draw();
+  }
 }
