@@ -82,9 +82,20 @@ def jumps(t):
     return t // 60
 
 
+def turned(x, y, o):
+    c, s = np.cos(np.pi * o["turn"] / 180), np.sin(np.pi * o["turn"] / 180)
+    return c * x + s * y, c * y - s * x
+
+
+def bowl_of(place, kappa):
+    return (place[0] ** 2 + kappa * place[1] ** 2) / 2
+
+
 SURFACES = {  # the losses of surfaces.js, as minidl sees them; o are the options, t the step
     "bowl": lambda x, y, o, t: (x**2 + y**2) / 2,
-    "ravine": lambda x, y, o, t: (turned(x, y, o)[0] ** 2 + o["kappa"] * turned(x, y, o)[1] ** 2) / 2,
+    "ravine": lambda x, y, o, t: (
+        (turned(x, y, o)[0] ** 2 + o["kappa"] * turned(x, y, o)[1] ** 2) / 2
+    ),
     "saddle": lambda x, y, o, t: x**2 - y**2 / 2 + y**4 / 6 + 3 / 8,
     "valley": lambda x, y, o, t: (1 - x) ** 2 + 100 * (y - x**2) ** 2,
     "minima": lambda x, y, o, t: (x**2 + y**2) / 10 + (1 - np.cos(2 * x) * np.cos(2 * y)) / 4,
@@ -130,11 +141,6 @@ ROUNDED = {
     ("valley", "Adam", 0.2): 110,
     ("minima", "RMSProp", 0.05): 80,
 }
-
-
-def turned(x, y, o):
-    c, s = np.cos(np.pi * o["turn"] / 180), np.sin(np.pi * o["turn"] / 180)
-    return c * x + s * y, c * y - s * x
 
 
 def of_library(settings):
@@ -226,9 +232,7 @@ def test_curvatures_and_theory_are_those_of_the_matrix(page):
             [best[name]["lr"], best[name]["mu"]],
         )
         assert factors == pytest.approx([least] * 2, rel=1e-6)
-    low, high = page.evaluate(
-        "curvaturesAt(SURFACES.ravine, 0.3, 0.2, {kappa: 70, turn: 25}, 0)"
-    )
+    low, high = page.evaluate("curvaturesAt(SURFACES.ravine, 0.3, 0.2, {kappa: 70, turn: 25}, 0)")
     assert (low, high) == pytest.approx((1, 70), rel=1e-6)
 
 
@@ -367,7 +371,10 @@ def test_c5_the_rate_is_for_one_condition_number_only(page):
     steeper = kinds(outcomes(page, "C5", kappa=150))
     assert steeper.pop("SGD") == "diverged"
     assert set(steeper.values()) == {"arrived"}
-    assert kinds(outcomes(page, "C5", rules={"SGD": {"lr": 0.002}}))["SGD"] in ("moving", "crawling")
+    assert kinds(outcomes(page, "C5", rules={"SGD": {"lr": 0.002}}))["SGD"] in (
+        "moving",
+        "crawling",
+    )
 
 
 def test_c9_momentum_passes_and_settles(page):
@@ -530,16 +537,11 @@ def test_browser_works_by_keyboard(opened):
     page.keyboard.press("ArrowRight")
     assert page.evaluate("raceTab.state.rules.SGD.lr") == 0.02
     seen = []
-    for _ in range(40):
+    while "best" not in seen:  # the last button of the tab
         page.keyboard.press("Tab")
         seen.append(page.evaluate("document.activeElement.id || document.activeElement.ariaLabel"))
-        assert page.evaluate(
-            "(e => getComputedStyle(e.type === 'radio' ? e.nextSibling : e).outlineStyle)"
-            "(document.activeElement)"
-        ) in ("solid", "none" if seen[-1] is None else "solid"), seen
-        if "best" in seen:
-            break
-    assert "best" in seen
+        assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    assert {"Momentum: mu", "Adam: beta2", "Adam: bias correction"} <= set(seen)
 
 
 def test_browser_plays_to_the_end_and_shows_each_step(opened):
@@ -610,8 +612,22 @@ def test_browser_fits_a_phone_and_obeys_fingers(opened):
         page.wait_for_timeout(30)
         assert page.evaluate("document.documentElement.scrollWidth") <= 360, fragment
     assert page.evaluate("$('map').clientWidth") > 300
+    page.evaluate("location.hash = 'race'; raceTab.set({})")
     page.tap("#map")
     assert start_of(page) == pytest.approx([-1, 0], abs=0.05)
+    box = page.locator("#start").bounding_box()
+    touch = page.context.new_cdp_session(page)
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    for kind, points in [
+        ("touchStart", [{"x": x, "y": y}]),
+        ("touchMove", [{"x": x - 20, "y": y - 30}]),
+        ("touchMove", [{"x": x - 40, "y": y - 60}]),
+        ("touchEnd", []),
+    ]:
+        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+    unit = page.evaluate("$('map').clientWidth") / 8
+    page.wait_for_function("raceTab.state.start[1] > 1")
+    assert start_of(page) == pytest.approx([-1 - 40 / unit, 60 / unit], abs=0.1)
     small = page.evaluate(
         "[...document.querySelectorAll('#race button, #race select')]"
         ".filter(e => e.offsetHeight && e.offsetHeight < 32).map(e => e.id)"
@@ -646,12 +662,12 @@ def test_browser_moves_little_for_those_who_want_that(opened):
 
 
 def test_browser_finds_a_name_on_every_control(opened):
-    for fragment, least in (("#race", 40), ("#network", 55)):
-        page = opened(fragment)
-        unnamed, named = [], 0
-        for role in ("button", "checkbox", "radio", "combobox", "slider", "img", "spinbutton"):
-            count = page.get_by_role(role).count()
-            if count != page.get_by_role(role, name=re.compile(r"\S")).count():
-                unnamed.append(role)
-            named += count
-        assert (unnamed, named >= least) == ([], True)
+    page = opened("#network")
+    controls = page.evaluate(
+        """[...document.querySelectorAll("button, input, select, canvas, [role]")]
+            .filter(e => !e.ariaHidden && !e.closest(".unit canvas"))
+            .map(e => [e.tagName, e.id, e.ariaLabel || e.labels?.[0]?.textContent ||
+              (e.ariaLabelledByElements ?? [])[0]?.textContent || e.textContent])"""
+    )
+    assert len(controls) > 100
+    assert [c for c in controls if not c[2].strip()] == []

@@ -303,6 +303,7 @@ def test_the_page_is_small(race):
 
 # The page in a browser ----------------------------------------------------------------------------
 
+
 @pytest.fixture(scope="module")
 def browser():
     with launched() as browser:

@@ -15,8 +15,8 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.with_suffix(".html")
 SCRIPTS = (  # in the order in which each needs the ones before
-    "rules", "random", "surfaces", "race", "datasets", "network",
-    "controls", "drawing", "race-tab", "race-pictures", "theory", "network-tab", "network-pictures", "presets", "app",
+    "rules", "random", "surfaces", "race", "datasets", "network", "controls", "drawing",
+    "race-tab", "race-pictures", "theory", "network-tab", "network-pictures", "presets", "app",
 )  # fmt: skip
 
 

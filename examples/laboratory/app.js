@@ -77,16 +77,16 @@ function refresh() {
 
 /* The address holds what is shown: #C9 a claim, #network a tab, #race={...} whatever was set. */
 function openHash() {
-  const [key, text] = decodeURIComponent(location.hash.slice(1)).split(/=(.*)/s);
-  if (key in PRESETS) return openClaim(key);
+  const [key, text] = location.hash.slice(1).split("=");
+  openClaim(key in PRESETS ? key : null);
+  if (key in PRESETS) return;
   const tab = key in TABS ? key : "race";
-  if (text)
-    try {
-      TABS[tab].set(JSON.parse(text));
-    } catch (error) {
-      TABS[tab].set({}); // no set-up of this page: what is set when it opens
-    }
-  return openTab(tab);
+  try {
+    if (text) TABS[tab].set(JSON.parse(decodeURIComponent(text)));
+  } catch (error) {
+    TABS[tab].set({}); // no set-up of this page: what is set when it opens
+  }
+  openTab(tab);
 }
 
 $("link").onclick = async () => {

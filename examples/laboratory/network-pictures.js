@@ -189,12 +189,12 @@ Object.assign(NetworkTab.prototype, {
     const outputs = network.layers.at(-1).rooms.get(GRID * GRID).after;
     if (network.task === "values")
       return k => signedPixel(this.view.discrete ? Math.sign(outputs[k]) : outputs[k]);
-    const classes = network.sizes.at(-1),
-      tints = classColors().map(color =>
-        Uint32Array.from({length: 101}, (_, share) =>
-          pixel(mix(colors.low, color, 0.1 + 0.006 * share)),
-        ),
+    const classes = network.sizes.at(-1);
+    const tintsOf = color =>
+      Uint32Array.from({length: 101}, (_, share) =>
+        pixel(mix(colors.low, color, 0.1 + 0.006 * share)),
       );
+    const tints = classColors().map(tintsOf);
     return k => {
       // the likeliest class, the paler the less sure
       let best = 0,

@@ -265,23 +265,19 @@ class NetworkTab {
       standardize: [{standardize: !state.standardize}],
     }[state.compare];
     const enough = this.points.train.length >= 2;
-    this.trainers = !enough
-      ? []
-      : [{}, ...variants].map((variant, i) => {
-          const own = {...state, ...variant},
-            name = {
-              none: own.rule,
-              rules: own.rule,
-              batchNorm: own.batchNorm ? "with BatchNorm" : "without BatchNorm",
-              standardize: own.standardize ? "standardised" : "raw inputs",
-            }[state.compare];
-          const byRule = ["rules", "none"].includes(state.compare);
-          return {
-            name,
-            ink: byRule ? RULE_NAMES.indexOf(own.rule) : i,
-            trainer: new Trainer(own, this.points.train, this.points.test),
-          };
-        });
+    const entry = (variant, i) => {
+      const own = {...state, ...variant};
+      const name = {
+        none: own.rule,
+        rules: own.rule,
+        batchNorm: own.batchNorm ? "with BatchNorm" : "without BatchNorm",
+        standardize: own.standardize ? "standardised" : "raw inputs",
+      }[state.compare];
+      const byRule = ["rules", "none"].includes(state.compare);
+      const trainer = new Trainer(own, this.points.train, this.points.test);
+      return {name, ink: byRule ? RULE_NAMES.indexOf(own.rule) : i, trainer};
+    };
+    this.trainers = enough ? [{}, ...variants].map(entry) : [];
     if (!enough) this.player.toggle(false);
     $("own").hidden = state.data !== "own";
     this.buildGraph();

@@ -190,37 +190,37 @@ class RaceTab {
     const changed = () => this.compute();
     const knob = (key, label, stops) =>
       slider({label, about: `${name}: ${label}`, stops, state, key, changed});
+    const box = (key, label) => tick({label, about: `${name}: ${label}`, state, key, changed});
     const knobs = {
       lr: () => knob("lr", "learning rate", STOPS.rate),
       mu: () => knob("mu", "mu", STOPS.memory),
       decay_rate: () => knob("decay_rate", "decay rate", STOPS.memory),
       beta1: () => knob("beta1", "beta1", STOPS.memory),
       beta2: () => knob("beta2", "beta2", STOPS.memory),
-      nesterov: () => tick({label: "Nesterov's form", state, key: "nesterov", changed}),
-      bias_correction: () =>
-        tick({label: "bias correction", state, key: "bias_correction", changed}),
+      nesterov: () => box("nesterov", "Nesterov's form"),
+      bias_correction: () => box("bias_correction", "bias correction"),
     };
     const controls = Object.keys(RULES[name].settings)
       .filter(key => key in knobs)
       .map(key => knobs[key]());
-    const box = make("input", {type: "checkbox", ariaLabel: `${name} takes part`});
+    const entered = make("input", {type: "checkbox", ariaLabel: `${name} takes part`});
     const sample = make("canvas", {ariaHidden: "true"});
     const facts = make("dl");
     const element = make(
       "section",
       {className: "card rule", ariaLabel: name},
-      make("label", {}, box, sample, make("b", {textContent: name})),
+      make("label", {}, entered, sample, make("b", {textContent: name})),
       make("code", {textContent: RULES[name].formula}),
       ...controls,
       facts,
     );
-    box.onchange = () => {
-      this.state.rules[name].on = box.checked;
+    entered.onchange = () => {
+      this.state.rules[name].on = entered.checked;
       this.compute();
     };
     const whole = {
       show: () => {
-        box.checked = this.state.rules[name].on;
+        entered.checked = this.state.rules[name].on;
       },
     };
     return {element, facts, sample, i, controls: [whole, ...controls]};

@@ -100,25 +100,12 @@ Object.assign(RaceTab.prototype, {
       "By what factor momentum shrinks the slowest direction, for each learning rate and mu";
 
     const row = (name, lr, mu) => {
-      const factor = worst(lr, mu),
-        digits =
-          factor >= 1
-            ? "diverges"
-            : factor < 1e-9
-              ? "1"
-              : Math.ceil(Math.log(0.1) / Math.log(factor)).toLocaleString("en");
-      return make(
-        "tr",
-        {},
-        ...[
-          name,
-          shortNumber(lr),
-          +mu.toFixed(3),
-          factorPerStep(flat, lr, mu).toFixed(4),
-          factorPerStep(steep, lr, mu).toFixed(4),
-          digits,
-        ].map((text, i) => make(i ? "td" : "th", {textContent: text})),
-      );
+      const factors = [flat, steep].map(curvature => factorPerStep(curvature, lr, mu));
+      const slowest = Math.max(...factors, 1e-9);
+      const tenth = Math.ceil(Math.log(0.1) / Math.log(slowest)).toLocaleString("en");
+      const cells = [name, shortNumber(lr), +mu.toFixed(3), ...factors.map(f => f.toFixed(4))];
+      cells.push(slowest >= 1 ? "diverges" : tenth);
+      return make("tr", {}, ...cells.map((text, i) => make(i ? "td" : "th", {textContent: text})));
     };
     const head = ["", "rate", "mu", "flat", "steep", "÷ 10 in"];
     $("factors").replaceChildren(
