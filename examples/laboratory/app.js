@@ -58,7 +58,7 @@ for (const [key, {short}] of Object.entries(PRESETS)) {
   $("claims").append(button);
 }
 
-const THEMES = {"": "Colors: system", dark: "Colors: dark", light: "Colors: light"};
+const THEMES = {"": "Colors: auto", dark: "Colors: dark", light: "Colors: light"};
 $("theme").onclick = () => {
   const names = Object.keys(THEMES);
   const root = document.documentElement;

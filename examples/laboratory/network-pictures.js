@@ -89,7 +89,7 @@ Object.assign(NetworkTab.prototype, {
     const layer = trainer.network.layers[l - 1];
     const names = l === 1 ? this.state.features : null;
     const field = (label, array, k) => {
-      const input = make("input", {type: "number", step: 0.1, value: +array[k].toPrecision(4)});
+      const input = make("input", {type: "number", step: 0.1, value: +array[k].toPrecision(3)});
       input.onchange = () => {
         if (Number.isFinite(input.valueAsNumber)) array[k] = input.valueAsNumber;
         trainer.measure();

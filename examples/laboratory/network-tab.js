@@ -329,21 +329,23 @@ class NetworkTab {
     // what happened, in plain words
     if (!this.trainers.length)
       return "Choose a class and tap the picture of the output: two points are enough to begin.";
-    const share = v => `${(100 * v).toFixed(0)} %`;
-    const tell = ({name, trainer: {now, lost, network}}) => {
-      if (lost) return `${name}: diverged`;
-      const rest =
-        now.test === undefined
-          ? ""
-          : network.task === "classes"
-            ? `, ${share(now.testRight)} on the test points`
-            : `, ${shortNumber(now.test)} on the test points`;
-      return network.task === "classes"
-        ? `${name}: ${share(now.trainRight)} right in training${rest}`
-        : `${name}: squared error ${shortNumber(now.train)} in training${rest}`;
+    const classes = this.trainers[0].trainer.network.task === "classes";
+    const share = right => `${(100 * right).toFixed(0)} %`;
+    const tell = ({name, trainer: {now, lost}}) => {
+      if (lost) return `${name} diverged`;
+      const [train, test] = classes ? ["trainRight", "testRight"] : ["train", "test"];
+      const word = classes ? share : shortNumber;
+      return `${name} ${word(now[train])}${now.test === undefined ? "" : ` (${word(now[test])})`}`;
     };
-    const text = this.trainers.map(tell).join("; ");
-    return `${text[0].toUpperCase()}${text.slice(1)}.`;
+    const what = classes ? "Right in training" : "Squared error in training";
+    const tests = this.points.test.length ? " (on the test points)" : "";
+    const alive = this.trainers.filter(({trainer}) => !trainer.lost);
+    const best = alive.reduce(
+      (a, b) => (b.trainer.now.train < a.trainer.now.train ? b : a),
+      alive[0],
+    );
+    const lowest = this.trainers.length > 1 && best ? ` Lowest loss: ${best.name}.` : "";
+    return `${what}${tests}: ${this.trainers.map(tell).join(", ")}.${lowest}`;
   }
 
   drawCurves() {

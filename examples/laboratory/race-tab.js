@@ -141,9 +141,8 @@ class RaceTab {
       return element;
     };
     this.coordinates = [coordinate(0, "x"), coordinate(1, "y")];
+    $("shape-knobs").append(this.kappa, this.turn);
     const strip = [
-      this.kappa,
-      this.turn,
       ...this.coordinates,
       slider({
         label: "mini-batch noise",
@@ -174,7 +173,12 @@ class RaceTab {
     };
     this.cards = Object.fromEntries(RULE_NAMES.map((name, i) => [name, this.card(name, i)]));
     $("rules").append(...RULE_NAMES.map(name => this.cards[name].element));
-    this.controls = [...strip, ...RULE_NAMES.flatMap(name => this.cards[name].controls)];
+    this.controls = [
+      this.kappa,
+      this.turn,
+      ...strip,
+      ...RULE_NAMES.flatMap(name => this.cards[name].controls),
+    ];
     $("back").innerHTML = icon("back");
     $("on").innerHTML = icon("on");
     $("back").onclick = () => this.go(Math.ceil(this.at) - 1);

@@ -87,8 +87,7 @@ const SURFACES = {
     title: "Several minima",
     formula: "(x² + y²)/10 + (1 − cos 2x cos 2y)/4",
     story:
-      "Hollows on the way down into a bowl. Who follows the gradient alone rests in the first; " +
-      "what has momentum can roll on.",
+      "Hollows on the way down into a bowl: who follows the gradient alone rests in the first.",
     start: [-3.9, 2.8],
     optima: [[0, 0]],
     goal: 0.01,
