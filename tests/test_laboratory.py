@@ -463,7 +463,7 @@ def trained(page, claim, steps, seed):
 def test_c1_standardized_inputs_are_learned(page):
     for seed in (1, 2, 3):
         standardized, raw = trained(page, "C1", 300, seed)
-        assert (standardized["name"], raw["name"]) == ("standardised", "raw inputs")
+        assert (standardized["name"], raw["name"]) == ("standardized", "raw inputs")
         assert standardized["trainRight"] > 0.97
         assert raw["lost"] or raw["trainRight"] < 0.92
 

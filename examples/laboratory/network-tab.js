@@ -32,7 +32,7 @@ const NETWORK = {
 const COMPARED = {
   none: "nothing",
   batchNorm: "BatchNorm switched",
-  standardize: "standardising switched",
+  standardize: "standardizing switched",
   rules: "the other four rules",
 };
 const VIEW = 2.6; // the plane is shown from minus this to this
@@ -132,7 +132,7 @@ class NetworkTab {
       knob("for testing", "share", steady(0, 0.9, 0.1), anew, v => `${Math.round(100 * v)} %`),
       knob("seed", "seed", steady(1, 30, 1)),
       knob("unit of y: times", "unit", [1, 2, 5, 10, 20, 50, 100]),
-      box("standardise inputs", "standardize"),
+      box("standardize inputs", "standardize"),
     ];
     $("data-knobs").append(...data);
     const features = Object.keys(FEATURES).map(name => {
@@ -271,7 +271,7 @@ class NetworkTab {
         none: own.rule,
         rules: own.rule,
         batchNorm: own.batchNorm ? "with BatchNorm" : "without BatchNorm",
-        standardize: own.standardize ? "standardised" : "raw inputs",
+        standardize: own.standardize ? "standardized" : "raw inputs",
       }[state.compare];
       const byRule = ["rules", "none"].includes(state.compare);
       const trainer = new Trainer(own, this.points.train, this.points.test);
@@ -311,7 +311,7 @@ class NetworkTab {
     const main = this.trainers[0]?.trainer;
     $("epoch").textContent = main ? `epoch ${main.epochs}, step ${main.steps}` : "no data yet";
     if (main) main.network.forward(this.gridRows(main), "predict");
-    this.drawUnits(main);
+    if (part === null || this.frames % 2 === 0) this.drawUnits(main);
     this.drawOutput(main);
     if (part === null || part === 1) this.drawOthers();
     if (part === null || part === 2) this.drawValues();

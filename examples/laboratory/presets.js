@@ -6,11 +6,11 @@ const HOLDS = "holds";
 const CONDITION = "holds with a condition";
 const PRESETS = {
   C1: {
-    short: "standardise",
+    short: "standardize",
     verdict: HOLDS,
     claim: "Standardized data is more learnable",
     look:
-      "y is measured in a unit 20 times smaller. Press Train: with standardised inputs SGD " +
+      "y is measured in a unit 20 times smaller. Press Train: with standardized inputs SGD " +
       "finds the boundary, on the raw numbers, at the same rate, it does not.",
     network: {
       data: "moons",
