@@ -122,8 +122,8 @@ const PRESETS = {
     verdict: CONDITION,
     claim: "RMSProp still stops at saddles",
     look:
-      "Exactly on the ridge (y = 0) both rest at the saddle for ever. Write 1e-12 for the " +
-      "start's y: RMSProp leaves at once, for it divides by the gradient's size, however " +
+      "Exactly on the ridge (y = 0) both rest at the saddle for ever. Write 1e-12 for start y, " +
+      "below the map: RMSProp leaves at once, for it divides by the gradient's size, however " +
       "small; SGD stays for long.",
     race: {
       surface: "saddle",

@@ -136,6 +136,7 @@ class RaceTab {
       };
       input.onchange = () => {
         if (Number.isFinite(input.valueAsNumber)) this.state.start[k] = input.valueAsNumber;
+        element.show(); // what is no number leaves the start as it was
         this.compute();
       };
       return element;
