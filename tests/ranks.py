@@ -43,6 +43,10 @@ class ThreadComm:
         found = self.meeting.all(self.rank, pickle.dumps(value))  # as MPI does: each gets its own
         return [pickle.loads(one) for one in found]
 
+    def gather(self, value: Any, root: int = 0) -> list[Any] | None:
+        found = self.allgather(value)
+        return found if self.rank == root else None
+
     def bcast(self, value: Any, root: int = 0) -> Any:
         return self.allgather(value)[root]
 

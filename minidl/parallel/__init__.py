@@ -8,7 +8,8 @@ batch; one sum over all ranks then gives every rank the gradient of the whole ba
 - ``gradients.py``: the sum between ``backward()`` and ``step()``.
 - ``shards.py``: the part of each batch that a rank takes.
 - ``norm.py``: batch normalisation by the statistics of the whole batch.
-- ``fit.py``: a whole run, and evaluation; ``run.py``: what its checkpoint holds.
+- ``fit.py``: a whole run, and evaluation; ``run.py``: its steps, and what its checkpoint holds.
+- ``means.py``: what was measured on all ranks together.
 
 ``import minidl`` does not bring it; it needs mpi4py and an MPI (extra ``mpi``).
 """

@@ -3,23 +3,36 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from contextlib import closing
+from functools import partial
+from typing import Any
 
 from minidl.checks import whole_number
 from minidl.nn import Module
 from minidl.optim import Optimizer
+from minidl.parallel.means import RankMeans, filled
 from minidl.parallel.ranks import Ranks
-from minidl.parallel.run import RankRun, RankSteps, measured
+from minidl.parallel.run import RankRun, RankSteps, check_same
 from minidl.parallel.shards import Shards
 from minidl.parts import check_parts
-from minidl.training.batches import Data, as_loader
+from minidl.training.batches import Data, as_loader, called, columns
+from minidl.training.callbacks import Callbacks
 from minidl.training.console import Bar
-from minidl.training.evaluation import modes_restored
+from minidl.training.evaluation import measured, modes_restored
 from minidl.training.history import History
 from minidl.training.loop import train_epoch
-from minidl.training.measures import Function, Means
+from minidl.training.measures import Function
 from minidl.training.metrics import Metrics, metrics_by_name
-from minidl.training.trials import check_parameters
+from minidl.training.plans import steps_known
+from minidl.training.provenance import parts
+from minidl.training.trials import check_forms, check_parameters, try_validation
+from minidl.training.weighting import Weighted
+
+NOT_TAKEN = {  # what minidl.fit takes besides, and why not here
+    "compiled": "the gradients of ranks are added up between the two halves of a step",
+    "on_interrupt": "Ctrl-C ends all ranks at once, and with checkpoint= the run goes on later",
+}
 
 
 def fit(
@@ -32,15 +45,21 @@ def fit(
     ranks: Ranks | None = None,
     epochs: int = 10,
     metrics: Metrics = None,
+    callbacks: Iterable[Any] = (),
     progress: bool = True,
     checkpoint: str | os.PathLike[str] | None = None,
+    batch_size: int | None = None,
+    clip_norm: float | None = None,
+    accumulate: int = 1,
+    **not_taken: Any,
 ) -> History:
     """Train ``model`` on all ranks together, as :func:`minidl.fit` does on one.
 
     All ranks call it, with the whole data, and get the same history. They begin with the weights,
     the optimizer's state and the order of batches of rank 0. Of each batch of ``train`` a rank
     takes its part, so that the batch size is that of all ranks together, and the steps are those of
-    one process up to rounding. Dropout differs: each rank draws from a stream of its own.
+    one process up to rounding. Dropout differs: each rank draws from a stream of its own. Metrics
+    of the whole set are computed once, of the predictions of all ranks in the order of samples.
 
     BatchNorm uses the statistics of a rank's own part, unless :func:`sync_batch_norm` was called.
     After each epoch its running statistics become their means over the ranks; then weights and
@@ -51,18 +70,25 @@ def fit(
     of ranks all becomes bitwise what it would have been without the stop. Another number is taken,
     too. Ctrl-C ends all ranks at once; the run goes on from the last epoch.
 
+    Callbacks are called on rank 0 only, while the others wait: so they may write files and measure
+    with functions of minidl, but not with those of ``parallel``, in which all ranks take part. What
+    they change of the model or the optimizer, and that they stop the run, holds for all ranks.
+
     Args:
-        model, loss, optimizer, train, validation, epochs, metrics: as for :func:`minidl.fit`, the
-            same on all ranks.
+        model, loss, optimizer, train, validation, epochs, metrics, batch_size, clip_norm,
+            accumulate: as for :func:`minidl.fit`, the same on all ranks.
         ranks: the ranks; None is all that mpiexec has started.
+        callbacks: those of rank 0; those of the other ranks are left out.
         progress: whether rank 0 shows a bar.
         checkpoint: the file of rank 0.
+        not_taken: ``compiled`` and ``on_interrupt``, which are refused.
 
     Raises:
         Whatever :func:`minidl.fit` does. With several ranks, an error on one prints its traceback
         and ends all of them.
-        ValueError: also if batches are smaller than the number of ranks, or if data, loss or layers
-            are not the same on all ranks.
+        TypeError: also for a loader with an iteration of its own, and for what is not taken.
+        ValueError: also if batches are smaller than the number of ranks, or if data, loss, layers
+            or settings are not the same on all ranks.
         RuntimeError: if the ranks came to different weights.
 
     Example:
@@ -79,33 +105,47 @@ def fit(
     """
     ranks = Ranks() if ranks is None else ranks
     with ranks:
+        for name in not_taken:
+            why = NOT_TAKEN.get(name, "minidl.fit knows no argument of this name")
+            raise TypeError(f"parallel.fit does not take {name}: {why}")
         epochs = whole_number(epochs, "fit: epochs")
+        check_same("fit", ranks, {"epochs": epochs})
         check_parts("fit", model, loss, optimizer)
         check_parameters(model, optimizer, saving=checkpoint is not None)
-        loaders = {"train": as_loader("fit: train", train, model, batch_size=32, shuffle=True)}
+        loaders = {"train": as_loader("fit: train", train, model, batch_size, shuffle=True)}
         if validation is not None:
             loaders["validation"] = as_loader("fit: validation", validation, model)
         ranks.begin_alike(model, optimizer, *loaders.values())
-        by_name = metrics_by_name(metrics, loss)
-        run = RankRun(ranks, loaders, model, loss, optimizer, by_name, checkpoint)
+        run = RankRun(
+            ranks, loaders, model, loss, optimizer, metrics_by_name(metrics, loss), checkpoint,
+            clip_norm=clip_norm, accumulate=accumulate,
+            callbacks=Callbacks(callbacks if ranks.first else ()),
+        )  # fmt: skip
+        check_forms(run, compiled=False)
         going_on = ranks.of_first(checkpoint is not None and os.path.exists(checkpoint))
         if going_on:
             run.go_on()
-        if run.epochs < epochs:
+        if not run.is_over(epochs):
             run.try_parts()
-        if not going_on:
-            run.save()
-        bar = Bar(run, epochs, progress and ranks.first)
-        with modes_restored(model) as to_train_mode, closing(bar):
+            try_validation(run)
+        bar, predict = Bar(run, epochs, progress and ranks.first), partial(called, model)
+        plans = steps_known(optimizer, max(epochs, 1) * run.updates_per_epoch, run.start)
+        with plans, modes_restored(model) as to_train_mode, closing(bar):
             steps = RankSteps(run, bar.show)
-            if going_on:
+            run.say = bar.say
+            run.begin(going_on)
+            if going_on and not run.is_over(epochs):
                 bar.say(f"fit: going on after {run.place}")
-            while run.epochs < epochs:
+            while not run.is_over(epochs):
                 to_train_mode()
-                train_epoch(model, steps.loss, optimizer, run.train, steps)
+                train_epoch(predict, steps.loss, steps.updates, run.train, steps)
                 run.end_epoch()
                 run.save()
                 bar.show()
+            bar.show(at_once=True)
+            if run.history.stopped is not None:
+                bar.say(f"fit: stopped after {run.place}: {run.history.stopped}")
+            run.end()
         return run.history
 
 
@@ -120,14 +160,16 @@ def evaluate(
     """Return what :func:`minidl.evaluate` does, computed by all ranks together.
 
     All ranks call it, with the same model and the whole data, and get the same numbers: each
-    measures its part of every batch, and their sums and counts are added up.
+    measures its part of every batch, and their sums and counts are added up. Metrics of the whole
+    set are computed once, of the predictions of all ranks in the order of samples.
 
     Args:
         model, loss, data, metrics: as for :func:`minidl.evaluate`.
         ranks: the ranks; None is all that mpiexec has started.
 
     Raises:
-        TypeError, ValueError: as :func:`minidl.evaluate` does.
+        TypeError, ValueError: as :func:`minidl.evaluate` does, and if the data, the loss or the
+            layers are not the same on all ranks.
 
     Example:
         >>> import numpy as np
@@ -140,6 +182,11 @@ def evaluate(
     ranks = Ranks() if ranks is None else ranks
     with ranks:
         check_parts("evaluate", model, loss)
-        shards = Shards(as_loader("evaluate: data", data, model), ranks)
+        loader = as_loader("evaluate: data", data, model)
+        if columns(loader)[2] is not None:
+            Weighted(loss).check("evaluate")
+        check_same("evaluate", ranks, parts(model, loss, {"given": loader}))
+        shards = Shards(loader, ranks)
         with modes_restored(model):
-            return measured(model, shards, Means(loss, metrics_by_name(metrics, loss)), ranks)
+            means = RankMeans(loss, metrics_by_name(metrics, loss), shards)
+            return measured(model, filled(shards), means)

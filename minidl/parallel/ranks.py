@@ -47,6 +47,9 @@ class Alone:
     def allgather(self, value: Any) -> list[Any]:
         return [value]
 
+    def gather(self, value: Any, root: int = 0) -> list[Any]:
+        return [value]
+
     def bcast(self, value: Any, root: int = 0) -> Any:
         return value
 

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from minidl.arrays import Array
-from minidl.checkpoint import load, save
+from minidl.checkpoint import load
+from minidl.checks import number
 from minidl.data import DataLoader
-from minidl.diagnosis.divergence import check_model_finite
-from minidl.modes import no_grad
+from minidl.parallel.means import RankMeans, filled
 from minidl.parallel.ranks import Ranks, part_of, parts_of, stream
 from minidl.parallel.shards import Shards
-from minidl.protocols import plain
 from minidl.tensor import Tensor
-from minidl.training.measures import Means, single_number
+from minidl.training.batches import called, columns, rows
+from minidl.training.evaluation import measured
 from minidl.training.provenance import parts
 from minidl.training.run import Run
 from minidl.training.steps import NothingCounts, Steps
+from minidl.training.updates import Updates
 
 
 class RankRun(Run):
@@ -27,7 +29,8 @@ class RankRun(Run):
     Args:
         ranks: between whom.
         loaders: of the joined batches.
-        rest: the further arguments of :class:`~minidl.training.run.Run`.
+        rest, options: the further arguments of :class:`~minidl.training.run.Run`; callbacks are
+            those of rank 0.
     """
 
     def __init__(
@@ -38,77 +41,95 @@ class RankRun(Run):
         loss: Any,
         optimizer: Any,
         *rest: Any,
+        **options: Any,
     ) -> None:
         self.ranks, self.whole = ranks, loaders
-        shards: dict[str, DataLoader] = {n: Shards(loader, ranks) for n, loader in loaders.items()}
-        super().__init__(model, loss, optimizer, shards, *rest)
-        mine = parts(model, loss, loaders)  # asked without a checkpoint, too
-        for rank, theirs in enumerate(ranks.comm.allgather(mine)):
-            for name in mine | theirs:
-                if mine.get(name) != theirs.get(name):
-                    raise ValueError(
-                        f"fit: the {name} of rank {ranks.rank} is {mine.get(name)}, and that of "
-                        f"rank {rank} {theirs.get(name)}: give all ranks the same; each takes its "
-                        f"part of the data by itself"
-                    )
-        if self.path is not None:
-            self.parts = mine
+        self.shards = {name: Shards(loader, ranks) for name, loader in loaders.items()}
+        super().__init__(model, loss, optimizer, dict(self.shards), *rest, **options)
+        self.others: list[Any] = []  # on rank 0 the states of the generators of the other ranks
+        self.calls = ranks.of_first(bool(self.callbacks.each))
+        metrics = "auto" if self.metrics is None else [*self.metrics]
+        check_same("fit", ranks, parts(model, loss, loaders) | self.parts | {"metrics": metrics})
 
     def try_parts(self) -> None:
         """Raise now if a rank gets so few samples of a batch that the model does not take them."""
-        train = self.train
-        full, rest = divmod(train.samples, train.batch_size)
-        lengths = [train.batch_size] * (full > 0) + [rest] * (rest > 0 and not train.drop_last)
-        for n in lengths:
-            if min(parts_of(n, self.ranks.size)) > 1 or not self.buffers:
+        x, size = columns(self.train)[0], self.ranks.size
+        for n in dict.fromkeys(self.shards["train"].lengths):
+            fewest = min(parts_of(n, size))
+            if fewest > 1 or (fewest == 1 and not self.buffers):
                 continue
-            mine = part_of(n, self.ranks.rank, self.ranks.size)
             with self.left_as_it_was() as to_train_mode:
                 to_train_mode()
                 try:
-                    self.model(train.arrays[0][mine])
+                    called(self.model, rows(x, part_of(n, self.ranks.rank, size)))
                 except (TypeError, ValueError) as error:
                     error.add_note(
                         f"fit: tried before the first step, since of a batch of {n} samples each "
-                        f"of {self.ranks.size} ranks gets {parts_of(n, self.ranks.size)}: make the "
-                        f"DataLoader with drop_last=True or another batch_size, or use "
-                        f"sync_batch_norm"
+                        f"of {size} ranks gets {parts_of(n, size)}: make the DataLoader with "
+                        f"drop_last=True or another batch_size, or use sync_batch_norm"
                     )
                     raise
 
+    def new_means(self, data: str) -> RankMeans:
+        return RankMeans(self.loss, self.metrics, self.shards[data])
+
     def end_epoch(self) -> None:
-        check_model_finite(self.place, self.model, self.optimizer)
         self.ranks.join_buffers(self.model)
         self.ranks.check_alike(self.model)
-        results = joined(self.means, self.ranks).final()
-        if "validation" in self.loaders:
-            means = Means(self.loss, self.metrics)
-            values = measured(self.model, self.loaders["validation"], means, self.ranks)
-            results |= {f"validation_{name}": value for name, value in values.items()}
-        for name, value in results.items():
-            self.history.setdefault(name, []).append(value)
-        self.means = Means(self.loss, self.metrics)
+        super().end_epoch()
+        # The loaders that were given are where their shards are, for a run to come.
         self.follow()
 
+    def validated(self) -> dict[str, float]:
+        means = self.new_means("validation")
+        return measured(self.model, filled(self.shards["validation"]), means)
+
     def follow(self) -> None:
-        """Let the loaders of the joined batches be where their shards are."""
         for name, loader in self.whole.items():
             loader.load_state_dict(self.loaders[name].state_dict())
 
-    # --- The checkpoint ---------------------------------------------------------------------------
+    # --- Callbacks, which rank 0 calls ------------------------------------------------------------
+
+    def begin(self, going_on: bool) -> None:
+        self.meet()
+        super().begin(going_on and not self.ranks.of_first(bool(self.callbacks.untold)))
+        self.take_over()
+
+    def tell_epoch(self) -> None:
+        self.meet()  # before rank 0 may save the run
+        super().tell_epoch()
+        self.take_over()
+
+    def end(self) -> None:
+        self.callbacks.tell("on_fit_end", self)
+        self.take_over()
+
+    def take_over(self) -> None:
+        """Let all ranks have what callbacks have changed on rank 0."""
+        if not self.calls:
+            return
+        stopped = self.history.stopped
+        changed = self.model.state_dict(), self.optimizer.state_dict(), stopped
+        model, optimizer, self.history.stopped = self.ranks.of_first(
+            changed if self.ranks.first else None
+        )
+        if not self.ranks.first:
+            self.model.load_state_dict(model)
+            self.optimizer.load_state_dict(optimizer)
+
+    # --- The checkpoint, which rank 0 writes ------------------------------------------------------
+
+    def meet(self) -> None:
+        """Let rank 0 know the generators of the other ranks: all else they have in common."""
+        states = {name: g.bit_generator.state for name, g in self.generators().items()}
+        self.others = (self.ranks.comm.gather(states) or [])[1:]
 
     def state_dict(self) -> dict[str, Any]:
-        """That of a run, and the generators of the other ranks: all else they have in common."""
-        states = {name: g.bit_generator.state for name, g in self.generators().items()}
-        first, *others = self.ranks.comm.allgather(states)
-        return super().state_dict() | {"generators": first, "others": others}
+        return super().state_dict() | {"others": self.others}
 
-    def save(self, other: Any = None) -> None:
-        if self.path is None:
-            return
-        state = self.state_dict()  # on all ranks, since it asks them all
+    def save(self, other: Mapping[str, Any] | None = None) -> None:
         if self.ranks.first:
-            save(self.path, state)
+            super().save(other)
 
     def go_on(self) -> None:
         super().go_on()
@@ -126,39 +147,65 @@ class RankRun(Run):
                 state["generators"] = {
                     name: stream(one, self.ranks.rank) for name, one in saved[0].items()
                 }
+            if not self.ranks.first:
+                state["callbacks"] = self.callbacks.state_dict()
         return state
 
 
 class RankSteps(Steps):
-    """The steps of a run of which each rank makes a part.
-
-    The gradient goes back from ``share * loss``, so that those of all ranks are of one loss, also
-    where they meet within the model (SyncBatchNorm). To keep it in the range of float16, shares are
-    counted in a unit: about the share of the first step, and a power of 2, which changes no bit.
-    """
+    """The steps of a run of which each rank makes a part."""
 
     def __init__(self, run: RankRun, between: Callable[[], None]) -> None:
         super().__init__(run, None, between)
-        self.ranks = run.ranks
-        self.unit: float | None = None
+        self.updates = RankUpdates(
+            run.optimizer, run.accumulate, run.clip_norm, self.place, run.ranks
+        )
 
     def loss(self, predictions: Any, y: Array) -> Tensor:
-        share = self.run.means.share(plain(predictions), y)
-        if self.unit is None:
-            mean = float(self.ranks.sum([float(share or 0)])[0]) / self.ranks.size
-            self.unit = 2.0 ** math.floor(math.log2(mean)) if mean > 0 else None
-        self.weight = None if share is None else share / (self.unit or 1.0)
-        if share == 0:  # nothing to learn here; the others may wait for this rank within backward()
-            self.predictions, self.share = predictions, 0
-            self.value = self.previous or 0.0
-            return _nothing(predictions)
-        loss = super().loss(predictions, y)
-        return loss if self.weight is None else loss * self.weight
+        if len(y):
+            with suppress(NothingCounts):
+                return super().loss(predictions, y)
+        # Nothing to learn here; other ranks may wait for this one within backward().
+        self.predictions, self.share = predictions, 0
+        self.value = math.nan if self.previous is None else self.previous
+        return self.updates.weighed(_nothing(predictions), 0)
 
-    def before_update(self) -> None:
-        if self.ranks.average_gradients(self.run.optimizer, self.weight, weighed=True) == 0:
+
+class RankUpdates(Updates):
+    """Updates whose gradients are the sums of those of all ranks.
+
+    ``backward`` goes back from ``share / (sum of shares) * loss``, so that the gradients of all
+    ranks are of one loss, that of the joined batch, also where they meet within the model
+    (SyncBatchNorm). For that the shares are added up before.
+    """
+
+    def __init__(self, *settings: Any) -> None:
+        *rest, self.ranks = settings
+        super().__init__(*rest)
+
+    def weighed(self, loss: Tensor, share: float | None) -> Tensor:
+        """The loss of a part, in proportion to what all parts, and all batches before, count.
+
+        Raises:
+            NothingCounts: on all ranks, if there is nothing to learn on any of them.
+        """
+        if share is not None:
+            share = number(share, "fit: the divisor of the loss", at_least=0)
+        total, sums = self.ranks.sum([share or 0.0, float(share is None)])
+        if total == sums == 0:
             raise NothingCounts
-        super().before_update()
+        if total and sums:
+            raise ValueError(
+                f"fit: the loss is a sum (its divisor is None) on {sums:g} of {self.ranks.size} "
+                f"ranks, and a mean on others: it must be the same on all"
+            )
+        if sums:
+            return super().weighed(loss, None)
+        return super().weighed(loss * (share / float(total)), float(total))
+
+    def update(self) -> None:
+        self.ranks.average_gradients(self.optimizer, None, weighed=True)
+        super().update()
 
 
 def _nothing(predictions: Any) -> Tensor:
@@ -173,35 +220,13 @@ def _nothing(predictions: Any) -> Tensor:
     return sum(terms[1:], start=terms[0])
 
 
-# --- Evaluation -----------------------------------------------------------------------------------
-
-
-def measured(model: Any, shards: Iterable[Any], means: Means, ranks: Ranks) -> dict[str, float]:
-    """The means over the parts of all ranks, in eval mode, without a graph."""
-    model.eval()
-    with no_grad():
-        for x, y in shards:
-            if not len(x):
-                continue
-            predictions = model(x)
-            share = means.share(plain(predictions), y)
-            loss = math.nan if share == 0 else single_number(means.loss(predictions, y), "the loss")
-            means.add(predictions, y, share, loss)
-    return joined(means, ranks).final()
-
-
-def joined(means: Means, ranks: Ranks) -> Means:
-    """The means of all ranks together: their sums and counts are added, in the order of ranks."""
-    whole = Means(means.loss, means.metrics)
-    for metrics, state in ranks.comm.allgather((list(means.metrics or ()), means.state_dict())):
-        if whole.metrics is None and metrics:
-            raise ValueError(
-                f"rank {ranks.rank} has no sample to tell whether there is an accuracy: name the "
-                f"metrics (metrics='accuracy', or {{}} for none)"
-            )
-        for name in state["sums"]:
-            whole.sums[name] = whole.sums.get(name, 0.0) + state["sums"][name]
-        for name in state["counts"]:
-            whole.counts[name] = whole.counts.get(name, 0) + state["counts"][name]
-        whole.batches += state["batches"]
-    return whole
+def check_same(caller: str, ranks: Ranks, mine: dict[str, Any]) -> None:
+    """Raise unless all ranks were given the same."""
+    for rank, theirs in enumerate(ranks.comm.allgather(mine)):
+        for name in mine | theirs:
+            if mine.get(name) != theirs.get(name):
+                raise ValueError(
+                    f"{caller}: the {name} of rank {ranks.rank} is {mine.get(name)}, and that of "
+                    f"rank {rank} {theirs.get(name)}: give all ranks the same; each takes its part "
+                    f"of the data by itself"
+                )

@@ -9,6 +9,7 @@ import numpy as np
 
 from minidl.data import DataLoader
 from minidl.parallel.ranks import Ranks, part_of
+from minidl.training.batches import as_they_come
 
 
 class Shards(DataLoader):
@@ -25,7 +26,7 @@ class Shards(DataLoader):
         ranks: which part to take.
 
     Raises:
-        TypeError: if ``loader`` is no DataLoader.
+        TypeError: if ``loader`` is no DataLoader, or of a class whose iteration is its own.
         ValueError: if its batches are smaller than the number of ranks.
 
     Example:
@@ -37,6 +38,11 @@ class Shards(DataLoader):
     def __init__(self, loader: DataLoader, ranks: Ranks) -> None:
         if not isinstance(loader, DataLoader):
             raise TypeError(f"Shards: loader is a DataLoader, got {type(loader).__name__}")
+        if not as_they_come(loader):
+            raise TypeError(
+                f"Shards: {type(loader).__name__} has an __iter__ of its own, and a rank takes its "
+                f"part of the arrays: change the arrays before, or let the model change its input"
+            )
         if loader.batch_size < ranks.size:
             raise ValueError(
                 f"Shards: batches of {loader.batch_size} are too small for {ranks.size} ranks: "
@@ -45,6 +51,9 @@ class Shards(DataLoader):
         super().__init__(
             *loader.arrays, batch_size=loader.batch_size, dtype=None, check_finite=False
         )
+        # Of several inputs, as in MultiInputLoader
+        self.together = getattr(loader, "together", tuple)
+        self.names = getattr(loader, "names", None)
         self.ranks = ranks
         self.rows = DataLoader(np.arange(loader.samples))  # it only tells which samples come
         self.load_state_dict(loader.state_dict())
@@ -56,9 +65,16 @@ class Shards(DataLoader):
         epoch = iter(self.rows)  # begun now, not with the first batch
         return (self._mine(rows) for (rows,) in epoch)
 
-    def _mine(self, rows: np.ndarray) -> tuple[np.ndarray, ...]:
+    def _mine(self, rows: np.ndarray) -> tuple[Any, ...]:
         mine = rows[part_of(len(rows), self.ranks.rank, self.ranks.size)]
-        return tuple([array.take(mine, 0) for array in self.arrays])
+        batch: tuple[Any, ...] = self.together([array.take(mine, 0) for array in self.arrays])
+        return batch
+
+    @property
+    def lengths(self) -> list[int]:
+        """How many samples the batches of an epoch have, all ranks together."""
+        full, rest = divmod(self.samples, self.batch_size)
+        return [self.batch_size] * full + [rest] * (rest > 0 and not self.drop_last)
 
     def state_dict(self) -> dict[str, int]:
         return self.rows.state_dict()

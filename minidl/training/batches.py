@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from minidl.arrays import Array
+from minidl.checks import whole_number
 from minidl.data import DataLoader, MultiInputLoader
 from minidl.data.inputs import Inputs
 from minidl.nn import Module
@@ -47,17 +48,22 @@ def rows(x: Any, part: slice) -> Any:
 
 def columns(loader: DataLoader) -> tuple[Any, Array, Array | None]:
     """All of x, y and the weights (None if there are none)."""
-    arrays: tuple[Any, ...] = loader.arrays
-    if isinstance(loader, MultiInputLoader):
-        arrays = loader.together(arrays)
+    arrays = getattr(loader, "together", tuple)(loader.arrays)  # of several inputs
     x, y, weights = (*arrays, None)[:3]
     return x, y, weights
+
+
+def as_they_come(loader: DataLoader) -> bool:
+    """Whether batches are rows of the arrays, and no iteration of one's own changes them."""
+    return type(loader).__iter__.__module__.startswith("minidl.")
 
 
 def as_loader(
     name: str, data: Any, model: Module, batch_size: int | None = None, shuffle: bool = False
 ) -> DataLoader:
     """The data in batches, by default of 1024, shuffled of 32."""
+    if batch_size is not None:
+        batch_size = whole_number(batch_size, "fit: batch_size", at_least=1)
     if isinstance(data, tuple):
         size = batch_size or (32 if shuffle else 1024)
         data = inputs_loader(data, batch_size=size, shuffle=shuffle, dtype=dtype_of(model))

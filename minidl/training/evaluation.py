@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -129,7 +129,7 @@ def modes_restored(model: Module) -> Iterator[Callable[[], None]]:
             module.training = mode
 
 
-def measured(model: Module, loader: DataLoader, means: Means) -> dict[str, float]:
+def measured(model: Module, loader: Iterable[Any], means: Means) -> dict[str, float]:
     """The means over all batches, in eval mode, without a graph."""
     model.eval()
     loss_of = Weighted(means.loss)

@@ -8,7 +8,7 @@ from contextlib import closing
 from functools import partial
 from typing import Any, Literal
 
-from minidl.checks import number, one_of, whole_number
+from minidl.checks import one_of, whole_number
 from minidl.compile import compile as compiled_step
 from minidl.nn import Module
 from minidl.optim import Optimizer
@@ -130,11 +130,6 @@ def fit(
         (50, True)
     """
     epochs = whole_number(epochs, "fit: epochs")
-    accumulate = whole_number(accumulate, "fit: accumulate", at_least=1)
-    if batch_size is not None:
-        batch_size = whole_number(batch_size, "fit: batch_size", at_least=1)
-    if clip_norm is not None:
-        clip_norm = number(clip_norm, "fit: clip_norm", above=0, or_infinite=True)
     one_of(on_interrupt, "fit: on_interrupt", ("raise", "return"))
     check_parts("fit", model, loss, optimizer)
     check_parameters(model, optimizer, saving=checkpoint is not None)
@@ -146,7 +141,7 @@ def fit(
         clip_norm=clip_norm, accumulate=accumulate, callbacks=Callbacks(callbacks),
     )  # fmt: skip
     check_forms(run, compiled)
-    step = compiled_step(model, loss, optimizer, max_norm=clip_norm) if compiled else None
+    step = compiled_step(model, loss, optimizer, max_norm=run.clip_norm) if compiled else None
     attempt = None if step is None else step.attempt
     going_on = checkpoint is not None and os.path.exists(checkpoint)
     if going_on:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from minidl.checkpoint import load, save
+from minidl.checks import number, whole_number
 from minidl.data import DataLoader
 from minidl.diagnosis.divergence import check_model_finite
 from minidl.modes import no_grad
@@ -46,6 +47,9 @@ class Run:
     callbacks: Callbacks = field(default_factory=Callbacks)
 
     def __post_init__(self) -> None:
+        self.accumulate = whole_number(self.accumulate, "fit: accumulate", at_least=1)
+        if self.clip_norm is not None:
+            self.clip_norm = number(self.clip_norm, "fit: clip_norm", above=0, or_infinite=True)
         self.train = self.loaders["train"]
         self.loss_of = Weighted(self.loss)  # with the weights of the samples, if they have any
         self.parts = parts(self.model, self.loss, self.loaders) if self.path is not None else {}
@@ -57,7 +61,7 @@ class Run:
         for i, (_, schedule) in enumerate(waiting(self.optimizer)):  # which count from there
             self.parts[f"schedule {i}"] = described(schedule)
         self.history = History(loss=[])
-        self.means = Means(self.loss, self.metrics)  # of the epoch under way
+        self.means = self.new_means("train")  # of the epoch under way
         self.trained = {id(p) for p in self.model.parameters()}
         self.say: Callable[[str], None] = lambda text: None  # beside the progress
         self.buffers = [(m, name) for _, m in self.model.modules() for name in m.buffers]
@@ -92,23 +96,34 @@ class Run:
         check_model_finite(self.place, self.model, self.optimizer)
         results = self.means.final()
         if "validation" in self.loaders:
-            before = self.places()
-            try:
-                means = Means(self.loss, self.metrics)
-                values = measured(self.model, self.loaders["validation"], means)
-            except Exception as error:
-                # The place of the training is after its last batch, not in an epoch to come.
-                here = before["train"]
-                before["train"] = here | {"epoch": here["begun"] - 1, "batch": len(self.train)}
-                self.save(before)
-                kept = "" if self.path is None else f", and {os.fsdecode(self.path)} the run"
-                error.add_note(f"in the validation after {self.place}; the model holds it{kept}")
-                raise
+            values = self.validated()
             results |= {f"validation_{name}": value for name, value in values.items()}
         for name, value in results.items():
             self.history.setdefault(name, []).append(value)
-        self.means = Means(self.loss, self.metrics)
+        self.means = self.new_means("train")
         self.callbacks.untold = [*self.callbacks.each]
+        self.tell_epoch()
+
+    def new_means(self, data: str) -> Means:
+        """What gathers the results over the batches of these data."""
+        return Means(self.loss, self.metrics)
+
+    def validated(self) -> dict[str, float]:
+        """The results on the validation data; where that fails, the run is saved before it."""
+        before = self.places()
+        try:
+            return measured(self.model, self.loaders["validation"], self.new_means("validation"))
+        except Exception as error:
+            # The place of the training is after its last batch, not in an epoch to come.
+            here = before["train"]
+            before["train"] = here | {"epoch": here["begun"] - 1, "batch": len(self.train)}
+            self.save(before)
+            kept = "" if self.path is None else f", and {os.fsdecode(self.path)} the run"
+            error.add_note(f"in the validation after {self.place}; the model holds it{kept}")
+            raise
+
+    def tell_epoch(self) -> None:
+        """Tell the callbacks of the last epoch, as far as they have not heard of it."""
         self.callbacks.tell_epoch(self)
 
     def stop(self, reason: str) -> None:
@@ -124,7 +139,7 @@ class Run:
         """Tell the callbacks, and save the run now, while a fault costs nothing yet."""
         self.callbacks.tell("on_fit_begin", self)
         if self.callbacks.untold or not going_on:
-            self.callbacks.tell_epoch(self)
+            self.tell_epoch()
             self.save()
 
     def copied_buffers(self) -> Buffers:

@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from typing import Any
 
 from minidl.arrays import Array
-from minidl.data import DataLoader, MultiInputLoader
+from minidl.data import MultiInputLoader
 from minidl.diagnosis.softmax import SOFTMAX_TWICE, are_probabilities
 from minidl.nn import CrossEntropyLoss, Module
 from minidl.optim import Optimizer
-from minidl.training.batches import by_name, called, columns, rows
+from minidl.training.batches import as_they_come, by_name, called, columns, rows
 from minidl.training.measures import known
 from minidl.training.run import Run
 
@@ -68,7 +68,7 @@ def check_forms(run: Run, compiled: bool) -> None:
 
 def try_odd_batches(run: Run) -> None:
     """Raise now for a batch that would come only later and that the model does not take."""
-    (x, y, _), n, batch_size = columns(run.train), run.train.samples, run.train.batch_size
+    x, n, batch_size = columns(run.train)[0], run.train.samples, run.train.batch_size
     full, rest = divmod(n, batch_size)
     if run.buffers and full and rest == 1 and not run.train.drop_last:
         note = (
@@ -79,7 +79,13 @@ def try_odd_batches(run: Run) -> None:
         with _noted(note), run.left_as_it_was() as to_train_mode:
             to_train_mode()
             called(run.model, rows(x, slice(-1, None)))
+    try_validation(run)
+
+
+def try_validation(run: Run) -> None:
+    """Raise now for validation data of other shapes that the model or the loss does not take."""
     if "validation" in run.loaders:
+        x, y, _ = columns(run.train)
         own_x, own_y, _ = columns(run.loaders["validation"])
         theirs, ours = _shapes(x, y), _shapes(own_x, own_y)
         if [shape[1:] for shape in ours] != [shape[1:] for shape in theirs]:
@@ -116,8 +122,7 @@ def look_at_first_step(run: Run, outputs: Any, y: Array) -> None:
     check = getattr(loss, "check_targets", None)
     for name, loader in run.loaders.items():
         _, targets, _ = columns(loader)
-        as_they_come = type(loader).__iter__ is DataLoader.__iter__
-        if check is not None and as_they_come and targets.shape[1:] == y.shape[1:]:
+        if check is not None and as_they_come(loader) and targets.shape[1:] == y.shape[1:]:
             with _noted(f"in the {name} data of fit, looked at before the first step"):
                 check((len(targets), *outputs.shape[1:]), targets)
 
