@@ -1,4 +1,7 @@
-"""Ranks that are threads of this process, with the methods of a communicator that minidl calls."""
+"""Ranks that are threads of this process, with the methods of a communicator that minidl calls.
+
+And what the tests of ranks have in common.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from minidl.parallel import Ranks
+from minidl.parallel import Alone, Ranks
+from minidl.parallel.ranks import part_of
 
 
 class Meeting:
@@ -83,3 +87,27 @@ def on_ranks(size: int, function: Callable[[Ranks], Any]) -> list[Any]:
     if errors:
         raise errors[0]
     return results
+
+
+ONE = Ranks(Alone())
+
+
+def part(array, ranks, cuts=None):
+    """What a rank takes of an array; ``cuts`` is where the ranks begin, if not in equal parts."""
+    if cuts is None:
+        return array[part_of(len(array), ranks.rank, ranks.size)]
+    return np.split(array, cuts)[ranks.rank]
+
+
+def gradients(optimizer):
+    found = [p.grad for group in optimizer.groups for p in group["params"]]
+    return [None if g is None else g.copy() for g in found]
+
+
+def assert_alike(found, expected, tolerance=1e-12):
+    assert len(found) == len(expected)
+    for a, b in zip(found, expected, strict=True):
+        assert (a is None) == (b is None)
+        if a is not None:
+            assert a.dtype == b.dtype
+            np.testing.assert_allclose(a, b, rtol=0, atol=tolerance)

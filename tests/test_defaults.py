@@ -374,6 +374,7 @@ INTERFACE = {
     "parallel.Alone.Get_size": "",
     "parallel.Alone.allgather": "value",
     "parallel.Alone.bcast": "value, root=0",
+    "parallel.Alone.gather": "value, root=0",
     "parallel.Ranks": "comm=None",
     "parallel.Ranks.average_gradients": "optimizer, share, *, weighed=False",
     "parallel.Ranks.begin_alike": "model, optimizer=None, *loaders",
@@ -389,7 +390,8 @@ INTERFACE = {
     "parallel.evaluate": "model, loss, data, metrics=None, *, ranks=None",
     "parallel.fit": (
         "model, loss, optimizer, train, validation=None, *, ranks=None, epochs=10, metrics=None, "
-        "progress=True, checkpoint=None"
+        "callbacks=(), progress=True, checkpoint=None, batch_size=None, clip_norm=None, "
+        "accumulate=1, **not_taken"
     ),
     "parallel.sync_batch_norm": "model, ranks",
     "training.CSVLog": "path",

@@ -18,9 +18,7 @@ class RankMeans(Means):
         shards: where the parts come from.
     """
 
-    def __init__(
-        self, loss: Function, metrics: dict[str, Function] | None, shards: Shards
-    ) -> None:
+    def __init__(self, loss: Function, metrics: dict[str, Function] | None, shards: Shards) -> None:
         super().__init__(loss, metrics)
         self.shards = shards
 
@@ -33,7 +31,8 @@ class RankMeans(Means):
 
     def _of_all(self, found: list[Any]) -> dict[str, float]:
         metrics = self.metrics
-        if metrics is None and any(measured for measured, *_ in found):  # this rank has had no sample
+        if metrics is None and any(measured for measured, *_ in found):
+            # This rank has had no sample to tell.
             metrics = {"accuracy": accuracy_beside(self.loss)}
         whole = Means(self.loss, metrics)
         for _, sums, counts, batches, _ in found:  # added in the order of ranks

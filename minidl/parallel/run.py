@@ -48,8 +48,9 @@ class RankRun(Run):
         super().__init__(model, loss, optimizer, dict(self.shards), *rest, **options)
         self.others: list[Any] = []  # on rank 0 the states of the generators of the other ranks
         self.calls = ranks.of_first(bool(self.callbacks.each))
-        metrics = "auto" if self.metrics is None else [*self.metrics]
-        check_same("fit", ranks, parts(model, loss, loaders) | self.parts | {"metrics": metrics})
+        mine = parts(model, loss, loaders) if self.path is None else {}
+        metrics = None if self.metrics is None else [*self.metrics]
+        check_same("fit", ranks, mine | self.parts | {"metrics": metrics})
 
     def try_parts(self) -> None:
         """Raise now if a rank gets so few samples of a batch that the model does not take them."""
@@ -199,7 +200,7 @@ class RankUpdates(Updates):
                 f"fit: the loss is a sum (its divisor is None) on {sums:g} of {self.ranks.size} "
                 f"ranks, and a mean on others: it must be the same on all"
             )
-        if sums:
+        if share is None or sums:
             return super().weighed(loss, None)
         return super().weighed(loss * (share / float(total)), float(total))
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from minidl.arrays import Array
-from minidl.data import DataLoader, MultiInputLoader
+from minidl.data import MultiInputLoader
 from minidl.data.inputs import Inputs
 from minidl.modes import no_grad
 from minidl.nn import Module
