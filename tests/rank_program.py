@@ -13,13 +13,15 @@ import sys
 import numpy as np
 
 import minidl
-from minidl import data, nn, optim, parallel
+from minidl import data, nn, optim, parallel, training
 
 rng = np.random.default_rng(0)
 N, BATCH = 110, 24  # the last batch has 14 samples, 7 or 4, 5, 5 for each rank
 X, Y = rng.normal(size=(N, 6)), rng.integers(0, 4, N)
 IGNORED = np.where(rng.random(N) < 0.5, -100, Y)
 WEIGHTS = np.array([0.2, 1.0, 3.0, 0.7])
+OF_SAMPLES = np.where(rng.random(N) < 0.3, 0, rng.random(N))
+TWO = {"a": X[:, :2], "b": X[:, 2:]}
 
 
 def network(norm=True):
@@ -32,6 +34,14 @@ def network(norm=True):
         nn.Tanh(),
         nn.Linear(8, 4, rng=2, dtype=np.float64),
     )
+
+
+class TwoInputs(nn.Module):
+    def __init__(self, norm):
+        self.network = network(norm)
+
+    def forward(self, a, b):
+        return self.network(np.concatenate([a, b], axis=1))
 
 
 def loader(y=Y):
@@ -68,8 +78,30 @@ CASES = {  # name: rule, norm, targets, loss
 }
 
 
+EVERYTHING = "weights of samples, two inputs, clipping, accumulation, a schedule, a metric of all"
+
+
+def all_at_once(ranks=None):
+    """A run that makes use of all that fit takes."""
+    minidl.seed(3)
+    model = TwoInputs(norm=True)
+    optimizer = optim.Adam(model.parameters(), lr=optim.schedules.cosine(0.02))
+    loss = nn.CrossEntropyLoss(weight=WEIGHTS)
+    arguments = model, loss, optimizer, (TWO, IGNORED, OF_SAMPLES), (TWO, IGNORED, OF_SAMPLES)
+    options = {
+        "epochs": 16, "progress": False, "batch_size": 16, "clip_norm": 0.3, "accumulate": 2,
+        "metrics": ["accuracy", training.F1(average="macro", ignore_index=-100)],
+    }  # fmt: skip
+    if ranks is None:
+        return model, minidl.fit(*arguments, **options)
+    parallel.sync_batch_norm(model, ranks)
+    return model, parallel.fit(*arguments, **options, ranks=ranks)
+
+
 def train(case, ranks=None, epochs=10):
     """Fifty steps of a case on all ranks, or, without them, in this process alone."""
+    if case == EVERYTHING:
+        return all_at_once(ranks)
     rule, norm, y, loss = CASES[case]
     model = network(norm)
     if ranks is None:
@@ -121,7 +153,8 @@ def run_with_dropout(path, fails_in, ranks):
 def main(what, *arguments):
     with parallel.Ranks() as ranks:
         if what == "equal":
-            found = {case: ranks.comm.allgather(difference(case, ranks)) for case in CASES}
+            cases = [*CASES, EVERYTHING]
+            found = {case: ranks.comm.allgather(difference(case, ranks)) for case in cases}
             if ranks.first:
                 print(json.dumps(found))
         else:
