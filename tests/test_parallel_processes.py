@@ -84,7 +84,7 @@ def test_a_rank_that_fails_ends_the_run_and_it_goes_on_from_the_last_epoch_as_if
 
 @pytest.mark.parametrize("size", [1, 2, 3])
 def test_the_example_trains_on_any_number_of_ranks(size, tmp_path):
-    # Three ranks on two cores wait for each other often, and long in a layer that joins them.
+    # With the layers that join ranks, three of them took long where there were two cores.
     sync = ["--sync-batch-norm"] if size < 3 else []
     options = ["--epochs", 2, *sync, "--checkpoint", "run.npz"]
     if size > 1:

@@ -275,6 +275,16 @@ class Flipping(DataLoader):
         return ((-x, y) for x, y in super().__iter__())
 
 
+class Tokens(nn.Module):
+    """Takes no batch of no sample."""
+
+    def __init__(self):
+        self.last = nn.Linear(6, 4, rng=0, dtype=np.float64)
+
+    def forward(self, x):
+        return self.last(x.reshape(len(x), -1))
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -288,8 +298,13 @@ class Flipping(DataLoader):
         ({"train": (X, Y, X), "loss": SUM}, r"weights have shape \(110, 6\)"),
         ({"train": (X, Y, OF_SAMPLES), "loss": lambda z, y: z.mean()}, "need the loss of each"),
         ({"train": ((X, X), Y)}, "x is a tuple of 2, which are several inputs"),
+        (
+            {"train": lambda: in_batches(X[:49], Y[:49]), "model": Tokens},
+            r"tried before the first step, since of a batch of 1 .* 2 ranks gets \[0, 1\]",
+        ),
         ({"validation": (X[:, :5], Y)}, "tried before the first step"),
         ({"epochs": [2, 3]}, r"the epochs of rank \d is \d, and that of rank \d \d"),
+        ({"checkpoint": ["run.npz", None]}, "the checkpoint given of rank"),
         ({"clip_norm": [2.0, 3.0]}, "the clip_norm of rank"),
         ({"accumulate": [2, 3]}, "the accumulate of rank"),
         ({"metrics": ["f1", "auc"]}, "the metrics of rank"),

@@ -109,7 +109,7 @@ def fit(
             why = NOT_TAKEN.get(name, "minidl.fit knows no argument of this name")
             raise TypeError(f"parallel.fit does not take {name}: {why}")
         epochs = whole_number(epochs, "fit: epochs")
-        check_same("fit", ranks, {"epochs": epochs})
+        check_same("fit", ranks, {"epochs": epochs, "checkpoint given": checkpoint is not None})
         check_parts("fit", model, loss, optimizer)
         check_parameters(model, optimizer, saving=checkpoint is not None)
         loaders = {"train": as_loader("fit: train", train, model, batch_size, shuffle=True)}
