@@ -78,7 +78,9 @@ CASES = {  # name: rule, norm, targets, loss
 }
 
 
-EVERYTHING = "weights of samples, two inputs, clipping, accumulation, a schedule, a metric of all"
+EVERYTHING = (
+    "weights, two inputs, clipping, accumulation, a schedule, a metric of all, the best epoch"
+)
 
 
 def all_at_once(ranks=None):
@@ -91,6 +93,7 @@ def all_at_once(ranks=None):
     options = {
         "epochs": 16, "progress": False, "batch_size": 16, "clip_norm": 0.3, "accumulate": 2,
         "metrics": ["accuracy", training.F1(average="macro", ignore_index=-100)],
+        "callbacks": [training.EarlyStopping(patience=20, monitor="validation_f1")],
     }  # fmt: skip
     if ranks is None:
         return model, minidl.fit(*arguments, **options)
