@@ -1,4 +1,4 @@
-"""The specification of examples/lecture: seventeen claims, each with the verdict that it got.
+"""The specification of minidl.lecture: seventeen claims, each with the verdict that it got.
 
 The verdicts are computed anew here, by the same functions that the reader runs, some with smaller
 settings to save time. A rule that is broken on purpose must change them.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import re
-import runpy
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -17,20 +16,22 @@ import numpy as np
 import pytest
 from programs import EXAMPLES, ROOT, printed_by
 
+import minidl.lecture
 from minidl import optim
+from minidl.lecture import (
+    adagrad,
+    adam,
+    batchnorm,
+    command,
+    experiment,
+    momentum,
+    preprocessing,
+    rmsprop,
+    sgd,
+)
+from minidl.lecture.experiment import CONDITION, FAILS, HOLDS, Finding, judge
 
 LECTURE = EXAMPLES / "lecture"
-sys.path.insert(0, str(LECTURE))  # the scripts import each other by their plain names
-
-import adagrad  # noqa: E402
-import adam  # noqa: E402
-import batchnorm  # noqa: E402
-import experiment  # noqa: E402
-import momentum  # noqa: E402
-import preprocessing  # noqa: E402
-import rmsprop  # noqa: E402
-import sgd  # noqa: E402
-from experiment import CONDITION, FAILS, HOLDS, Finding, judge  # noqa: E402
 
 EXPERIMENTS: dict[str, tuple[Callable[..., Finding], str, dict[str, Any]]] = {
     "C1": (preprocessing.standardizing, HOLDS, {"epochs": 5, "seeds": 1}),
@@ -263,44 +264,52 @@ def test_factors_are_written_with_two_digits(factor, text):
 # --- The commands ---------------------------------------------------------------------------------
 
 
-def test_running_the_folder_runs_the_seventeen_in_order():
-    names = runpy.run_path(str(LECTURE / "__main__.py"), run_name="not_main")
-    assert list(names["EXPERIMENTS"]) == [run for run, _, _ in EXPERIMENTS.values()]
-    for claim, run in zip(EXPERIMENTS, names["EXPERIMENTS"], strict=True):
+def test_the_seventeen_are_in_order_and_each_says_which_it_is():
+    assert list(minidl.lecture.EXPERIMENTS) == list(EXPERIMENTS)
+    for claim, run in minidl.lecture.EXPERIMENTS.items():
+        assert run is EXPERIMENTS[claim][0]
         assert run.__doc__.startswith(f"{claim}. ")
 
 
-def run_main(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
-    monkeypatch.setattr(sys, "argv", ["lecture", *arguments])
-    experiment.main([lambda: found("C8"), lambda: found("C16")], "description")
+def run_main(*arguments: str, claims: tuple[str, ...] = ("C8", "C16")) -> None:
+    command.main({claim: lambda claim=claim: found(claim) for claim in claims}, argv=arguments)
 
 
-def test_ctrl_c_ends_the_experiments_with_the_verdicts_so_far(monkeypatch, capsys):
-    def pressed() -> experiment.Finding:
+def test_ctrl_c_ends_the_experiments_with_the_verdicts_so_far(capsys):
+    def pressed() -> Finding:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sys, "argv", ["lecture"])
     for done in (["C8", "C16"], []):
-        experiments = [functools.partial(found, claim) for claim in done]
-        for one in (*experiments, pressed):
-            one.__name__ = "experiment"
+        experiments = {claim: functools.partial(found, claim) for claim in done}
         with pytest.raises(SystemExit) as end:
-            experiment.main([*experiments, pressed, pressed], "description")
+            command.main({**experiments, "C1": pressed, "C2": pressed}, argv=[])
         assert end.value.code == 130
         output = capsys.readouterr()
         assert output.out.endswith("2 verdicts, holds: 2\n" if done else "0 verdicts\n")
         assert output.err.endswith("stopped by Ctrl-C\n")
 
 
-def test_a_script_prints_claim_experiment_numbers_and_verdict():
-    printed = printed_by(LECTURE / "adam.py")
+def test_the_command_prints_claim_experiment_numbers_and_verdict():
+    printed = printed_by(LECTURE, "C16", "C17")
     for claim in ("C16", "C17"):
         assert str(found(claim)) in printed
+    assert "C15" not in printed
 
 
-def test_plots_are_saved_where_asked(monkeypatch, tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [(["C18"], "C18 is no claim"), (["C8", "--write", "page.md"], "leave out the claims")],
+)
+def test_a_wrong_command_is_answered_in_a_line(arguments, said, capsys):
+    with pytest.raises(SystemExit) as end:
+        run_main(*arguments)
+    assert end.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+def test_plots_are_saved_where_asked(tmp_path, capsys):
     pytest.importorskip("matplotlib")
-    run_main(monkeypatch, "--plots", str(tmp_path / "new"))
+    run_main("--plots", str(tmp_path / "new"))
     saved = sorted(p.name for p in (tmp_path / "new").iterdir())
     assert saved == ["lecture_c08.png", "lecture_c16.png"]
     assert capsys.readouterr().out.endswith("2 verdicts, holds: 2\n")
@@ -309,10 +318,10 @@ def test_plots_are_saved_where_asked(monkeypatch, tmp_path, capsys):
 def test_plots_without_matplotlib_say_how_to_get_it(monkeypatch, tmp_path, capsys):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(SystemExit) as end:
-        run_main(monkeypatch, "--plots", str(tmp_path))
+        run_main("--plots", str(tmp_path))
     assert end.value.code == 2
     error = capsys.readouterr().err
-    assert "pip install matplotlib" in error
+    assert "minidl[plots]" in error
 
 
 @each_claim

@@ -1,35 +1,30 @@
-"""C7 to C9: momentum. A ball with friction, its direction, and where it comes to rest.
-
-python examples/lecture/momentum.py
-python examples/lecture/momentum.py --plots figures
-"""
+"""C7 to C9: momentum. A ball with friction, its direction, and where it comes to rest."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import _one_thread  # noqa: F401  (before NumPy)
 import numpy as np
-from experiment import (
+
+from minidl import Tensor, optim
+from minidl.lecture.experiment import (
     BLUE,
     GRAY,
     GREEN,
     ORANGE,
     Array,
     Finding,
+    Try,
     contours,
     degrees,
     descend,
     exponent,
     judge,
-    main,
     saddle,
     slope,
     state,
     values,
 )
-
-from minidl import Tensor, optim
 
 # --- C7: the ball ---------------------------------------------------------------------------------
 
@@ -90,6 +85,7 @@ def like_a_ball(time: float = 12.0, friction: float = 0.5) -> Finding:
 
     return Finding(
         claim="C7",
+        title="Momentum is a ball on a landscape",
         says="Momentum is a ball rolling on a landscape: the loss is its potential energy, the "
         "gradient a force, which acts on the velocity and not directly on the position.",
         does="Compares the rule's path in a bowl with the exact solution of the damped ball's "
@@ -102,6 +98,17 @@ def like_a_ball(time: float = 12.0, friction: float = 0.5) -> Finding:
         because="with the step's time sqrt(lr) and mu = 1 - friction sqrt(lr), momentum is the "
         "ball's equation of motion, taken in steps.",
         numbers={"order": order, "away": away[-1], "gained": gained},
+        brief=f"distance to the ball's path ~ time step^{order:.2f}",
+        alt="The path of momentum lies on that of a damped ball; the total energy falls",
+        caption="Left: the line is the ball, the dots are steps of the rule. Right: the loss goes "
+        "up and down as the ball swings; with the energy of motion added it only falls.",
+        tries=(
+            Try(
+                "",
+                "`like_a_ball(friction=0.01)`. With 0 it would be mu = 1, which minidl refuses: "
+                "why?",
+            ),
+        ),
         draw=draw,
     )
 
@@ -151,6 +158,7 @@ def along_the_velocity(steps: int = 60) -> Finding:
 
     return Finding(
         claim="C8",
+        title="The step follows the velocity",
         says="The step goes in the direction of the velocity vector, not of the gradient at the "
         "position.",
         does="Measures the angle of each step to the velocity v that the rule keeps, "
@@ -165,6 +173,11 @@ def along_the_velocity(steps: int = 60) -> Finding:
         ),
         because="the gradient only turns the velocity; it can even point the other way.",
         numbers={"to velocity": to_velocity["Momentum"], "largest": largest, "uphill": uphill},
+        brief=f"at most {to_velocity['Momentum']:.0e}° to the velocity, up to {largest:.0f}° to "
+        "downhill",
+        alt="Steps and downhill directions in a bowl, and the angle between them over time",
+        caption="Each step (orange arrow) goes where the path goes, and not downhill (gray arrow).",
+        tries=(Try("", "mu = 0.5: how far do the angles go?"),),
         draw=draw,
     )
 
@@ -221,6 +234,7 @@ def passing(steps: int = 2000) -> Finding:
 
     return Finding(
         claim="C9",
+        title="Momentum does not stop at minima or saddles",
         says="Momentum does not stop at minima, nor at saddle points, since the update follows the "
         "velocity even where the gradient is zero.",
         does="Lets it roll into a local minimum before a deeper one, over a flat with zero "
@@ -247,11 +261,11 @@ def passing(steps: int = 2000) -> Finding:
             "sgd passed": float(passed["local minimum"][0.0]),
             "momentum passed": float(passed["local minimum"][0.95]),
         },
+        brief=f"passes through, but {moving} of {len(rest)} runs move at the end",
+        alt="Position over time for SGD and momentum at a local minimum, a flat and a saddle",
+        caption="The dotted line is where the gradient is zero. SGD stops there (at the flat it "
+        "crawls); momentum passes, and comes to rest further on, at the saddle in the end "
+        "on the very point that it passed.",
+        tries=(Try("", "Start the last one at `[1.5, 1e-9]` instead of exactly on the ridge."),),
         draw=draw,
     )
-
-
-EXPERIMENTS = (like_a_ball, along_the_velocity, passing)
-
-if __name__ == "__main__":
-    main(EXPERIMENTS, __doc__)

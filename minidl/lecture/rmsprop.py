@@ -1,8 +1,4 @@
-"""C13 to C15: RMSProp. What the decay rate gains, saddle points, and the way to Adam.
-
-python examples/lecture/rmsprop.py
-python examples/lecture/rmsprop.py --plots figures
-"""
+"""C13 to C15: RMSProp. What the decay rate gains, saddle points, and the way to Adam."""
 
 from __future__ import annotations
 
@@ -10,26 +6,25 @@ import itertools
 from collections.abc import Callable
 from typing import Any
 
-import _one_thread  # noqa: F401  (before NumPy)
 import numpy as np
-from experiment import (
+
+from minidl import Tensor, optim
+from minidl.lecture.experiment import (
     BLUE,
     COLORS,
     GRAY,
     RULES,
     Array,
     Finding,
+    Try,
     decades,
     degrees,
     descend,
     follow,
     judge,
-    main,
     saddle,
     state,
 )
-
-from minidl import Tensor, optim
 
 # --- C13: a decay rate ----------------------------------------------------------------------------
 
@@ -82,6 +77,7 @@ def forgetting(steps: int = 1200, every: int = 200, runs: int = 20) -> Finding:
 
     return Finding(
         claim="C13",
+        title="A decay rate is better",
         says="A decay rate on the cache (RMSProp) gives better optimisation than Adagrad.",
         does=f"Lets both follow the minimum of a noisy bowl, {runs} runs each, at the best of "
         f"{len(rates)} learning rates: it jumps every {every} steps and its gradients become a "
@@ -94,6 +90,19 @@ def forgetting(steps: int = 1200, every: int = 200, runs: int = 20) -> Finding:
         "Adagrad remembers the large ones for ever. Where nothing changes, "
         "Adagrad's shrinking step is the better one.",
         numbers=gain,
+        brief=f"Adagrad's loss {gain['jumps and flattens']:.2f} times RMSProp's where gradients "
+        f"shrink, {gain['stays']:.2f} times where nothing changes",
+        alt="Distance to a minimum that jumps and flattens, jumps, or stays, for Adagrad and "
+        "RMSProp",
+        caption="Each peak is a jump of the minimum. On the left Adagrad needs ever longer to "
+        "follow; on the right it comes closer than RMSProp.",
+        tries=(
+            Try(
+                "",
+                "Give RMSProp a schedule, `optim.schedules.cosine(lr, steps)`, for the minimum "
+                "that stays.",
+            ),
+        ),
         draw=draw,
     )
 
@@ -139,6 +148,7 @@ def at_the_saddle(steps: int = 1000, lr: float = 0.01) -> Finding:
 
     return Finding(
         claim="C14",
+        title="RMSProp still stops at saddles",
         says="The problem of stopping at saddle points is still there with RMSProp.",
         does="Starts SGD and RMSProp with the same learning rate exactly at a saddle, on the ridge "
         "that leads to it, and slightly beside it.",
@@ -164,6 +174,18 @@ def at_the_saddle(steps: int = 1000, lr: float = 0.01) -> Finding:
                 b / a for a, b in zip(need["RMSProp"][1:], need["SGD"][1:], strict=True)
             ),
         },
+        brief=f"exactly on it: for ever; {offsets[-1]:g} off: {need['RMSProp'][-1]} steps",
+        alt="Steps to leave a saddle against the distance at the start, and the distance over "
+        "time, for SGD and RMSProp",
+        caption="The same learning rate for both. RMSProp's first step is even lr / sqrt(1 - "
+        "decay_rate), ten times lr, since its cache starts at zero (see C17).",
+        tries=(
+            Try(
+                "",
+                "`eps=1.0` for RMSProp: now small gradients are no longer normalised, and it is "
+                "as slow as SGD.",
+            ),
+        ),
         draw=draw,
     )
 
@@ -235,6 +257,7 @@ def with_momentum(steps: int = 600, seeds: int = 4) -> Finding:
 
     return Finding(
         claim="C15",
+        title="RMSProp and momentum give Adam",
         says="Adding momentum to RMSProp gives Adam.",
         does="Feeds the same random gradients to Momentum, RMSProp and the lecture's Adam, and "
         "puts the velocity of the first over the root of the cache of the second; then compares "
@@ -248,11 +271,10 @@ def with_momentum(steps: int = 600, seeds: int = 4) -> Finding:
         because="the momentum must be that of the gradient, before the division, and times 1 - "
         "beta1. What it adds is a steadier step.",
         numbers={"error": error, "other": other, **{f"turn, {n}": turn[n] for n in turn}},
+        brief=f"equal up to {error:.0e}; in the other order {other:.1f} lr apart",
+        alt="Adam's steps are those of the velocity over the root of the cache; in a noisy "
+        "ravine Adam's path is smoother",
+        caption="Left: three ways to combine the two. Right: the same noise for both rules.",
+        tries=(Try("", "`bias_correction=True` for Adam on the left."),),
         draw=draw,
     )
-
-
-EXPERIMENTS = (forgetting, at_the_saddle, with_momentum)
-
-if __name__ == "__main__":
-    main(EXPERIMENTS, __doc__)

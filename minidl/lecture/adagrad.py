@@ -1,17 +1,15 @@
-"""C10 to C12: Adagrad. Scaling each coordinate, the ravine, and what happens as training goes on.
-
-python examples/lecture/adagrad.py
-python examples/lecture/adagrad.py --plots figures
-"""
+"""C10 to C12: Adagrad. Scaling each coordinate, ravines, what happens as training goes on."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-import _one_thread  # noqa: F401  (before NumPy)
 import numpy as np
-from experiment import (
+
+import minidl
+from minidl import Tensor, data, nn, optim
+from minidl.lecture.experiment import (
     BLUE,
     COLORS,
     GRAY,
@@ -20,22 +18,19 @@ from experiment import (
     Array,
     Finding,
     Loss,
+    Try,
     decades,
     degrees,
     descend,
     exponent,
     follow,
     judge,
-    main,
     shaken,
     slope,
     state,
     times,
     values,
 )
-
-import minidl
-from minidl import Tensor, data, nn, optim
 
 CURVATURE = np.array([1.0, 1000.0])
 
@@ -80,6 +75,7 @@ def scaling(steps: int = 200) -> Finding:
 
     return Finding(
         claim="C10",
+        title="Adagrad scales the gradient",
         says="Dividing by the root of the cached squared gradient is a scaling of the gradient.",
         does="Follows Adagrad in a ravine that is a thousand times steeper across than along, and "
         "compares each step with the gradient, coordinate by coordinate.",
@@ -91,6 +87,11 @@ def scaling(steps: int = 200) -> Finding:
         because="each coordinate has a positive factor of its own, which makes the path "
         "independent of the units of the loss.",
         numbers={"error": error, "ratio": ratio, "angle": angle.max(), "moved": moved},
+        brief=f"equal up to {error:.0e}; {ratio:,.0f}x between coordinates",
+        alt="Effective learning rate for each coordinate, and progress in each",
+        caption="Left: the factor of each coordinate. Right: the steep direction does not hold up "
+        "the flat one.",
+        tries=(Try("", "`eps=1.0`: where does it begin to matter?"),),
         draw=draw,
     )
 
@@ -141,6 +142,7 @@ def overshooting(most: int = 3000) -> Finding:
 
     return Finding(
         claim="C11",
+        title="Adagrad helps in ravines",
         says="Adagrad helps where the gradient overshoots along one direction and undershoots "
         "along another: the step is normalised.",
         does="Counts the steps to a loss below 0.001 in a ravine with a thousandfold difference of "
@@ -156,6 +158,12 @@ def overshooting(most: int = 3000) -> Finding:
         because="the directions must be those of the axes, that is of single weights: the step is "
         "normalised coordinate by coordinate, and a slanting ravine stays one.",
         numbers=dict(need),
+        brief=f"{need['Adagrad']:,} steps, SGD {need['SGD']:,}; turned by 45° "
+        f"{need['Adagrad, turned']:,}",
+        alt="Loss over the steps for SGD and Adagrad in a straight and in a turned ravine",
+        caption="Adagrad's first step is as large as the learning rate in every coordinate, "
+        "whatever the slope, so that at a large rate the loss first rises.",
+        tries=(Try("", "Turn the ravine by 5 degrees only."),),
         draw=draw,
     )
 
@@ -225,6 +233,7 @@ def going_on(steps: int = 4000, epochs: int = 15, seed: int = 0) -> Finding:
 
     return Finding(
         claim="C12",
+        title="Adagrad: what happens as training goes on?",
         says="Problem of Adagrad: what happens as training goes on? (It slows down until it "
         "stalls: the cache only grows.)",
         does="Fits a power of time to the effective rate lr / sqrt(cache), in bowls with and "
@@ -243,11 +252,13 @@ def going_on(steps: int = 4000, epochs: int = 15, seed: int = 0) -> Finding:
         "step shrinks as 1 / sqrt(t), however far the goal. Where they become smaller, as in "
         "a network that learns, it shrinks more slowly, and where they vanish not at all.",
         numbers={**power, "stall": far[1] / far[0]},
+        brief=f"the step shrinks as t^{power['bowl with noise']:.2f} under noise, "
+        f"t^{round(power['bowl without noise'], 2) + 0.0:.2f} without",
+        alt="Adagrad's effective learning rate over time in four cases, and the way it makes "
+        "on a slope",
+        caption="Left: the effective learning rate over time, both axes logarithmic, so that a "
+        "power of time is a straight line. Right: on a steady slope Adagrad makes ever "
+        "less way, where SGD would keep its pace.",
+        tries=(Try("", "Replace Adagrad by RMSProp."),),
         draw=draw,
     )
-
-
-EXPERIMENTS = (scaling, overshooting, going_on)
-
-if __name__ == "__main__":
-    main(EXPERIMENTS, __doc__)

@@ -1,17 +1,16 @@
-"""C3 to C6: plain SGD. Zig-zag, getting stuck, choosing the learning rate, the end of training.
-
-python examples/lecture/sgd.py
-python examples/lecture/sgd.py --plots figures
-"""
+"""C3 to C6: plain SGD. Zig-zag, getting stuck, choosing the learning rate, the end of training."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-import _one_thread  # noqa: F401  (before NumPy)
 import numpy as np
-from experiment import (
+
+import minidl
+from minidl import Tensor, data, nn, optim
+from minidl import functional as F
+from minidl.lecture.experiment import (
     BLUE,
     COLORS,
     GRAY,
@@ -21,23 +20,19 @@ from experiment import (
     Array,
     Finding,
     Loss,
+    Try,
     contours,
     decades,
     degrees,
     descend,
     exponent,
     judge,
-    main,
     saddle,
     shaken,
     slope,
     times,
     values,
 )
-
-import minidl
-from minidl import Tensor, data, nn, optim
-from minidl import functional as F
 
 # --- C3: a ravine that comes from data ------------------------------------------------------------
 
@@ -112,6 +107,7 @@ def zigzag(seeds: int = 5, steps: int = 150) -> Finding:
 
     return Finding(
         claim="C3",
+        title="SGD zig-zags, by noise across the ravine",
         says="SGD zig-zags, due to noisy perpendicular mini-batch gradients.",
         does="Fits two weights whose curvatures differ a hundredfold (a ravine) and measures the "
         "angle between successive steps, with the same small learning rate for all, and once a "
@@ -132,6 +128,16 @@ def zigzag(seeds: int = 5, steps: int = 150) -> Finding:
         "curvature) the ravine itself throws the steps from wall to wall. Momentum damps the "
         "noise.",
         numbers={"across": float(np.mean(across)), **mean},
+        brief=f"{mean['mini-batches']:.0f}° between steps with mini-batches, "
+        f"{mean['full batch']:.0f}° with the full batch; {mean['full batch, large rate']:.0f}° "
+        "without noise at a large rate",
+        alt="Four paths in a ravine: smooth with the full batch, jagged with mini-batches, "
+        "smooth again with momentum, from wall to wall at a large rate",
+        caption="All start on the left, and the optimum lies far off to the right. Three have the "
+        "same small learning rate (for momentum: the same pace), the last a large one.",
+        tries=(
+            Try("", "Mini-batches of 64 instead of 8 in `by_batches`: how does the angle fall?"),
+        ),
         draw=draw,
     )
 
@@ -201,6 +207,7 @@ def stuck(seeds: int = 5, steps: int = 1500, draws: int = 200) -> Finding:
 
     return Finding(
         claim="C4",
+        title="SGD gets stuck at minima and, worse, saddles",
         says="SGD gets stuck at local minima and at saddle points; saddles are the bigger problem.",
         does="Sends SGD into a local minimum and along the ridge into a saddle; measures steps to "
         "get out, and how many critical points of random quadratic forms are saddles.",
@@ -228,6 +235,20 @@ def stuck(seeds: int = 5, steps: int = 1500, draws: int = 200) -> Finding:
             "steps out of the saddle": max(waits["saddle"]),
             "saddles in 8 dimensions": shares[-1],
         },
+        brief=f"saddles: {100 * shares[1]:.0f} % of random critical points in 2 dimensions, all in "
+        f"6; left after {int(np.median(waits['saddle']))} steps",
+        alt="SGD in a local minimum and at a saddle, steps to leave the saddle against the "
+        "distance, share of saddles against dimensions",
+        caption="Above: with noise in the gradient SGD leaves the saddle at once, and stays in "
+        "the local minimum. Below: how long leaving takes without noise, and how common "
+        "saddles are.",
+        tries=(
+            Try(
+                "",
+                "More noise in `stuck` (it is 0.3): from where on does SGD leave the local "
+                "minimum, too?",
+            ),
+        ),
         draw=draw,
     )
 
@@ -297,6 +318,7 @@ def by_hand(
 
     return Finding(
         claim="C5",
+        title="SGD's learning rate is estimated by hand",
         says="The initial learning rate of SGD has to be estimated by hand.",
         does=f"Trains a network on the digits with {len(rates)} learning rates from 0.00001 to "
         "100 for each rule, on pixels from 0 to 1 and on the same pixels from 0 to 16.",
@@ -317,6 +339,12 @@ def by_hand(
         numbers={"worse": worse["SGD"]}
         | {f"width, {name}": min(width[name, a], width[name, b]) for name in rules}
         | {f"shift, {name}": shift[name] for name in rules},
+        brief=f"best rate {best['SGD', a]:.2g} on the one, {best['SGD', b]:.2g} on the other",
+        alt="Training loss against the learning rate for the five rules, for pixels from 0 to "
+        "1 and from 0 to 16",
+        caption="The good learning rates are a narrow valley in each curve, and with other units "
+        "of the data it lies elsewhere.",
+        tries=(Try("", "`by_hand(epochs=10)`: does the valley become wider?"),),
         draw=draw,
     )
 
@@ -369,6 +397,7 @@ def near_the_end(seeds: int = 3, steps: int = 600) -> Finding:
 
     return Finding(
         claim="C6",
+        title="Learning is sensitive near convergence",
         says="Learning is sensitive as the network converges.",
         does="Runs SGD with mini-batches of 8 at the optimum of a linear regression, and from "
         "further off with and without a schedule.",
@@ -384,11 +413,11 @@ def near_the_end(seeds: int = 3, steps: int = 600) -> Finding:
         because="the nearer the optimum, the more the learning rate, and not the slope, decides "
         "how good it gets; hence schedules.",
         numbers={"power": power, **{f"gain, {name}": gain[name] for name in schedules}},
+        brief=f"noise in the loss ~ lr^{power:.2f}",
+        alt="Loss above the optimum against the learning rate, and over the steps with "
+        "constant rate, step decay and cosine",
+        caption="Left: three seeds, and their mean. Right: from the same start with and without a "
+        "schedule.",
+        tries=(Try("", "Batches of 64 instead of 8: by how much does the noise fall?"),),
         draw=draw,
     )
-
-
-EXPERIMENTS = (zigzag, stuck, by_hand, near_the_end)
-
-if __name__ == "__main__":
-    main(EXPERIMENTS, __doc__)
