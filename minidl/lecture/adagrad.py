@@ -12,8 +12,10 @@ from minidl import Tensor, data, nn, optim
 from minidl.lecture.experiment import (
     BLUE,
     COLORS,
+    CONDITION,
     GRAY,
     GREEN,
+    HOLDS,
     ORANGE,
     Array,
     Finding,
@@ -42,9 +44,9 @@ def ravine(x: Tensor) -> Tensor:
 # --- C10: a scaling of the gradient ---------------------------------------------------------------
 
 
-def scaling(steps: int = 200) -> Finding:
+def scaling(steps: int = 200, eps: float = 1e-10) -> Finding:
     """C10. Dividing by the root of the cached squared gradient is a scaling of the gradient."""
-    start, lr, eps = np.array([1.0, 0.5]), 0.1, 1e-10
+    start, lr = np.array([1.0, 0.5]), 0.1
     caches: list[Array] = []
     note = lambda optimizer: caches.append(state(optimizer)["cache"])
     path = descend(optim.Adagrad, ravine, start, steps, watch=note, lr=lr, eps=eps)
@@ -78,6 +80,7 @@ def scaling(steps: int = 200) -> Finding:
         f"the step turns away from the gradient by up to {angle.max():.0f} degrees. A loss a "
         f"thousand times as large gives the same path up to {moved:.0e}.",
         verdict=judge(seen=error < 1e-9 and moved < 1e-6, exception=bool((rates <= 0).any())),
+        usual=HOLDS,
         because="each coordinate has a positive factor of its own, which makes the path "
         "independent of the units of the loss.",
         numbers={"error": error, "ratio": ratio, "angle": angle.max(), "moved": moved},
@@ -85,7 +88,11 @@ def scaling(steps: int = 200) -> Finding:
         alt="Effective learning rate for each coordinate, and progress in each",
         caption="Left: the factor of each coordinate. Right: the steep direction does not hold up "
         "the flat one.",
-        tries=(Try("", "`eps=1.0`: where does it begin to matter?"),),
+        tries=(
+            Try(
+                "scaling(eps=1.0)", "a loss a thousand times as large no longer gives the same path"
+            ),
+        ),
         draw=draw,
     )
 
@@ -175,6 +182,7 @@ def overshooting(most: int = 4000, angle: float = 45.0) -> Finding:
             and max(alone["Adagrad"]) < 3 * min(alone["Adagrad"]),
             exception=need["Adagrad, turned"] > 10 * need["Adagrad"],
         ),
+        usual=CONDITION,
         because="the steep direction limits SGD's rate, and the flat one then takes as many steps "
         "as it is flatter. Adagrad's step does not know how steep a direction is, so that both "
         "need equally many. But directions are those of the axes, that is of single weights: in a "
@@ -200,12 +208,12 @@ def overshooting(most: int = 4000, angle: float = 45.0) -> Finding:
 # --- C12: as training goes on ---------------------------------------------------------------------
 
 
-def rates_in_training(epochs: int, seed: int) -> Array:
+def rates_in_training(rule: Any, epochs: int, seed: int) -> Array:
     """Return the weights' median effective rate after each epoch of learning the digits."""
     minidl.seed(seed)
     x, y = data.load_digits()
     model = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
-    optimizer = optim.Adagrad(model.parameters(), lr=0.05)
+    optimizer = rule(model.parameters(), lr=0.05)
     loader = data.DataLoader(x / 16, y, batch_size=64, shuffle=True)
     result = []
     for _ in range(epochs):
@@ -215,22 +223,23 @@ def rates_in_training(epochs: int, seed: int) -> Array:
     return np.array(result)
 
 
-def going_on(steps: int = 4000, epochs: int = 15, seed: int = 0) -> Finding:
+def going_on(steps: int = 4000, epochs: int = 15, seeds: int = 8, rule: str = "Adagrad") -> Finding:
     """C12. Problem: what happens as training goes on?"""
-    lr = 0.1
+    lr, tested = 0.1, getattr(optim, rule)
     rates: dict[str, Array] = {}
     for name, noise in (("bowl with noise", 1.0), ("bowl without noise", 0.0)):
         caches: list[Array] = []
         note = lambda optimizer, caches=caches: caches.append(state(optimizer)["cache"])
-        loss = shaken(lambda x: (x**2).sum() / 2, noise, seed)
-        descend(optim.Adagrad, loss, np.ones(20), steps // 2, watch=note, lr=lr)
+        loss = shaken(lambda x: (x**2).sum() / 2, noise, seed=0)
+        descend(tested, loss, np.ones(20), steps // 2, watch=note, lr=lr)
         rates[name] = np.mean(lr / np.sqrt(caches), axis=1)
-    road = -follow(np.ones((steps, 1)), optim.Adagrad, lr=lr)[:, 0]
+    road = -follow(np.ones((steps, 1)), tested, lr=lr)[:, 0]
     rates["steady slope"] = np.diff(road)
     late = slice(steps // 10, None)
     power = {n: exponent(1 + np.arange(len(r))[late], r[late]) for n, r in rates.items()}
-    trained = rates_in_training(epochs, seed)
-    power["digits"] = exponent(np.arange(1, epochs + 1), trained)
+    trained = np.array([rates_in_training(tested, epochs, seed) for seed in range(seeds)])
+    digits = [exponent(np.arange(1, epochs + 1), r) for r in trained]
+    power["digits"] = float(np.mean(digits))
     far = [int(np.argmax(road > d * lr)) for d in (10, 100)]
 
     def draw(page: Any) -> None:
@@ -243,18 +252,13 @@ def going_on(steps: int = 4000, epochs: int = 15, seed: int = 0) -> Finding:
                 label=f"{name}: t^{round(power[name], 2) + 0.0:.2f}",
             )
         batches = 29 * np.arange(1, epochs + 1)
-        left.loglog(
-            batches,
-            trained,
-            "o",
-            color=GRAY,
-            markersize=3,
-            label=f"digits: t^{power['digits']:.2f}",
-        )
+        left.fill_between(batches, trained.min(axis=0), trained.max(axis=0), color=GRAY, alpha=0.3)
+        label = f"digits, {seeds} seeds: t^{power['digits']:.2f}"
+        left.loglog(batches, trained.mean(axis=0), "o", color=GRAY, markersize=3, label=label)
         left.set(xlabel="step t", ylabel="effective learning rate", title="The step shrinks")
         left.set(ylim=(1e-4, None))
         left.legend(loc="lower left")
-        right.plot(road / lr, color=COLORS["Adagrad"], label="Adagrad")
+        right.plot(road / lr, color=COLORS[rule], label=rule)
         sgd = -follow(np.ones((60, 1)), optim.SGD, lr=lr)[:, 0]
         right.plot(sgd / lr, color=COLORS["SGD"], label="SGD")
         right.set(xlabel="step", ylabel="way made / lr", title="Down a steady slope")
@@ -269,14 +273,16 @@ def going_on(steps: int = 4000, epochs: int = 15, seed: int = 0) -> Finding:
         "without noise, on a steady slope, and in a network that learns the digits.",
         measured="The rate falls as t to the power "
         + ", ".join(f"{round(p, 2) + 0.0:.2f} ({name})" for name, p in power.items())
-        + f". On the slope, 10 lr of way take {far[0]:,} steps, and ten times the way {far[1]:,}, "
+        + f", for the digits from {min(digits):.2f} to {max(digits):.2f} over {seeds} seeds"
+        f". On the slope, 10 lr of way take {far[0]:,} steps, and ten times the way {far[1]:,}, "
         f"{times(far[1] / far[0])} as many.",
         verdict=judge(
             seen=all(-0.6 < power[name] < -0.4 for name in ("bowl with noise", "steady slope"))
-            and power["digits"] < -0.15
+            and max(digits) < -0.15
             and far[1] > 50 * far[0],
             exception=power["bowl without noise"] > -0.1,
         ),
+        usual=CONDITION,
         because="as long as gradients keep coming, from noise or from a long way still to go, the "
         "step shrinks as 1 / sqrt(t), however far the goal. Where they become smaller, as in "
         "a network that learns, it shrinks more slowly, and where they vanish not at all.",
@@ -288,6 +294,6 @@ def going_on(steps: int = 4000, epochs: int = 15, seed: int = 0) -> Finding:
         caption="Left: the effective learning rate over time, both axes logarithmic, so that a "
         "power of time is a straight line. Right: on a steady slope Adagrad makes ever "
         "less way, where SGD would keep its pace.",
-        tries=(Try("", "Replace Adagrad by RMSProp."),),
+        tries=(Try('going_on(rule="RMSProp", epochs=3, seeds=2)', "does the step still shrink?"),),
         draw=draw,
     )

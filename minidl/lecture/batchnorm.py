@@ -8,7 +8,18 @@ import numpy as np
 
 import minidl
 from minidl import data, nn, optim
-from minidl.lecture.experiment import BLUE, GRAY, ORANGE, Array, Finding, Try, decades, judge, times
+from minidl.lecture.experiment import (
+    BLUE,
+    GRAY,
+    HOLDS,
+    ORANGE,
+    Array,
+    Finding,
+    Try,
+    decades,
+    judge,
+    times,
+)
 
 WORKS = 0.9  # test accuracy from which on training counts as having worked
 
@@ -108,6 +119,7 @@ def normalizing(
         verdict=judge(
             seen=difference < 1e-2 and predicting < 0.1, exception=span[True] <= span[False]
         ),
+        usual=HOLDS,
         because="in training with the statistics of the batch, in prediction with those of the "
         "training data, as Standardize. It widens the range of learning rates that work.",
         numbers={

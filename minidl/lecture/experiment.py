@@ -64,8 +64,10 @@ class Finding:
     """The numbers, in sentences."""
     verdict: str
     """HOLDS, CONDITION or FAILS, as :func:`judge` has it."""
+    usual: str
+    """The verdict with the settings that are usual."""
     because: str
-    """What the verdict means."""
+    """What the usual verdict means."""
     brief: str
     """The most important of the numbers, for a table."""
     alt: str
@@ -89,9 +91,16 @@ class Finding:
                 textwrap.fill(f"{self.claim:<5}{self.says}", 96, subsequent_indent=" " * 5),
                 paragraph("does", self.does),
                 paragraph("measured", self.measured),
-                paragraph("verdict", f"{self.verdict.upper()}: {self.because}"),
+                paragraph("verdict", f"{self.verdict.upper()}: {self.meaning}"),
             ]
         )
+
+    @property
+    def meaning(self) -> str:
+        """What the verdict means, if it is the usual one."""
+        if self.verdict == self.usual:
+            return self.because
+        return f"with these settings, and {self.usual!r} with the usual ones: see the numbers."
 
 
 def judge(*, seen: bool, exception: bool) -> str:

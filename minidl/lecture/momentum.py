@@ -9,8 +9,10 @@ import numpy as np
 from minidl import Tensor, optim
 from minidl.lecture.experiment import (
     BLUE,
+    FAILS,
     GRAY,
     GREEN,
+    HOLDS,
     ORANGE,
     Array,
     Finding,
@@ -95,6 +97,7 @@ def like_a_ball(time: float = 12.0, friction: float = 0.5) -> Finding:
         + f": it shrinks as the time step sqrt(lr) to the power {order:.2f}. Loss plus energy of "
         f"motion falls all the time (rises sum to {100 * gained:.1f} % of the start).",
         verdict=judge(seen=order > 0.8 and away[-1] < 0.2, exception=gained > 0.05),
+        usual=HOLDS,
         because="with the step's time sqrt(lr) and mu = 1 - friction sqrt(lr), momentum is the "
         "ball's equation of motion, taken in steps.",
         numbers={"order": order, "away": away[-1], "gained": gained},
@@ -171,6 +174,7 @@ def along_the_velocity(steps: int = 60) -> Finding:
             seen=to_velocity["Momentum"] < 1e-3 and largest > 90,
             exception=np.median(to_gradient["Momentum"]) < 5,
         ),
+        usual=HOLDS,
         because="the gradient only turns the velocity; it can even point the other way.",
         numbers={"to velocity": to_velocity["Momentum"], "largest": largest, "uphill": uphill},
         brief=f"at most {to_velocity['Momentum']:.0e}° to the velocity, up to {largest:.0f}° to "
@@ -250,6 +254,7 @@ def passing(steps: int = 2000) -> Finding:
         "the saddle itself, at x = "
         f"{ends['saddle along its ridge'][0]:.0e}.",
         verdict=judge(seen=moving > 0, exception=moving < len(rest)),
+        usual=FAILS,
         because="it goes through the first minimum if it arrives fast enough, and over flats. "
         "But friction takes the energy, and it settles: in a minimum, or on a saddle if it rolled "
         "exactly along the ridge. Otherwise nothing would ever converge.",

@@ -84,7 +84,7 @@ def section(finding: Finding, experiment: Experiment) -> str:
         _filled(f"**Experiment.** {finding.does} {place}"),
         _filled(f"**Measured.** {finding.measured}"),
         _filled(
-            f"**Verdict: {finding.verdict}.** {finding.because[0].upper()}{finding.because[1:]}"
+            f"**Verdict: {finding.verdict}.** {finding.meaning[0].upper()}{finding.meaning[1:]}"
         ),
         f"![{finding.alt}](figures/{figure_of(finding.claim)})",
         _filled(finding.caption),

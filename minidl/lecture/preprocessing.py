@@ -12,6 +12,7 @@ from minidl import functional as F
 from minidl.lecture.experiment import (
     BLUE,
     GREEN,
+    HOLDS,
     ORANGE,
     Array,
     Finding,
@@ -119,6 +120,7 @@ def standardizing(epochs: int = 10, seeds: int = 2) -> Finding:
             seen=all(gains[n] > 2 and falls[n] > 1 for n in names[1:]),
             exception=gains[names[0]] < 2 or falls[names[0]] < 1,
         ),
+        usual=HOLDS,
         because="the more the features differ in mean and scale, the more is gained.",
         numbers={f"gain, {n}": gains[n] for n in names} | {f"fall, {n}": falls[n] for n in names},
         brief=f"condition number of the digits {condition['digits', 'raw']:,.0f} raw, "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from minidl import Tensor, optim
 from minidl.lecture.experiment import (
     BLUE,
     COLORS,
+    CONDITION,
     GRAY,
     RULES,
     Array,
@@ -47,7 +49,9 @@ def noisy_bowl(every: int, flatter: float, seed: int) -> tuple[Callable[[Tensor]
     return loss, center
 
 
-def forgetting(steps: int = 1200, every: int = 200, runs: int = 20) -> Finding:
+def forgetting(
+    steps: int = 1200, every: int = 200, runs: int = 20, schedule: bool = False
+) -> Finding:
     """C13. A decay rate on the cache gives better optimisation."""
     rates = decades(-2, 1.5, 2)
     cases = {  # jumps after so many steps, and then is so much flatter
@@ -59,20 +63,28 @@ def forgetting(steps: int = 1200, every: int = 200, runs: int = 20) -> Finding:
     for case, (period, flatter) in cases.items():
         for name in ("Adagrad", "RMSProp"):
             tried = []
-            for lr in rates:
+            for rate in rates:
+                cosine = optim.schedules.cosine(rate, steps)
+                lr: Any = cosine if schedule and name == "RMSProp" else rate
                 loss, center = noisy_bowl(period, flatter, seed=0)
                 path = descend(RULES[name], loss, np.full(runs, 3.0), steps, lr=lr)
                 off = path[1:] - np.array([center(t) for t in range(steps)])[:, None]
-                tried.append((off**2).mean(axis=1) / 2)
+                tried.append(off**2 / 2)  # (steps, runs)
             best[case, name] = min(tried, key=np.mean)
-    gain = {c: float(best[c, "Adagrad"].mean() / best[c, "RMSProp"].mean()) for c in cases}
+    loss_of = {key: lost.mean(axis=0) for key, lost in best.items()}  # of each run
+    gain = {c: float(loss_of[c, "Adagrad"].mean() / loss_of[c, "RMSProp"].mean()) for c in cases}
+    spread = {c: loss_of[c, "Adagrad"] / loss_of[c, "RMSProp"] for c in cases}
 
     def draw(page: Any) -> None:
         for axes, case in zip(page.subplots(1, 3, sharey=True), cases, strict=True):
             for name in ("Adagrad", "RMSProp"):
-                axes.semilogy(best[case, name], color=COLORS[name], label=name, linewidth=1)
+                lost = best[case, name].reshape(-1, 20, runs).mean(axis=1)
+                low, high = np.quantile(lost, (0.1, 0.9), axis=1)
+                at = 20 * np.arange(len(lost)) + 10
+                axes.fill_between(at, low, high, color=COLORS[name], alpha=0.2)
+                axes.semilogy(at, lost.mean(axis=1), color=COLORS[name], label=name)
             axes.set(xlabel="step", title=f"A minimum that {case}")
-        page.axes[0].set_ylabel("squared distance / 2")
+        page.axes[0].set_ylabel("squared distance / 2, means of 20")
         page.axes[2].legend(loc="upper right")
 
     return Finding(
@@ -83,9 +95,14 @@ def forgetting(steps: int = 1200, every: int = 200, runs: int = 20) -> Finding:
         f"{len(rates)} learning rates: it jumps every {every} steps and its gradients become a "
         "third as large, or it only jumps, or it stays.",
         measured="The mean loss of Adagrad is "
-        + ", ".join(f"{gain[case]:.2f} times (the minimum {case})" for case in cases)
+        + ", ".join(
+            f"{gain[case]:.2f} times (the minimum {case}; {spread[case].min():.2f} to "
+            f"{spread[case].max():.2f} over the runs)"
+            for case in cases
+        )
         + " that of RMSProp.",
         verdict=judge(seen=gain["jumps and flattens"] > 1.5, exception=gain["stays"] < 0.8),
+        usual=CONDITION,
         because="it is better where the size of the gradients changes in the course of training: "
         "Adagrad remembers the large ones for ever. Where nothing changes, "
         "Adagrad's shrinking step is the better one.",
@@ -94,13 +111,13 @@ def forgetting(steps: int = 1200, every: int = 200, runs: int = 20) -> Finding:
         f"shrink, {gain['stays']:.2f} times where nothing changes",
         alt="Distance to a minimum that jumps and flattens, jumps, or stays, for Adagrad and "
         "RMSProp",
-        caption="Each peak is a jump of the minimum. On the left Adagrad needs ever longer to "
+        caption="The mean of the runs, and the band in which eight of ten are; each peak is a jump "
+        "of the minimum. On the left Adagrad needs ever longer to "
         "follow; on the right it comes closer than RMSProp.",
         tries=(
             Try(
-                "",
-                "Give RMSProp a schedule, `optim.schedules.cosine(lr, steps)`, for the minimum "
-                "that stays.",
+                "forgetting(schedule=True)",
+                "with a cosine, is RMSProp still behind where the minimum stays?",
             ),
         ),
         draw=draw,
@@ -110,10 +127,10 @@ def forgetting(steps: int = 1200, every: int = 200, runs: int = 20) -> Finding:
 # --- C14: saddle points ---------------------------------------------------------------------------
 
 
-def at_the_saddle(steps: int = 1000, lr: float = 0.01) -> Finding:
+def at_the_saddle(steps: int = 1000, lr: float = 0.01, eps: float = 1e-8) -> Finding:
     """C14. The problem of stopping at saddle points is still there."""
     offsets = (1e-1, 1e-2, 1e-4, 1e-6, 1e-8, 1e-10, 1e-12)
-    rules = {"SGD": optim.SGD, "RMSProp": optim.RMSProp}
+    rules: dict[str, Any] = {"SGD": optim.SGD, "RMSProp": partial(optim.RMSProp, eps=eps)}
     out: Callable[[Array], bool] = lambda x: abs(x[1]) > 0.5
     held, need = {}, {}
     for name, rule in rules.items():
@@ -132,18 +149,15 @@ def at_the_saddle(steps: int = 1000, lr: float = 0.01) -> Finding:
             for d, line in ((1e-2, "-"), (1e-8, "--")):
                 path = descend(rules[name], saddle, (0.0, d), 2000, until=out, lr=lr)
                 label = f"{name}, {d:g} off"
-                right.plot(
-                    np.arange(1, len(path)),
-                    np.abs(path[1:, 1]),
-                    line,
-                    color=COLORS[name],
-                    label=label,
-                )
+                right.plot(np.abs(path[:, 1]), line, color=COLORS[name], label=label)
         left.set(xlabel="start beside the saddle by", ylabel="steps until it has left")
         left.set(title="Slightly off the saddle", yscale="log")
         left.legend(loc="center right")
-        right.set(xlabel="step", ylabel="distance from the saddle", title="Leaving it")
-        right.set(xscale="log", yscale="log")
+        right.set_xscale("symlog", linthresh=10, linscale=1.2)  # the start is in sight
+        right.set(xlim=(0, None), xticks=(0, 5, 10, 100, 1000))
+        right.set_xticklabels(("0", "5", "10", "100", "1,000"))
+        right.set(xlabel="step (even up to 10, then logarithmic)", yscale="log")
+        right.set(ylabel="distance from the saddle", title="Leaving it")
         page.legend(*right.get_legend_handles_labels(), loc="outside right upper")
 
     return Finding(
@@ -163,6 +177,7 @@ def at_the_saddle(steps: int = 1000, lr: float = 0.01) -> Finding:
                 a < b / 5 for a, b in zip(need["RMSProp"][1:], need["SGD"][1:], strict=True)
             ),
         ),
+        usual=CONDITION,
         because="only where the gradient towards the way out is exactly zero. The slightest "
         "deviation is enough to leave fast, since the step is divided by the size of the gradient, "
         "however small.",
@@ -181,9 +196,8 @@ def at_the_saddle(steps: int = 1000, lr: float = 0.01) -> Finding:
         "decay_rate), ten times lr, since its cache starts at zero (see C17).",
         tries=(
             Try(
-                "",
-                "`eps=1.0` for RMSProp: now small gradients are no longer normalised, and it is "
-                "as slow as SGD.",
+                "at_the_saddle(eps=1.0)",
+                "small gradients are no longer normalised, and RMSProp is as slow as SGD.",
             ),
         ),
         draw=draw,
@@ -200,15 +214,18 @@ def noisy_ravine(seed: int) -> Callable[[Tensor], Tensor]:
     return lambda x: ((CURVATURE * x**2) / 2 + x * rng.normal(size=(2,)) * CURVATURE / 10).sum()
 
 
-def with_momentum(steps: int = 600, seeds: int = 4) -> Finding:
+def _range(of: list[float], digits: str) -> str:
+    return f"{min(of):{digits}} to {max(of):{digits}}"
+
+
+def with_momentum(steps: int = 600, seeds: int = 8, bias_correction: bool = False) -> Finding:
     """C15. Adding momentum gives Adam."""
     lr, beta1, beta2, eps = 0.02, 0.9, 0.99, 1e-8
     gradients = np.random.default_rng(0).normal(size=(steps, 4)) + [0, 0.5, 1, 2]
     v: list[Array] = []
     cache: list[Array] = []
-    adam = follow(
-        gradients, optim.Adam, lr=lr, betas=(beta1, beta2), eps=eps, bias_correction=False
-    )
+    settings_of_adam: dict[str, Any] = {"betas": (beta1, beta2), "bias_correction": bias_correction}
+    adam = follow(gradients, optim.Adam, lr=lr, eps=eps, **settings_of_adam)
     note_v = lambda optimizer: v.append(state(optimizer)["v"])
     note_cache = lambda optimizer: cache.append(state(optimizer)["cache"])
     follow(gradients, optim.Momentum, watch=note_v, lr=1.0, mu=beta1)
@@ -236,17 +253,21 @@ def with_momentum(steps: int = 600, seeds: int = 4) -> Finding:
             floor[name].append(float((CURVATURE * path[-steps // 3 :] ** 2).sum(1).mean() / 2))
             paths[name] = path
     turn = {name: float(np.mean(a)) for name, a in turns.items()}
-    end = {name: float(np.mean(a)) for name, a in floor.items()}
 
     def draw(page: Any) -> None:
         left, right = page.subplots(1, 2)
         size = np.abs(np.diff(adam, axis=0)) / lr
-        left.plot(size[:100, 2], color=COLORS["Adam"], label="Adam, not corrected", linewidth=3)
+        left.plot(
+            size[:100, 2],
+            color=COLORS["Adam"],
+            label=f"Adam{', corrected' * bias_correction}",
+            linewidth=3,
+        )
         parts = np.abs(joined) / lr
         left.plot(parts[:100, 2], "--", color=GRAY, label="velocity / root of cache")
         late = np.abs(np.diff(after, axis=0)) / lr
         left.plot(late[:100, 2], ":", color=BLUE, label="momentum on RMSProp's steps")
-        left.set(xlabel="step", ylabel="step / learning rate", title="The same rule")
+        left.set(xlabel="step", ylabel="change of x / learning rate", title="The same rule")
         left.legend(loc="upper right")
         for name, path in paths.items():
             right.plot(
@@ -263,11 +284,15 @@ def with_momentum(steps: int = 600, seeds: int = 4) -> Finding:
         "puts the velocity of the first over the root of the cache of the second; then compares "
         "RMSProp and Adam in a noisy ravine at the same learning rate.",
         measured=f"The steps differ from Adam's by at most {error:.0e} lr, with the velocity times "
-        f"1 - beta1. Momentum on RMSProp's finished steps, the other order, differs by up to "
+        "1 - beta1. Momentum on RMSProp's finished steps, the other order, differs by up to "
         f"{other:.1f} lr in the first 50. In the ravine successive steps turn by "
-        f"{turn['RMSProp']:.0f} degrees with RMSProp, {turn['Adam']:.0f} with Adam; the "
-        f"loss ends at {end['RMSProp']:.3f} and {end['Adam']:.3f}.",
-        verdict=judge(seen=error < 1e-9 and turn["Adam"] < turn["RMSProp"], exception=other > 0.1),
+        f"{_range(turns['RMSProp'], '.0f')} degrees with RMSProp, "
+        f"{_range(turns['Adam'], '.0f')} with Adam ({seeds} seeds); the loss ends at {_range(floor['RMSProp'], '.3f')} and "
+        f"{_range(floor['Adam'], '.3f')}.",
+        verdict=judge(
+            seen=error < 1e-9 and max(turns["Adam"]) < min(turns["RMSProp"]), exception=other > 0.1
+        ),
+        usual=CONDITION,
         because="the momentum must be that of the gradient, before the division, and times 1 - "
         "beta1. What it adds is a steadier step.",
         numbers={"error": error, "other": other, **{f"turn, {n}": turn[n] for n in turn}},
@@ -275,6 +300,11 @@ def with_momentum(steps: int = 600, seeds: int = 4) -> Finding:
         alt="Adam's steps are those of the velocity over the root of the cache; in a noisy "
         "ravine Adam's path is smoother",
         caption="Left: three ways to combine the two. Right: the same noise for both rules.",
-        tries=(Try("", "`bias_correction=True` for Adam on the left."),),
+        tries=(
+            Try(
+                "with_momentum(bias_correction=True)",
+                "how far is the corrected Adam from it, and how long?",
+            ),
+        ),
         draw=draw,
     )

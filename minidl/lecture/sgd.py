@@ -13,8 +13,10 @@ from minidl import functional as F
 from minidl.lecture.experiment import (
     BLUE,
     COLORS,
+    CONDITION,
     GRAY,
     GREEN,
+    HOLDS,
     ORANGE,
     RULES,
     Array,
@@ -124,6 +126,7 @@ def zigzag(seeds: int = 5, steps: int = 150) -> Finding:
             and mean["mini-batches"] > 30,
             exception=mean["full batch, large rate"] > 60,
         ),
+        usual=CONDITION,
         because="noise is one cause, and at small rates the only one; above 1 / (largest "
         "curvature) the ravine itself throws the steps from wall to wall. Momentum damps the "
         "noise.",
@@ -224,6 +227,7 @@ def stuck(seeds: int = 5, steps: int = 1500, draws: int = 200) -> Finding:
             seen=trapped and lowest["minimum"] > 0 > lowest["saddle"] and shares[-1] > 0.95,
             exception=max(waits["saddle"] + escape[1:]) < steps,
         ),
+        usual=CONDITION,
         because="in many dimensions nearly all critical points are saddles, but a saddle only "
         "delays: SGD stays if it is exactly on the ridge, and leaves from anywhere else, in a time "
         "that grows with the logarithm of 1 / distance. A local minimum "
@@ -333,6 +337,7 @@ def by_hand(
             seen=worse["SGD"] > 2 and width["SGD", a] < len(rates) / 3,
             exception=bool((good["SGD", a] & good["SGD", b]).any()),
         ),
+        usual=HOLDS,
         because="a rate that is right for one problem diverges or crawls on another that differs "
         "only in its units. Every rule needs a rate; those that divide by the size of the gradient "
         "are less easily upset by the units.",
@@ -410,6 +415,7 @@ def near_the_end(seeds: int = 3, steps: int = 600) -> Finding:
             seen=power > 0.5 and min(gain["step decay"], gain["cosine"]) > 5,
             exception=bool((np.diff(floor.mean(axis=0)) <= 0).any()),
         ),
+        usual=HOLDS,
         because="the nearer the optimum, the more the learning rate, and not the slope, decides "
         "how good it gets; hence schedules.",
         numbers={"power": power, **{f"gain, {name}": gain[name] for name in schedules}},
