@@ -134,7 +134,9 @@ def overshooting(most: int = 4000, angle: float = 45.0) -> Finding:
     need = {name: len(path) - 1 for name, path in best.items()}
     flips = {n: int((np.diff(np.sign(path[:, 1])) != 0).sum()) for n, path in best.items()}
     parts = {name: CURVATURE * path**2 / 2 for name, path in best.items()}  # along, and across
-    alone = {n: [1 + int(np.flatnonzero(x >= 1e-3).max()) for x in parts[n].T] for n in parts}
+    alone = {
+        n: [1 + int(np.flatnonzero(x >= 1e-3).max(initial=-1)) for x in parts[n].T] for n in parts
+    }
 
     def draw(page: Any) -> None:
         left, right = page.subplots(1, 2, width_ratios=(3, 2))

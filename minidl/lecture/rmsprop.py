@@ -127,10 +127,12 @@ def forgetting(
 # --- C14: saddle points ---------------------------------------------------------------------------
 
 
-def at_the_saddle(steps: int = 1000, lr: float = 0.01, eps: float = 1e-8) -> Finding:
+def at_the_saddle(steps: int = 1000, lr: float = 0.01, eps: float | None = None) -> Finding:
     """C14. The problem of stopping at saddle points is still there."""
     offsets = (1e-1, 1e-2, 1e-4, 1e-6, 1e-8, 1e-10, 1e-12)
-    rules: dict[str, Any] = {"SGD": optim.SGD, "RMSProp": partial(optim.RMSProp, eps=eps)}
+    rules: dict[str, Any] = {"SGD": optim.SGD, "RMSProp": optim.RMSProp}
+    if eps is not None:
+        rules["RMSProp"] = partial(optim.RMSProp, eps=eps)
     out: Callable[[Array], bool] = lambda x: abs(x[1]) > 0.5
     held, need = {}, {}
     for name, rule in rules.items():
@@ -287,8 +289,8 @@ def with_momentum(steps: int = 600, seeds: int = 8, bias_correction: bool = Fals
         "1 - beta1. Momentum on RMSProp's finished steps, the other order, differs by up to "
         f"{other:.1f} lr in the first 50. In the ravine successive steps turn by "
         f"{_range(turns['RMSProp'], '.0f')} degrees with RMSProp, "
-        f"{_range(turns['Adam'], '.0f')} with Adam ({seeds} seeds); the loss ends at {_range(floor['RMSProp'], '.3f')} and "
-        f"{_range(floor['Adam'], '.3f')}.",
+        f"{_range(turns['Adam'], '.0f')} with Adam ({seeds} seeds); the loss ends at "
+        f"{_range(floor['RMSProp'], '.3f')} and {_range(floor['Adam'], '.3f')}.",
         verdict=judge(
             seen=error < 1e-9 and max(turns["Adam"]) < min(turns["RMSProp"]), exception=other > 0.1
         ),
