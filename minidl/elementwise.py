@@ -150,7 +150,7 @@ def nan_to_num(
 
 @composed(np.float_power)
 def float_power(x1: Any, x2: Any) -> Any:
-    return np.power(operand(x1).astype(np.float64), operand(x2).astype(np.float64))
+    return np.power(operand(x1), operand(x2).astype(np.float64))  # float64 of either makes both so
 
 
 _SINC = [(-1) ** k / math.factorial(2 * k + 1) for k in range(12)]  # sin(u) / u in powers of u**2

@@ -73,6 +73,15 @@ BORDERS = {
     "exponential_decay": (partial(schedules.exponential_decay, 0.1), *UNIT),
     "cosine": (partial(schedules.cosine, 0.1), *COUNT),
     "warmup": (partial(schedules.warmup, 0.1), *COUNT),
+    "warmup of a share": (partial(schedules.warmup, 0.1), [TINY, BELOW_ONE], [0.0, 1.0]),
+    "linear": (partial(schedules.linear, 0.1), *COUNT),
+    "one_cycle": (partial(schedules.one_cycle, 0.1), *COUNT),
+    "one_cycle's share": (
+        lambda s: schedules.one_cycle(0.1, pct_start=s), [TINY, BELOW_ONE], [0.0, 1.0, math.nan],
+    ),
+    "one_cycle's factors": (
+        lambda d: schedules.one_cycle(0.1, 9, 0.3, d, d), [1.0, HUGE], [BELOW_ONE, math.inf],
+    ),
     "batch size": (lambda n: data.DataLoader(X, Y, batch_size=n), *COUNT),
     "whole batches": (
         lambda n: data.DataLoader(X, Y, batch_size=n, drop_last=True), [1, 6], [0, 7],

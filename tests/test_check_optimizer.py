@@ -102,6 +102,13 @@ class WholeTensors(Optimizer):
         x -= lr * dx / (abs(dx).max(initial=0.0) + 1e-8)
 
 
+class DependsOnTheShape(Optimizer):
+    """One update for vectors, as flat storage has them, and another for matrices."""
+
+    def update(self, x: Array, dx: Array, *, lr: float) -> None:
+        x -= lr * dx * (1 if x.ndim == 1 else 0.5)
+
+
 class OrderMatters(Optimizer):
     elementwise = False
 
@@ -315,6 +322,7 @@ FAULTS: dict[type[Optimizer], str] = {
     CountsBlocks: "(size of blocks|whole tensors|flat storage)",
     CountsSteps: "late parameter counts its own steps",
     WholeTensors: "flat storage equals single tensors",
+    DependsOnTheShape: "tensor by tensor",
     OrderMatters: "flat storage|order of parameters",
     OneStateForAll: "flat storage equals single tensors",
     ChangesDtype: "dtype",

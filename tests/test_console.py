@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
 import threading
 import time
+import types
 import warnings
 from typing import Any
 
@@ -36,8 +39,8 @@ from minidl.checkpoint import load
 from minidl.data import DataLoader
 from minidl.nn import Module
 from minidl.tensor import Array, Tensor
-from minidl.training import fit
-from minidl.training.console import short
+from minidl.training import EarlyStopping, fit
+from minidl.training.history import short
 
 pytestmark = pytest.mark.usefixtures("seeded")
 
@@ -45,15 +48,14 @@ pytestmark = pytest.mark.usefixtures("seeded")
 # --- The bar --------------------------------------------------------------------------------------
 
 
-def test_the_bar_is_silent_when_told_and_without_a_terminal(
+def test_the_bar_is_silent_when_told(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     terminal = on_terminal(monkeypatch)
     fit(**setting(), epochs=2)
-    assert terminal.getvalue() == ""
     monkeypatch.setattr(sys, "stderr", elsewhere := io.StringIO())
-    fit(**setting() | {"progress": True}, epochs=2)
-    assert elsewhere.getvalue() == ""
+    fit(**setting(), epochs=2, callbacks=[lambda run: run.say("not heard")])
+    assert terminal.getvalue() == elsewhere.getvalue() == ""
     assert capfd.readouterr() == ("", "")
 
 
@@ -65,11 +67,132 @@ def test_without_a_terminal_a_line_says_where_a_run_stopped_and_goes_on(
     arguments = setting() | {"progress": wanted, "checkpoint": path}
     with pytest.raises(KeyboardInterrupt, match="fit stopped after step 3 of 7 in epoch 2"):
         fit(**arguments | {"loss": at_call(10, press_ctrl_c)}, epochs=3)
-    fit(**arguments, epochs=3)
+    history = fit(**arguments, epochs=3)
+    fit(**arguments, epochs=3)  # which is done already
+    numbers = [
+        f"loss {a:.3f} accuracy {b:.3f}, 0 s"
+        for a, b in zip(history["loss"], history["accuracy"], strict=True)
+    ]
     assert elsewhere.getvalue().splitlines() == wanted * [
+        f"epoch 1/3 {numbers[0]}",
         "fit: stopped by Ctrl-C after step 3 of 7 in epoch 2",
         "fit: going on after step 3 of 7 in epoch 2",
+        f"epoch 2/3 {numbers[1]}",
+        f"epoch 3/3 {numbers[2]}",
     ]
+
+
+# --- Lines where there is no terminal -------------------------------------------------------------
+
+
+def lines_of(
+    monkeypatch: pytest.MonkeyPatch, seconds: float, epochs: int, **options: Any
+) -> list[str]:
+    """What is written where there is no terminal and an epoch takes so many seconds."""
+    monkeypatch.setattr(sys, "stderr", elsewhere := io.StringIO())
+    now = 100.0
+
+    def later(run: Any) -> None:
+        nonlocal now
+        now += seconds
+
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    callbacks = [later, *options.pop("callbacks", [])]
+    fit(**setting() | {"progress": True} | options, epochs=epochs, callbacks=callbacks)
+    return elsewhere.getvalue().splitlines()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "epochs"),
+    [
+        (4.0, [1, 4, 7, 10, 11]),  # at most one every ten seconds, and always the last
+        (10.0, [*range(1, 12)]),
+        (3600.0, [*range(1, 12)]),
+        (0.0, [1, 11]),
+    ],
+)
+def test_a_line_follows_an_epoch_but_at_most_one_every_ten_seconds(
+    monkeypatch: pytest.MonkeyPatch, seconds: float, epochs: list[int]
+) -> None:
+    lines = lines_of(monkeypatch, seconds, epochs=11, validation=(X, Y))
+    assert [int(line.split("/")[0].removeprefix("epoch ")) for line in lines] == epochs
+    assert re.fullmatch(
+        rf"epoch 1/11 loss \d\.\d+ \(val \d\.\d+\) accuracy \d\.\d+ \(val \d\.\d+\), "
+        rf"{seconds:.0f} s",
+        lines[0],
+    )
+    assert lines[-1].endswith(f", {11 * seconds:.0f} s")
+
+
+def test_what_ends_a_run_comes_after_the_line_of_its_last_epoch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stop = lambda run: run.epochs == 3 and run.stop("three are enough")
+    lines = lines_of(monkeypatch, 0, epochs=9, callbacks=[stop])
+    assert [line.split(" loss")[0] for line in lines] == [
+        "epoch 1/9",
+        "epoch 3/9",
+        "fit: stopped after epoch 3: three are enough",
+    ]
+    fail = at_call(2 * 7 + 3, raising(MemoryError()))
+    monkeypatch.setattr(sys, "stderr", elsewhere := io.StringIO())
+    with pytest.raises(MemoryError):
+        fit(**setting() | {"progress": True, "loss": fail}, epochs=9)
+    assert [line[:9] for line in elsewhere.getvalue().splitlines()] == ["epoch 1/9", "epoch 2/9"]
+
+
+def test_early_stopping_says_in_the_end_which_weights_these_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def run(mode: Any, **options: Any) -> list[str]:
+        stopping = EarlyStopping(2, monitor="loss", mode=mode)
+        return lines_of(monkeypatch, 0, callbacks=[stopping], **{"epochs": 2} | options)
+
+    ends = lambda lines: [line.split(" loss")[0].split(" did")[0] for line in lines]
+    assert ends(run("min")) == ["epoch 1/2", "epoch 2/2"]  # the last are the best
+    assert ends(run("max")) == [
+        "epoch 1/2",
+        "epoch 2/2",
+        "fit: the weights are those of epoch 1, the best",
+    ]
+    assert ends(run("max", epochs=9)) == [
+        "epoch 1/9",
+        "epoch 3/9",
+        "fit: stopped after epoch 3:",
+        "fit: the weights are those of epoch 1, the best",
+    ]
+    loss = at_call(2 * 7 + 3, press_ctrl_c)
+    assert ends(run("min", loss=loss, epochs=9, on_interrupt="return")) == [
+        "epoch 1/9",
+        "epoch 2/9",
+        "fit: stopped by Ctrl-C after step 3 of 7 in epoch 3",
+        "fit: the weights are those of epoch 2, the best",
+    ]
+
+
+def test_a_callback_can_say_something_beside_the_bar_and_between_the_lines(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hello = lambda run: run.say(f"hello from {run.epochs}")
+    lines = lines_of(monkeypatch, 20, epochs=2, callbacks=[hello])
+    assert [line[:12] for line in lines] == [
+        "hello from 1", "epoch 1/2 lo", "hello from 2", "epoch 2/2 lo",
+    ]  # fmt: skip
+    terminal = on_terminal(monkeypatch)
+    fit(**setting() | {"progress": True}, epochs=2, callbacks=[hello])
+    assert "hello from 2\n" in terminal.getvalue()
+
+
+@pytest.mark.parametrize("error", [BrokenPipeError(), OSError(28, "No space left on device")])
+def test_a_log_that_cannot_be_written_ends_no_run(
+    monkeypatch: pytest.MonkeyPatch, error: OSError
+) -> None:
+    class Full(io.StringIO):
+        def write(self, text: str) -> int:
+            raise error
+
+    monkeypatch.setattr(sys, "stderr", Full())
+    assert len(fit(**setting() | {"progress": True}, epochs=2)["loss"]) == 2
 
 
 def test_fit_works_where_there_is_no_console(
@@ -153,6 +276,83 @@ def test_a_closed_stderr_is_as_none() -> None:
     finally:
         sys.stderr = before
     assert len(history["loss"]) == 10
+
+
+# --- In a notebook --------------------------------------------------------------------------------
+
+
+def in_kernel(monkeypatch: pytest.MonkeyPatch, widgets: types.ModuleType | None) -> io.StringIO:
+    """Make this process look as the kernel of a notebook, whose stderr is no terminal."""
+
+    class ZMQInteractiveShell:
+        pass
+
+    ipython = types.ModuleType("IPython")
+    ipython.get_ipython = ZMQInteractiveShell  # type: ignore[attr-defined]
+    display = types.ModuleType("IPython.display")
+    display.display = lambda *args: None  # type: ignore[attr-defined]
+    for name, module in {
+        "ipykernel.zmqshell": types.ModuleType("ipykernel.zmqshell"),
+        "IPython": ipython,
+        "IPython.display": display,
+        "ipywidgets": widgets,
+        "IPython.html": None,  # where widgets once were
+        "IPython.html.widgets": None,
+    }.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    for name in ("tqdm.autonotebook", "tqdm.notebook"):  # which look around when they are imported
+        module = importlib.import_module(name) if name in sys.modules else types.ModuleType(name)
+        monkeypatch.setitem(sys.modules, name, module)
+        del sys.modules[name]
+    monkeypatch.setattr(sys, "stderr", elsewhere := io.StringIO())
+    return elsewhere
+
+
+def test_in_a_notebook_without_widgets_there_are_lines_and_no_warning(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    elsewhere = in_kernel(monkeypatch, None)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        fit(**setting() | {"progress": True}, epochs=2)
+    assert caught == []
+    assert [line[:9] for line in elsewhere.getvalue().splitlines()] == ["epoch 1/2", "epoch 2/2"]
+
+
+def test_in_a_notebook_with_widgets_there_is_a_bar_and_no_warning(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Widget(types.SimpleNamespace):
+        """Takes any settings, as a widget does."""
+
+        def __init__(self, *args: Any, **settings: Any) -> None:
+            self.value, self.max, self.bar_style, self.children = 0, 0, "", ()
+            self.layout, self.style = types.SimpleNamespace(), types.SimpleNamespace()
+            made.append(self)
+            super().__init__(**settings)
+
+        def close(self) -> None:
+            pass
+
+    made: list[Any] = []
+    widgets = types.ModuleType("ipywidgets")
+    widgets.__version__ = "8.1"  # type: ignore[attr-defined]
+    for name in ("HTML", "HBox", "FloatProgress", "IntProgress"):
+        setattr(widgets, name, type(name, (Widget,), {}))
+    elsewhere = in_kernel(monkeypatch, widgets)
+    stop = lambda run: run.epochs == 2 and run.stop("two are enough")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        fit(**setting() | {"progress": True}, epochs=9, callbacks=[stop])
+    assert caught == []
+    assert elsewhere.getvalue() == "fit: stopped after epoch 2: two are enough\n"
+    [bar] = [widget for widget in made if type(widget).__name__ == "FloatProgress"]
+    assert bar.value == 14
+    assert bar.bar_style == "success"  # it was stopped on purpose
+    told = [
+        str(widget.value).replace("\u2007", " ") for widget in made
+    ]  # in HTML a space of its own
+    assert any(text.startswith("epoch 2/9 loss ") for text in told)
 
 
 # --- Ctrl-C ---------------------------------------------------------------------------------------

@@ -24,8 +24,10 @@ from minidl.data import (
     make_blobs,
     make_moons,
     make_spirals,
+    plain_csv,
     train_test_split,
 )
+from minidl.data import csv_file as csv_reading
 from minidl.rng import seed
 
 
@@ -341,6 +343,93 @@ def test_csv_header_is_a_bool_or_auto(csv_file: Callable[..., Path], header: obj
         load_csv(csv_file("a,t\n1,x\n2,y\n"), "t", header=header)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a,t\n,x\n", r"no value.*data\.read_table.*minidl\[tables\].*missing='impute'"),
+        ("a,t\nNaN,x\n", "not finite.*data.read_table.*missing='impute'"),
+        ("a,t\nN/A,x\n", "'N/A' is not a number: if it stands for a missing value.*'impute'"),
+        ("a,t\nred,x\n", "if it is one of words, read the file with data.read_table.*Encoder"),
+        ('a,t\n"1,5",x\n', r"'1,5' .* decimal comma.*read_table\(path, decimal=','\)"),
+        ('a,t\n"1,500.5",x\n', r"thousands separator.*read_table\(path, thousands=','\)"),
+        ("a,t\n1 500,x\n", r"thousands separator.*read_table\(path, thousands=' '\)"),
+        ("a,t\n2024-12-31,x\n", "dates are no numbers.*data.read_table"),
+        ("a,t\n31.12.2024,x\n", "dates are no numbers.*data.read_table"),
+        ('a,t\n"x"y,x\n', "broken CSV.*repair the quotes, or read the file with data.read_table"),
+        ("a,t\n1,é\n".encode("latin-1"), r"read_table\(path, encoding=\.\.\.\)"),
+        ("a\tt\n1\tx\n", r"pass their delimiter='\\t'"),
+        ("a,t\n1,x,y\n", "2 fields.*quotes|3 fields.*in quotes"),
+    ],
+)
+def test_csv_that_is_more_than_numbers_says_what_reads_it(
+    csv_file: Callable[..., Path], text: str | bytes, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        load_csv(csv_file(text), "t")
+
+
+@pytest.mark.parametrize("task", ["classification", "regression"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_csv_read_fast_is_what_record_by_record_gives(
+    csv_file: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, task: str, end: str
+) -> None:
+    """In blocks of a few lines each, at every delimiter, with values on all borders."""
+    monkeypatch.setattr(plain_csv, "_BLOCK", 40)
+    fields = ["1", " 2.5", "-0", ".5", "1e-3", "-3e2", "16777216", "+4", "7.", "9007199254740991"]
+    for delimiter in ",;\t|":
+        for wide in (0, 1):
+            values = [fields[(i * 7) % (len(fields) - (not wide))] for i in range(40)]
+            rows = [delimiter.join(["a", "t", "b"])]
+            rows += [delimiter.join([v, f" {i % 3}", "2"]) for i, v in enumerate(values)]
+            path = csv_file(("\ufeff" + end.join([*rows[:3], "", *rows[3:]])).encode())
+            fast = load_csv(path, "t", delimiter, task=task)  # type: ignore[arg-type]
+            with monkeypatch.context() as exactly:
+                exactly.setattr(csv_reading, "read_plain", lambda *_: None)
+                exact = load_csv(path, "t", delimiter, task=task)  # type: ignore[arg-type]
+            assert bits(fast[:2]) == bits(exact[:2])
+            assert fast[2:] == exact[2:]
+            assert fast.x.dtype == (np.float64 if wide else np.float32)
+            assert len(fast.x) == 40
+            assert plain_csv.read_plain(path, 1, 3, 1, delimiter, task == "classification")
+
+
+def test_csv_takes_quotes_off_labels_and_nothing_else(csv_file: Callable[..., Path]) -> None:
+    path = csv_file('a,t\n1,"x"\n"2","y z"\n3,x\n')
+    plain = plain_csv.read_plain(path, 1, 2, 1, ",", True)
+    assert plain is not None
+    assert (plain.labels, plain.y[0].tolist()) == (("x", "y z"), [0, 1, 0])
+    assert plain.x[0].tolist() == [[1], [2], [3]]
+    for odd in ('"x,y"', '"x""y"', '"x"y', 'x"y"', ' "x"', '"x" ', '"x\ny"', '"x'):
+        path = csv_file(f"a,t\n1,{odd}\n2,y\n")
+        assert plain_csv.read_plain(path, 1, 2, 1, ",", True) is None, odd
+    with pytest.raises(ValueError, match="line 2: 2 fields, but the first line has 3"):
+        load_csv(csv_file('a,b,t\n1,"2,x"\n3,"4,y"\n'), "t")
+
+
+def test_csv_leaves_what_is_not_plain_to_be_read_exactly(csv_file: Callable[..., Path]) -> None:
+    for odd in ["x", "", "nan", "inf", "1_0", "9007199254740992", '""', "1,2", "\0", "0x1"]:
+        path = csv_file(f"a,t\n1,2\n{odd},3\n")
+        assert plain_csv.read_plain(path, 1, 2, 1, ",", False) is None, odd
+    assert plain_csv.read_plain(csv_file("a:t\n1:2\n"), 1, 2, 1, ":", False) is None
+    assert plain_csv.read_plain(csv_file("a,t\n\n"), 1, 2, 1, ",", False) is None
+    # Consistent in itself, and yet not what the header says.
+    assert plain_csv.read_plain(csv_file("a,t\n1,2,3\n"), 1, 2, 1, ",", False) is None
+
+
+def test_csv_with_a_line_break_in_a_name_keeps_every_row(csv_file: Callable[..., Path]) -> None:
+    table = load_csv(csv_file('"a\nb",t\n1,x\n2,y\n'), "t")
+    assert table.feature_names == ("a\nb",)
+    assert table.x.tolist() == [[1], [2]]
+
+
+def test_csv_of_many_rows_keeps_all_in_their_order(
+    csv_file: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(csv_reading, "_ROWS", 3)
+    table = load_csv(csv_file('"a",t\n' + "".join(f'"{i}",{i}\n' for i in range(10))), "t")
+    assert table.x[:, 0].tolist() == table.y.tolist() == list(range(10))
+
+
 def test_csv_looks_at_each_name_of_the_header_once(csv_file: Callable[..., Path]) -> None:
     n = 100_000  # each name against all others would be five billion comparisons
     names, row = ",".join(f"c{i}" for i in range(n)), ",".join(["1"] * n)
@@ -550,5 +639,15 @@ def test_idx_that_is_missing_is_looked_for_beside_it(tmp_path: Path) -> None:
 def test_the_package_exports_its_public_names_and_nothing_else() -> None:
     rooms = {"checks", "datasets", "idx", "loader", "loader_state", "repairs", "tables"}
     rooms |= {"transforms"}
+    rooms |= {
+        "columns",
+        "csv_file",
+        "encoder",
+        "features",
+        "plain_csv",
+        "reading",
+        "suspicions",
+        "targets",
+    }
     public = {name for name in vars(minidl.data) if not name.startswith("_")}
     assert public - rooms == set(minidl.data.__all__)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import minidl
-from minidl import Tensor, data, functional, nn, optim, testing
+from minidl import Tensor, data, export, functional, nn, optim, parallel, testing, training
 from minidl.autograd import TABLE
 from minidl.nn import init
 from minidl.optim import schedules
@@ -30,6 +30,9 @@ PLACES = {
     "data": data,
     "gradcheck": sys.modules["minidl.gradcheck"],
     "testing": testing,
+    "training": training,
+    "parallel": parallel,
+    "export": export,
 }
 
 INTERFACE = {
@@ -73,7 +76,8 @@ INTERFACE = {
     "minidl.evaluate": "model, loss, data, metrics=None",
     "minidl.fit": (
         "model, loss, optimizer, train, validation=None, *, epochs=10, metrics=None, "
-        "progress=True, checkpoint=None, on_interrupt='raise', compiled=False"
+        "callbacks=(), progress=True, checkpoint=None, on_interrupt='raise', compiled=False, "
+        "batch_size=None, clip_norm=None, accumulate=1"
     ),
     "minidl.grad": (
         "y, xs, gradient=None, *, create_graph=False, retain_graph=None, allow_unused=False"
@@ -203,6 +207,9 @@ INTERFACE = {
     "nn.init.zeros": "shape, rng=None, dtype=float32",
     "nn.init.ones": "shape, rng=None, dtype=float32",
     "nn.init.by_name": "name",
+    # nn: a model as plain data
+    "nn.build": "description, *, classes=(), most=100000000",
+    "nn.describe": "model",
     # optim
     "optim.SGD": "params, lr, weight_decay=0.0",
     "optim.SGD.update": "x, dx, *, lr",
@@ -236,7 +243,14 @@ INTERFACE = {
     # optim.schedules
     "optim.schedules.step_decay": "lr, every, factor=0.1",
     "optim.schedules.exponential_decay": "lr, rate",
-    "optim.schedules.cosine": "lr, steps, final=0.0",
+    "optim.schedules.cosine": "lr, steps=None, final=0.0",
+    "optim.schedules.linear": "lr, steps=None, final=0.0",
+    "optim.schedules.one_cycle": (
+        "lr, steps=None, pct_start=0.3, div_factor=25.0, final_div_factor=10000.0"
+    ),
+    "optim.schedules.warmup.over": "steps",
+    "data.MultiInputLoader": "inputs, *arrays, **options",
+    "data.MultiInputLoader.together": "arrays",
     "optim.schedules.warmup": "lr, steps",
     # data
     "data.DataLoader": (
@@ -253,6 +267,21 @@ INTERFACE = {
     "data.Standardize.state_dict": "",
     "data.Standardize.transform": "x",
     "data.Table": "x, y, feature_names, class_names",
+    "data.TableEncoder": (
+        "target=None, task='auto', missing='error', ignore=(), categories=(), most_categories=100"
+    ),
+    "data.TableEncoder.decode": "outputs",
+    "data.TableEncoder.fit": "columns",
+    "data.TableEncoder.from_state": "state",
+    "data.TableEncoder.load_state_dict": "state",
+    "data.TableEncoder.state_dict": "",
+    "data.TableEncoder.summary": "",
+    "data.TableEncoder.targets": "columns",
+    "data.TableEncoder.transform": "columns",
+    "data.read_table": (
+        "path, delimiter=None, decimal='.', thousands=None, encoding=None, header=True, *, "
+        "dates=None, categories=(), missing_words=None"
+    ),
     "data.load_csv": (
         "path, target, delimiter=',', *, header='auto', task='classification', class_names=None"
     ),
@@ -297,6 +326,11 @@ INTERFACE = {
         "name, shape, error=0.0, index=(), analytic=0.0, numeric=0.0, unjudged=[], faults=[]"
     ),
     "gradcheck.Report": "name, order, inputs=[], faults=[]",
+    # export
+    "export.OnnxFile": "path, opset, input, output, difference",
+    "export.TorchModel": "source, state",
+    "export.to_onnx": "model, path, example",
+    "export.to_pytorch": "model, example=None",
     # testing
     "testing.check_module": (
         "module, *sample, order=1, batched=True, batch_of_one=True, equivariant=True, "
@@ -304,6 +338,79 @@ INTERFACE = {
     ),
     "testing.check_optimizer": "rule, *, first_step=None, path=None, **hyper",
     "testing.optimizer_checks": "rule, *, first_step=None, path=None, **hyper",
+    # training
+    "training.Accuracy": "ignore_index=None",
+    "training.Accuracy.divisor": "predictions, targets",
+    "training.History": "as of dict",
+    "training.accuracy": "predictions, targets, ignore_index=None",
+    "training.F1": "average='auto', ignore_index=None, zero_division=0.0",
+    "training.F1.check": "predictions, targets",
+    "training.Precision": "average='auto', ignore_index=None, zero_division=0.0",
+    "training.Precision.check": "predictions, targets",
+    "training.R2": "",
+    "training.R2.check": "predictions, targets",
+    "training.ROCAUC": "ignore_index=None",
+    "training.ROCAUC.check": "predictions, targets",
+    "training.Recall": "average='auto', ignore_index=None, zero_division=0.0",
+    "training.Recall.check": "predictions, targets",
+    "training.confusion_matrix": "predictions, targets, ignore_index=None",
+    "training.f1": "predictions, targets, average='auto', ignore_index=None, zero_division=0.0",
+    "training.precision": (
+        "predictions, targets, average='auto', ignore_index=None, zero_division=0.0"
+    ),
+    "training.r2": "predictions, targets",
+    "training.recall": "predictions, targets, average='auto', ignore_index=None, zero_division=0.0",
+    "training.roc_auc": "predictions, targets, ignore_index=None",
+    "training.RateRange": "rates, losses, smoothed, diverged",
+    "training.RateRange.plot": "path=None",
+    "training.lr_range": (
+        "model, loss, data, rule=SGD, *, lowest=1e-06, highest=10.0, steps=100, compiled=False"
+    ),
+    "training.whole_set": "metric",
+    # parallel
+    "parallel.Alone": "",
+    "parallel.Alone.Allreduce": "sent, received",
+    "parallel.Alone.Get_rank": "",
+    "parallel.Alone.Get_size": "",
+    "parallel.Alone.allgather": "value",
+    "parallel.Alone.bcast": "value, root=0",
+    "parallel.Ranks": "comm=None",
+    "parallel.Ranks.average_gradients": "optimizer, share, *, weighed=False",
+    "parallel.Ranks.begin_alike": "model, optimizer=None, *loaders",
+    "parallel.Ranks.check_alike": "model",
+    "parallel.Ranks.join_buffers": "model",
+    "parallel.Ranks.of_first": "value",
+    "parallel.Ranks.sum": "values",
+    "parallel.Shards": "loader, ranks",
+    "parallel.Shards.load_state_dict": "state",
+    "parallel.Shards.state_dict": "",
+    "parallel.SyncBatchNorm": "num_features, eps=1e-05, momentum=0.1, affine=True, dtype=float32",
+    "parallel.SyncBatchNorm.forward": "x",
+    "parallel.evaluate": "model, loss, data, metrics=None, *, ranks=None",
+    "parallel.fit": (
+        "model, loss, optimizer, train, validation=None, *, ranks=None, epochs=10, metrics=None, "
+        "progress=True, checkpoint=None"
+    ),
+    "parallel.sync_batch_norm": "model, ranks",
+    "training.CSVLog": "path",
+    "training.CSVLog.on_epoch_end": "run",
+    "training.CSVLog.on_fit_begin": "run",
+    "training.Callback": "",
+    "training.Callback.load_state_dict": "state",
+    "training.Callback.on_epoch_end": "run",
+    "training.Callback.on_fit_begin": "run",
+    "training.Callback.on_fit_end": "run",
+    "training.Callback.state_dict": "",
+    "training.EarlyStopping": (
+        "patience, *, monitor='validation_loss', min_delta=0.0, mode='auto', restore_best=True"
+    ),
+    "training.EarlyStopping.on_epoch_end": "run",
+    "training.EarlyStopping.on_fit_begin": "run",
+    "training.EarlyStopping.on_fit_end": "run",
+    "training.History.plot": "path=None",
+    "training.KeepBest": "path=None, *, monitor='validation_loss', mode='auto'",
+    "training.KeepBest.on_epoch_end": "run",
+    "training.KeepBest.on_fit_begin": "run",
 }
 
 PYTORCH = {
@@ -352,6 +459,9 @@ PYTORCH = {
     "optim.RMSProp": {"lr": 1e-2, "decay_rate": 0.99, "eps": 1e-8, "weight_decay": 0.0},  # alpha
     "optim.schedules.step_decay": {"factor": 0.1},  # gamma of StepLR
     "optim.schedules.cosine": {"final": 0.0},  # eta_min of CosineAnnealingLR
+    "optim.schedules.one_cycle": {
+        "pct_start": 0.3, "div_factor": 25.0, "final_div_factor": 1e4,
+    },
     "data.DataLoader": {"shuffle": False, "drop_last": False},
     # images
     "functional.avg_pool2d": {"stride": None, "padding": 0},
@@ -378,6 +488,8 @@ def written(value):
 
 def signature(function):
     """The parameters of a function, without self, with literal defaults."""
+    if getattr(function, "__init__", None) is dict.__init__:
+        return "as of dict"
     words, bare = [], False
     for p in inspect.signature(function).parameters.values():
         if p.kind is p.KEYWORD_ONLY and not bare:
@@ -431,8 +543,8 @@ def test_the_table_is_the_interface():
 
 
 def test_a_name_that_is_missing_and_a_default_that_has_changed_are_found(monkeypatch):
-    monkeypatch.setattr(schedules, "linear", lambda lr, steps=10: lr, raising=False)
-    schedules.linear.__module__ = "minidl.optim.schedules"
+    monkeypatch.setattr(schedules, "square", lambda lr, steps=10: lr, raising=False)
+    schedules.square.__module__ = "minidl.optim.schedules"
     with pytest.raises(AssertionError):
         test_the_table_is_the_interface()
     monkeypatch.undo()

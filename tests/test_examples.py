@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import importlib
 import os
 import re
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from programs import EXAMPLES, environment, run_python
+from programs import EXAMPLES, ROOT, environment, run_python
 
 import minidl
 from minidl import Tensor, nn
@@ -26,6 +29,7 @@ SCRIPTS = (
     "train_digits",
     "train_spirals",
     "train_csv",
+    "predict_csv",
     "own_rule",
     "from_scratch",
     "show_program",
@@ -69,11 +73,17 @@ def run(example: Callable[[str], ModuleType], capsys: pytest.CaptureFixture[str]
     return call
 
 
+PROGRESS = re.compile(r"^epoch \d+/\d+ loss .*, \d+ s\n", re.MULTILINE)
+
+
 def run_as_program(folder: Path, script: str, *argv: str, says: str = "", **variables: str) -> str:
-    """Run an example as a user does, in another folder, and return what it printed."""
+    """Run an example as a user does, in another folder, and return what it printed.
+
+    Beside its progress it says nothing else, or ``says``.
+    """
     done = run_python(EXAMPLES / f"{script}.py", *argv, cwd=folder, **variables)
     assert done.returncode == 0, done.stderr
-    assert done.stderr == says
+    assert PROGRESS.sub("", done.stderr) == says
     return done.stdout
 
 
@@ -348,6 +358,301 @@ def test_classes_that_were_never_predicted_have_no_precision(
     assert table["virginica"] == ["40", "10", "0", "0.0%", "-"]
 
 
+# --- A table, a model in a file, predictions ------------------------------------------------------
+
+FRUIT = {"apple": (150, 0.3, "red"), "cherry": (8, 0.9, "red"), "lemon": (100, 0.1, "yellow")}
+
+
+def fruit(n: int, rng: np.random.Generator, gaps: bool = True) -> list[list[str]]:
+    """Rows of a table with an id, numbers, words, true/false, dates and gaps."""
+    lines = []
+    for i in range(n):
+        kind = list(FRUIT)[i % 3]
+        weight, sweetness, color = FRUIT[kind]
+        row = [f"{1000 + i}", f"{weight * rng.uniform(0.9, 1.1):.2f}"]
+        row += [f"{sweetness + 0.05 * rng.normal():.3f}", color, str(i % 2 == 0).lower()]
+        row += [f"2024-0{1 + i % 9}-15", kind]
+        if gaps and i % 7 == 0:
+            row[1 + i % 3] = ("", "NA")[i % 2]
+        lines.append(row)
+    return lines
+
+
+NAMES = ["id", "weight", "sweetness", "color", "ripe", "day", "kind"]
+
+
+def write(
+    path: Path, rows: list[list[str]], names: list[str] | None = None, sep: str = ","
+) -> Path:
+    lines = [names or NAMES, *rows]
+    path.write_text("\n".join(map(sep.join, lines)) + "\n", encoding="utf-8")
+    return path
+
+
+def read_back(path: Path, sep: str = ",") -> tuple[list[str], list[list[str]]]:
+    with open(path, encoding="utf-8", newline="") as file:
+        names, *found = csv.reader(file, delimiter=sep)
+    return names, found
+
+
+@pytest.fixture
+def fruit_model(run: Run, tmp_path: Path) -> Path:
+    """A model of fruit in a file."""
+    path = write(tmp_path / "fruit.csv", fruit(90, np.random.default_rng(0)))
+    options = ["--target", "kind", "--ignore", "id", "--missing", "impute", "--epochs", 20]
+    output = run("train_csv", path, *options, "--save", tmp_path / "fruit.npz")
+    assert output.status == 0, output.err
+    assert "weight     numbers" in output.out
+    assert "color      words       2 categories: red, yellow; " in output.out
+    assert "always apple, the most frequent class, would be right in 33.3 %" in output.out
+    assert accuracy(output.out) == 100
+    assert f"predict_csv.py {tmp_path / 'fruit.npz'} NEW.csv -o predictions.csv" in output.out
+    return tmp_path / "fruit.npz"
+
+
+def test_a_saved_model_predicts_new_rows_with_probabilities(
+    run: Run, fruit_model: Path, tmp_path: Path
+) -> None:
+    rows = fruit(12, np.random.default_rng(1))
+    order = [6, 4, 1, 2, 3, 5, 0]  # the order of the columns does not count
+    names = [NAMES[i] for i in order]
+    new = write(tmp_path / "new.csv", [[row[i] for i in order] for row in rows], names)
+    output = run("predict_csv", fruit_model, new, "-o", tmp_path / "out.csv")
+    assert output.status == 0, output.err
+    assert f"12 rows predicted, written to {tmp_path / 'out.csv'}\n" in output.err
+    assert "100.0 % of 12 rows with a 'kind' are right" in output.err
+    columns, found = read_back(tmp_path / "out.csv")
+    assert columns[:8] == [*names, "predicted kind"]
+    assert columns[8:] == [f"probability of {kind}" for kind in FRUIT]
+    for row, line in zip(rows, found, strict=True):
+        assert line[:7] == [row[i] for i in order]  # as they stood in the file
+        assert line[7] == row[6]
+        shares = [float(text) for text in line[8:]]
+        assert sum(shares) == pytest.approx(1, abs=2e-4)
+        assert max(shares) == shares[list(FRUIT).index(row[6])]
+
+
+def test_predictions_need_no_target_and_go_to_the_terminal(
+    run: Run, fruit_model: Path, tmp_path: Path
+) -> None:
+    rows = [row[:6] for row in fruit(3, np.random.default_rng(1))]
+    new = write(tmp_path / "new.csv", rows, NAMES[:6])
+    output = run("predict_csv", fruit_model, new, "--keep", "id")
+    assert output.err == "3 rows predicted\n"
+    lines = output.out.splitlines()
+    assert lines[0].startswith("id,predicted kind,probability of apple,")
+    assert [line.split(",")[:2] for line in lines[1:]] == [
+        ["1000", "apple"], ["1001", "cherry"], ["1002", "lemon"],
+    ]  # fmt: skip
+
+
+def test_an_unseen_word_is_told_and_an_unknown_class_too(
+    run: Run, fruit_model: Path, tmp_path: Path
+) -> None:
+    rows = fruit(6, np.random.default_rng(1), gaps=False)
+    rows[2][3], rows[3][6], rows[4][6] = "green", "pear", ""
+    new = write(tmp_path / "new.csv", rows)
+    output = run("predict_csv", fruit_model, new, "-o", tmp_path / "out.csv")
+    assert output.status == 0
+    assert "note: " in output.err
+    assert "'color' in 1 of 6 rows, such as 'green'" in output.err
+    assert "cannot be compared with the column 'kind'" in output.err
+    assert "'pear' in line 5 is none of the classes" in output.err
+    rows[3][6] = "apple"
+    write(tmp_path / "new.csv", rows)
+    again = run("predict_csv", fruit_model, new, "-o", tmp_path / "out.csv")
+    assert "100.0 % of 5 rows with a 'kind' are right" in again.err
+
+
+def test_a_new_table_that_does_not_fit_is_refused_in_one_line(
+    run: Run, fruit_model: Path, tmp_path: Path
+) -> None:
+    rows = fruit(6, np.random.default_rng(1), gaps=False)
+    renamed = [name.replace("sweetness", "sugar") for name in NAMES]
+    words = [[*row[:1], "heavy", *row[2:]] for row in rows]
+    mixed = [*rows[:3], [*rows[3][:1], "heavy", *rows[3][2:]], *rows[4:]]
+    cases = [
+        (write(tmp_path / "a.csv", rows, renamed), [], "lacks 1 of the 5 columns"),
+        (write(tmp_path / "a.csv", rows, renamed), [], "learned from: 'sweetness'; it has 'id'"),
+        (write(tmp_path / "b.csv", words), [], "'heavy'"),
+        (write(tmp_path / "c.csv", mixed), [], "c.csv, line 5, column 'weight': 'heavy' is not a"),
+        (write(tmp_path / "d.csv", rows), ["--delimiter", ";"], "--delimiter"),
+        (write(tmp_path / "e.csv", rows), ["--keep", "name"], "no column 'name' for --keep"),
+        (write(tmp_path / "f.csv", rows), ["-o", tmp_path / "f.csv"], "would overwrite"),
+        (write(tmp_path / "g.csv", rows), ["-o", fruit_model], "would overwrite"),
+        (
+            write(tmp_path / "h.csv", rows, [*NAMES[:6], "predicted kind"]),
+            [],
+            "has a column 'predicted kind' already: --keep",
+        ),
+        (tmp_path / "no_such.csv", [], "no_such.csv"),
+    ]
+    for path, options, message in cases:
+        output = run("predict_csv", fruit_model, path, *options)
+        assert (output.status, output.out) == (2, ""), path
+        assert message in output.err
+        assert len(output.err.splitlines()) == 1
+        assert "--ignore" not in output.err  # no option of predict_csv
+        assert "Encoder" not in output.err
+
+
+def test_a_file_that_is_no_model_is_refused_in_one_line(
+    run: Run, fruit_model: Path, tmp_path: Path
+) -> None:
+    new = write(tmp_path / "new.csv", fruit(6, np.random.default_rng(1)))
+    whole, bad = fruit_model.read_bytes(), tmp_path / "bad.npz"
+
+    def changed(**parts: object) -> Callable[[], None]:
+        def make() -> None:
+            minidl.save(bad, minidl.load(fruit_model) | parts)
+
+        return make
+
+    state = minidl.load(fruit_model)
+    large = {"class": "Linear", "in_features": 10**6, "out_features": 10**6}
+    small = nn.describe(nn.Sequential(nn.Linear(2, 3)))
+    other = nn.Sequential(nn.Linear(2, 3)).state_dict()
+    cases: list[tuple[Callable[[], object], str]] = [
+        (lambda: bad.write_bytes(whole[:-20]), "cut short"),
+        (lambda: bad.write_text("dear diary"), "not a checkpoint"),
+        (lambda: np.savez(bad, weights=np.ones(3)), "minidl.save did not write"),
+        (lambda: minidl.save(bad, {"weights": np.ones(3)}), "something else than a model"),
+        (changed(version=2), "has version 2, and this program reads version 1"),
+        (changed(model=large), "has more than"),
+        (changed(model={"class": "os.system"}), "is of class 'os.system', which is not known"),
+        (changed(weights=state["weights"] | {"x": np.ones(2)}), "x is unexpected"),
+        (changed(weights=other, model=small), "does not fit a weight"),
+        (changed(encoder={}), "is damaged or was made otherwise"),
+        (changed(reading=state["reading"] | {"delimiter": 5}), "'delimiter' of its options"),
+        (changed(results={}), "is damaged or was made otherwise"),
+    ]
+    for make, message in cases:
+        bad.unlink(missing_ok=True)
+        make()
+        output = run("predict_csv", bad, new)
+        assert (output.status, output.out) == (2, ""), message
+        assert message in output.err
+        assert len(output.err.splitlines()) == 1
+
+
+def test_a_regression_is_predicted_in_the_unit_of_its_target(run: Run, tmp_path: Path) -> None:
+    x = np.random.default_rng(0).uniform(-1, 1, (120, 2))
+    y = 1000 + 50 * (x[:, 0] - x[:, 1])
+    rows = [[f"{a:.4f}", f"{b:.4f}", f"{c:.2f}"] for (a, b), c in zip(x, y, strict=True)]
+    rows[0][2] = rows[50][2] = ""
+    path = write(tmp_path / "numbers.csv", rows, ["a", "b", "size"], sep=";")
+    options = ["--target", "size", "--epochs", 40, "--save", tmp_path / "m.npz"]
+    output = run("train_csv", path, *options)
+    assert output.status == 0, output.err
+    assert "note: 2 rows without a 'size' are left out\n" in output.err
+    assert "always the mean" in output.out
+    output = run("predict_csv", tmp_path / "m.npz", path, "-o", tmp_path / "out.csv")
+    assert "in 118 rows with a 'size'" in output.err
+    columns, found = read_back(tmp_path / "out.csv", ";")
+    assert columns == ["a", "b", "size", "predicted size"]
+    predicted = [float(row[3]) for row in found]
+    np.testing.assert_allclose(predicted, y, atol=15)
+
+
+def test_a_file_without_names_is_learned_and_predicted(run: Run, tmp_path: Path) -> None:
+    first, *others = [row[1:3] + row[6:] for row in fruit(60, np.random.default_rng(0), False)]
+    path = write(tmp_path / "fruit.tsv", others, first, sep="\t")
+    model = tmp_path / "m.npz"
+    options = ["--target", "-1", "--no-header", "--epochs", 20, "--save", model]
+    output = run("train_csv", path, *options)
+    assert "60 rows, features: 0, 1\n" in output.out
+    output = run("predict_csv", model, path)
+    assert "100.0 % of 60 rows with a '2' are right" in output.err
+    assert output.out.startswith("0\t1\t2\tpredicted 2\tprobability of apple\t")
+    refused = run("predict_csv", model, path, "--header")
+    assert refused.status == 2
+    assert "--no-header" in refused.err
+
+
+def test_a_network_that_learns_nothing_is_said_to_be_no_better(run: Run, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    rows = [[f"{rng.normal():.3f}", ("x", "y")[i % 3 == 0]] for i in range(60)]
+    path = write(tmp_path / "noise.csv", rows, ["a", "kind"])
+    output = run("train_csv", path, "--target", "kind", "--epochs", 1, "--lr", 0)
+    assert "the network is no better than that guess" in output.out or accuracy(output.out) > 66
+
+
+def test_a_table_of_another_country_is_learned_and_predicted(run: Run, tmp_path: Path) -> None:
+    pytest.importorskip("pandas", reason="decimal commas and such dates are read by pandas")
+    rows = fruit(60, np.random.default_rng(0), gaps=False)
+    for row in rows:
+        row[1:3] = [text.replace(".", ",") for text in row[1:3]]
+        year, month, day = row[5].split("-")
+        row[5] = f"{day}.{month}.{year}"
+    rows[5][3] = "?"
+    path = write(tmp_path / "obst.csv", rows, sep=";")
+    path.write_bytes(path.read_text("utf-8").replace("yellow", "gr\xfcn").encode("cp1252"))
+    reading = ["--encoding", "cp1252", "--decimal", ",", "--date", "day", "%d.%m.%Y"]
+    reading += ["--missing-word", "?"]
+    options = ["--target", "kind", "--ignore", "id", "--missing", "impute", "--epochs", 20]
+    output = run("train_csv", path, *reading, *options, "--save", tmp_path / "m.npz")
+    assert output.status == 0, output.err
+    assert "day        dates" in output.out
+    assert "2 categories: gr\xfcn, red; 1 missing" in output.out
+    output = run("predict_csv", tmp_path / "m.npz", path, "-o", tmp_path / "out.csv")
+    assert "100.0 % of 60 rows with a 'kind' are right" in output.err
+    _, found = read_back(tmp_path / "out.csv", ";")
+    assert re.fullmatch(r"[01],\d{4}", found[0][-1])
+
+
+def test_what_needs_pandas_says_how_to_install_it(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    path = write(tmp_path / "fruit.csv", fruit(30, np.random.default_rng(0), gaps=False))
+    for options in (["--decimal", ","], ["--missing-word", "?"], ["--date", "day", "%Y-%m-%d"]):
+        output = run("train_csv", path, "--target", "kind", "--delimiter", ";", *options)
+        assert output.status == 2
+        assert f"{options[0]} needs pandas: install it with" in output.err
+        assert "minidl[tables]" in output.err
+
+
+def test_pandas_and_csv_read_a_plain_file_alike(
+    example: Callable[[str], ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("pandas", reason="the two ways to read a file are compared")
+    tables = example("_tables")
+    path = write(tmp_path / "fruit.csv", fruit(60, np.random.default_rng(0)))
+    states = []
+    for largest in (tables._LARGE, 0):
+        monkeypatch.setattr(tables, "_LARGE", largest)
+        read = tables.read(str(path), tables.READING)
+        encoder = minidl.data.TableEncoder("kind", missing="impute", ignore=["id"])
+        encoder.fit(read.columns)
+        states.append((encoder.state_dict(), encoder.transform(read.columns).tobytes()))
+    assert states[0] == states[1]
+
+
+def test_the_commands_of_the_page_print_what_it_says(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (ROOT / "docs" / "first-model.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```(?:sh|text)\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    train, trained, predict, predicted, new, predictions = blocks[:6]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["examples/train_csv.py"])
+    files = tmp_path / "minidl" / "data" / "files"
+    files.mkdir(parents=True)
+    shutil.copy(ROOT / "minidl" / "data" / "files" / "penguins.csv", files)
+    (tmp_path / "NEW.csv").write_text(new)
+    plain = lambda text: re.sub(r"(?<!\S)(\d[\d.]*|\.)(?!\S)", "#", text).split()
+    output = run("train_csv", *shlex.split(train)[2:]).out
+    assert plain(output) == plain(trained)
+    assert accuracy(output) == pytest.approx(accuracy(trained), abs=3)  # processors differ
+    assert run("predict_csv", *shlex.split(predict)[2:]).err == predicted
+    names, *rows = csv.reader((tmp_path / "predictions.csv").read_text().splitlines())
+    expected_names, *expected = csv.reader(predictions.splitlines())
+    assert names == expected_names
+    for row, line in zip(rows, expected, strict=True):
+        assert row[:6] == line[:6]
+        np.testing.assert_allclose([*map(float, row[6:])], [*map(float, line[6:])], atol=0.1)
+
+
 # --- A rule of one's own, and the loop written out ------------------------------------------------
 
 
@@ -519,10 +824,29 @@ def test_wrong_arguments_give_status_2_and_one_line(
     [
         ("a,b\n1,x\n2,y\n", [], "no column 'kind'"),
         ("a,kind\n1,x\ntwo,y\n", [], "line 3"),
-        ("a,kind\n1,x\n2,x\n3,x\n", [], "at least 2 different labels"),
+        ("a,kind\n1,x\n2,x\n3,x\n", [], "at least 2 different classes"),
         ("a,kind\n1,x\n2,x\n3,y\n", [], "class y has one member"),
         ("a,kind\n1,5\n2,5\n3,5\n4,5\n", ["--task", "regression"], "nothing to learn"),
-        ("a,kind\n1,x\n2,y\n", ["--task", "regression"], "line 2"),
+        ("a,kind\n1,x\n2,y\n", ["--task", "regression"], "pass --task classification"),
+        ("a,kind\n1.5,x\n,y\n", [], "'a' lacks 1 of 2 values, first in line 3"),
+        ("a,kind\n1.5,x\n,y\n", [], "or pass --missing impute"),
+        ("a;kind\n1,5;x\n2,5;y\n", [], "--decimal ,"),
+        ("a;kind\n1,5;x\n2;y\n", [], "'1,5' is not a number"),
+        ("a,kind\n?,x\n2,y\n3,y\n", [], "add --missing-word '?' if that means a missing value"),
+        ("a,kind\nA1,x\n2,y\n3,y\n", [], "--categories a if the column holds codes"),
+        ("a,kind\n01.02.2024,x\n03.04.2024,y\n", [], "--date a %d.%m.%Y"),
+        ("a,kind\n1,x\n2,y\n", ["--ignore", "id"], "no column 'id' for --ignore"),
+        ("1,x\n2,y\n", [], "add --no-header"),
+        ("a,a,kind\n1,2,x\n", [], "two columns 'a'"),
+        ("a,kind\n1,2,x\n", [], "line 2: 3 fields, but the first line has 2"),
+        ("a,kind\n", [], "no rows of data"),
+        ("\n\n", [], "is empty"),
+        ('a,kind\n"1,x\n', [], "line 2: broken CSV"),
+        ("a,kind\n1,\xe4\n2,y\n", ["--encoding", "ascii"], "is not ascii text"),
+        ("a,kind\n1,x\n2,y\n", ["--encoding", "utf-9"], "--encoding utf-9 is not known"),
+        ("a,kind\n1,x\n2,y\n", ["--save", "no_such_folder/m.npz"], "there is no folder"),
+        ("a,kind\n1,x\n2,y\n", ["--save", "."], "that is a folder"),
+        ("PK\3\4", [], "no CSV file but an archive"),
     ],
 )
 def test_a_file_that_cannot_be_learned_gives_status_2_and_one_line(

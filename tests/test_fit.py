@@ -214,8 +214,8 @@ def test_data_that_are_not_pairs_are_refused(name: str) -> None:
         run([X, Y])
     with pytest.raises(TypeError, match="got generator"):
         run(batch for batch in [(X, Y)])
-    with pytest.raises(ValueError, match=f"fit: {name} has 3 arrays"):
-        run((X, Y, Y))
+    with pytest.raises(ValueError, match=f"fit: {name} has 4 arrays"):
+        run((X, Y, Y, Y))
     with pytest.raises(ValueError, match=f"fit: {name} has 1 arrays"):
         run(DataLoader(X))
     with pytest.raises(ValueError, match="array 0 has 50, array 1 has 49"):

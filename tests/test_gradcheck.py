@@ -393,6 +393,28 @@ def test_an_epsilon_that_vanishes_in_float32_and_a_call_that_refuses_it_fail():
         gradcheck(picky, random(0, 3))
 
 
+def test_a_dtype_that_does_not_hold_the_inputs_is_left_out():
+    def finite_only(x):
+        if not np.isfinite(x.data if isinstance(x, minidl.Tensor) else x).all():
+            raise ValueError("infinite")
+        return x * 2
+
+    assert gradcheck(finite_only, np.array([1e6, 2.0]), also_in=(np.float32, np.float16))
+
+
+def test_numbers_whose_squares_overflow_are_judged_too_and_without_a_warning():
+    assert gradcheck(lambda x: x * 1e250, np.array([1.0, -2.0]), also_in=())
+
+    @minidl.differentiable
+    def wrong(x):
+        return x * 1e250
+
+    minidl.vjp(wrong, "x", x=lambda g: g * 1.01e250)
+    with pytest.raises(GradcheckError):
+        gradcheck(wrong, np.array([1.0, -2.0]), also_in=())
+    del TABLE[wrong]
+
+
 def test_a_second_derivative_that_is_wrong_in_float32_only_fails():
     bad = planted(in_float32(lambda g, x: g * minidl.protocols.plain(3 * x**2)))
     assert gradcheck(bad, random(0, 3)).ok

@@ -458,6 +458,19 @@ def test_many_matrices_are_multiplied_in_the_cheapest_order(monkeypatch):
     assert right[1].shape == (1, 2)
 
 
+def test_vectors_stand_at_the_ends_of_many_products():
+    rng = np.random.default_rng(0)
+    u, a, b, v = (rng.normal(size=s) for s in ((3,), (3, 4), (4, 2), (2,)))
+    for xs in ([u, a], [a, b, v], [u, a, b], [u, a, b, v]):
+        leaves = [leaf(x) for x in xs]
+        y, expected = np.linalg.multi_dot(leaves), np.linalg.multi_dot(xs)
+        assert y.shape == expected.shape
+        np.testing.assert_allclose(y.data, expected, rtol=1e-13)
+        g = rng.normal(size=y.shape)
+        y.backward(g)
+        assert [x.grad.shape for x in leaves] == [x.shape for x in xs]
+
+
 # --- Precision ------------------------------------------------------------------------------------
 
 

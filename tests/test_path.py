@@ -13,8 +13,8 @@ from programs import ROOT, TESTS, printed_by
 
 LIMIT = 2_000  # lines
 # Imports that wait until they are needed: the writer of programs, which takes longer to import than
-# all else, and the bars of notebooks.
-LATE = {"minidl.compile.step", "tqdm.autonotebook"}
+# all else, the bars of notebooks, and the one function of optimizers that trains.
+LATE = {"minidl.compile.step", "tqdm.autonotebook", "minidl.training.lr_range"}
 
 
 def dotted(path):

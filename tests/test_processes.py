@@ -40,7 +40,7 @@ def train(model, seed=0, epochs=3):
     history = minidl.fit(
         model, nn.CrossEntropyLoss(), optimizer, loader, epochs=epochs, progress=False
     )
-    digest = hashlib.sha256(repr(history).encode())
+    digest = hashlib.sha256(repr(dict(history)).encode())
     for array in model.state_dict().values():
         digest.update(array.tobytes())
     return digest.hexdigest()

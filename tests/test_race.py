@@ -7,11 +7,11 @@ with mouse, keyboard and touch. Without a browser they are skipped.
 import importlib
 import json
 import re
-import shutil
 import sys
 
 import numpy as np
 import pytest
+from browsers import contrast, drag, launched, opener
 from programs import EXAMPLES, run_python
 
 from minidl import Tensor, optim
@@ -303,70 +303,22 @@ def test_the_page_is_small(race):
 
 # The page in a browser ----------------------------------------------------------------------------
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-
 
 @pytest.fixture(scope="module")
 def browser():
-    library = pytest.importorskip(
-        "playwright.sync_api", reason="needs Playwright: pip install playwright"
-    )
-    program = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if program is None:
-        pytest.skip("needs Chromium or Chrome on PATH, such as: apt-get install chromium")
-    flags = ["--disable-dev-shm-usage", "--disable-gpu"]
-    with library.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=flags)
+    with launched() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
 def opened(browser, html):
-    """Opens the page anew, with Playwright's options for the screen, colors and touch; at the end
-    there must have been neither errors nor requests."""
-    usual = {
-        "viewport": {"width": 1280, "height": 900},
-        "color_scheme": "light",
-        "reduced_motion": "no-preference",
-    }
-    pages, errors, requests = [], [], []
-
-    def open_page(**options):
-        page = browser.new_context(**usual | options).new_page()
-        pages.append(page)
-        page.set_default_timeout(20_000)
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on("console", lambda said: said.type == "error" and errors.append(said.text))
-        page.on("request", lambda request: requests.append(request.url))
-        page.goto(html.as_uri())
-        page.wait_for_selector("#all td")
-        return page
-
-    yield open_page
-    for page in pages:
-        page.evaluate("0")  # what came before has been told by then
-        page.context.close()
-    assert not errors
-    assert html.as_uri() in requests
-    assert all(url.startswith(("file:", "data:")) for url in requests), requests
+    with opener(browser, html.as_uri(), ready="#all td") as open_page:
+        yield open_page
 
 
 @pytest.fixture
 def page(opened):
     return opened()
-
-
-def drag(page, selector, *places):
-    """Drag along places within an element, which are given as shares of its size."""
-    page.locator(selector).scroll_into_view_if_needed()
-    box = page.locator(selector).bounding_box()
-    spots = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in places]
-    page.mouse.move(*spots[0])
-    page.mouse.down()
-    for spot in spots[1:]:
-        page.mouse.move(*spot)
-    page.mouse.up()
 
 
 def step_of(page):
@@ -559,23 +511,6 @@ def test_browser_shows_it_in_the_dark(page, opened):
 def test_browser_shows_it_in_the_light_with_contrast(page):
     for selector in ("body", "#story", ".soft", "#count", "td button", "#play", "h2"):
         assert contrast(page, selector) >= 4.5, selector
-
-
-def contrast(page, selector):
-    """The contrast of text to what is behind it, as the WCAG reckon it."""
-    text, ground = page.evaluate(
-        f"(e => {{ const text = getComputedStyle(e).color;"
-        f"for (; e; e = e.parentElement) {{ const c = getComputedStyle(e).backgroundColor;"
-        f"if (c !== 'rgba(0, 0, 0, 0)') return [text, c] }} }})"
-        f"(document.querySelector('{selector}'))"
-    )
-    levels = []
-    for color in (text, ground):
-        parts = [float(n) for n in re.findall(r"[\d.]+", color)[:3]]
-        parts = parts if color.startswith("color(") else [p / 255 for p in parts]
-        linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
-        levels.append(0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2] + 0.05)
-    return max(levels) / min(levels)
 
 
 def test_browser_fits_a_phone_and_obeys_fingers(opened):

@@ -409,7 +409,7 @@ def run(path):
     history = fit(
         model, loss, optimizer, loader, (x, y), epochs=100, checkpoint=path, progress=False
     )
-    digest = hashlib.sha256(repr(history).encode())
+    digest = hashlib.sha256(repr(dict(history)).encode())
     for array in model.state_dict().values():
         digest.update(array.tobytes())
     return digest.hexdigest()

@@ -31,6 +31,18 @@ def test_schedules_in_closed_form() -> None:
     )
 
 
+def test_linear_and_one_cycle() -> None:
+    linear = schedules.linear(0.5, 4, final=0.1)
+    np.testing.assert_allclose([linear(n) for n in range(6)], [0.5, 0.4, 0.3, 0.2, 0.1, 0.1])
+    # PyTorch 2's OneCycleLR(max_lr=0.1, total_steps=7, cycle_momentum=False)
+    expected = [0.004, 0.0980556627335, 0.091904437627, 0.0672683836481, 0.035773877574,
+                0.00992967918933, 4e-07, 4e-07]  # fmt: skip
+    one_cycle = schedules.one_cycle(0.1, 7)
+    np.testing.assert_allclose([one_cycle(n) for n in range(8)], expected, rtol=1e-10)
+    assert schedules.one_cycle(0.1, 10)(2) == 0.1  # after 0.3 of the steps
+    assert schedules.one_cycle(0.1, 1)(0) == pytest.approx(0.1 / 25 / 1e4)
+
+
 @pytest.mark.parametrize(
     ("make", "kind", "message"),
     [

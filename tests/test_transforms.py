@@ -122,6 +122,21 @@ def test_split_refuses(arrays: list, options: dict, error: type[Exception], mess
         train_test_split(*arrays, **options)
 
 
+def test_words_may_be_python_objects_as_in_a_column_of_pandas() -> None:
+    words = ["rose"] * 6 + ["daisy"] * 4
+    plain = train_test_split(np.arange(10), test_size=5, stratify=words, rng=0)
+
+    class Column(list):  # a Series has such a method, and no one dtype for its words
+        def to_numpy(self) -> np.ndarray:
+            return np.array(self, dtype=object)
+
+    for labels in (np.array(words, dtype=object), Column(words)):
+        parts = train_test_split(np.arange(10), test_size=5, stratify=labels, rng=0)
+        assert [part.tolist() for part in parts] == [part.tolist() for part in plain]
+    with pytest.raises(TypeError, match="stratify holds Python objects"):
+        train_test_split(np.arange(10), stratify=np.array([*words[1:], None], dtype=object))
+
+
 # --- Standardize ----------------------------------------------------------------------------------
 
 

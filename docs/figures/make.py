@@ -12,6 +12,7 @@ for command in (
     [EXAMPLES / "train_cnn.py", "--plot", HERE / "cnn_filters.png"],
     [EXAMPLES / "lecture", "--plots", HERE],
     [HERE / "make_autograd.py"],
+    [HERE / "make_lr_range.py"],
 ):
     print(" ".join(str(part) for part in ["python", *command]), flush=True)
     subprocess.run([sys.executable, *command], check=True)

@@ -34,6 +34,8 @@ class CompileError(RuntimeError):
         this step cannot be compiled, since it branches on a value of the step
     """
 
+    how = line = remedy = ""  # what it does, where, and what to write instead, if that is known
+
 
 @dataclass(eq=False)
 class Value:

@@ -407,10 +407,13 @@ _MADE_LIKE = (
 
 
 def _lost(how: str, remedy: str) -> CompileError:
-    return CompileError(
-        f"this step cannot be compiled, since it {how} (in {users_line()}). That would be the "
+    line = users_line()
+    error = CompileError(
+        f"this step cannot be compiled, since it {how} (in {line}). That would be the "
         f"value of the traced step in every later one. {remedy}, or do not compile"
     )
+    error.how, error.line, error.remedy = how, line, remedy
+    return error
 
 
 def _name_by_variables() -> None:

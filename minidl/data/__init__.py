@@ -3,11 +3,10 @@
 Arrays come in and ndarrays go out; nothing here knows of tensors or models.
 """
 
+from minidl.data.csv_file import Table, load_csv
 from minidl.data.datasets import (
     IRIS_CLASSES,
     IRIS_FEATURES,
-    Table,
-    load_csv,
     load_digits,
     load_iris,
     load_names,
@@ -15,8 +14,11 @@ from minidl.data.datasets import (
     make_moons,
     make_spirals,
 )
+from minidl.data.encoder import TableEncoder
 from minidl.data.idx import load_idx
+from minidl.data.inputs import MultiInputLoader
 from minidl.data.loader import DataLoader
+from minidl.data.reading import read_table
 from minidl.data.tables import (
     PENGUINS_CLASSES,
     PENGUINS_FEATURES,
@@ -35,8 +37,10 @@ __all__ = [
     "WINE_CLASSES",
     "WINE_FEATURES",
     "DataLoader",
+    "MultiInputLoader",
     "Standardize",
     "Table",
+    "TableEncoder",
     "load_csv",
     "load_digits",
     "load_idx",
@@ -48,5 +52,6 @@ __all__ = [
     "make_moons",
     "make_spirals",
     "one_hot",
+    "read_table",
     "train_test_split",
 ]

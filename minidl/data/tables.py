@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from minidl.data.datasets import load_csv
+from minidl.data.csv_file import load_csv
 
 PENGUINS_CLASSES = ("Adelie", "Chinstrap", "Gentoo")
 """The species of the penguins, in the order of the labels."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
@@ -28,7 +29,7 @@ def train_test_split(
         *arrays: arrays or array-likes (N, ...) with the same N.
         test_size: a fraction of N between 0 and 1, rounded to the nearest whole number of
             samples, or that number itself as an int. (scikit-learn rounds up.)
-        stratify: class labels (N,), integers or strings.
+        stratify: class labels (N,), integers or strings, such as a column of a DataFrame.
         rng: a seed, a generator, or None for minidl's own.
 
     Returns:
@@ -53,9 +54,17 @@ def train_test_split(
     if stratify is None:
         is_test = np.arange(n) < n_test
     else:
-        is_test = _stratified(as_array(stratify, "stratify"), order, n_test)
+        is_test = _stratified(_labels(stratify), order, n_test)
     train, test = order[~is_test], order[is_test]
     return tuple(part for array in made for part in (array[train], array[test]))
+
+
+def _labels(stratify: Any) -> np.ndarray:
+    """The labels as an array; pandas keeps words as Python objects, and so may an array."""
+    array = stratify.to_numpy() if hasattr(stratify, "to_numpy") else stratify
+    if isinstance(array, np.ndarray) and array.dtype == object and array.ndim == 1:
+        array = array.astype(str) if all(isinstance(label, str) for label in array) else array
+    return as_array(array, "stratify")
 
 
 def _test_count(test_size: float | int, n: int) -> int:

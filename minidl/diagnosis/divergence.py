@@ -13,8 +13,9 @@ from minidl.optim import Optimizer
 from minidl.protocols import plain
 
 _REMEDIES = (
-    "To try: a lower learning rate; features scaled by data.Standardize; optim.clip_grad_norm in a "
-    "loop of your own; `with minidl.debug():`, which names the first operation that goes wrong"
+    "To try: a lower learning rate; features scaled by data.Standardize; clip_norm=1.0 in fit "
+    "(optim.clip_grad_norm in a loop of your own); `with minidl.debug():`, which names the first "
+    "operation that goes wrong"
 )
 
 
@@ -24,11 +25,10 @@ def loss_not_finite(
     model: Module,
     optimizer: Optimizer,
     predictions: Any,
-    x: Array,
-    y: Array,
+    batch: Mapping[str, Any],
 ) -> FloatingPointError:
     """The error for a loss that is ``value`` in the step ``place``, with the likely cause."""
-    data = spoiled({"x": x, "y": y})
+    data = spoiled({name: a for name, a in batch.items() if isinstance(a, np.ndarray)})
     weights = spoiled({name: p.data for name, p in model.named_parameters()})
     if data:
         cause = f"The cause is in the batch: {data}; repair the data."

@@ -258,7 +258,8 @@ def _judged(problem: Problem, k: int, g: Array, tolerance: float) -> InputReport
             f"of which no difference can be taken: choose other inputs"
         )
         return report
-    floor = 1e-2 * float(np.sqrt(np.mean(g * g))) if g.size else 0.0
+    largest = float(np.max(np.abs(g), initial=0.0))  # by which squares cannot overflow
+    floor = 1e-2 * largest * float(np.sqrt(np.mean((g / largest) ** 2))) if largest else 0.0
     numeric = np.full(x.shape, np.nan)
     errors = np.zeros(x.shape)
     for index in np.ndindex(x.shape):
@@ -378,7 +379,8 @@ def _cause(problem: Problem, k: int, g: Array, numeric: Array) -> str:
 
     if not np.any(a):
         return ": it is zero everywhere, as if nothing depended on this input"
-    factor = float(a @ n / (n @ n)) if np.any(n) else 0.0
+    unit = n / (float(np.max(np.abs(n))) or 1.0)  # whose squares cannot overflow
+    factor = float(a @ unit / (n @ unit)) if np.any(n) else 0.0
     if factor and alike(a, factor * n):
         if alike(a, -n):
             return ": it has the wrong sign"

@@ -27,6 +27,8 @@ from minidl.functional.likelihood import nll
 from minidl.functional.pooling import avg_pool, avg_pool_x, max_pool, max_pool_d, max_pool_x
 from minidl.functional.windows import windows
 from minidl.methods import astype
+from minidl.parallel import Alone, Ranks
+from minidl.parallel.norm import sum_over_ranks
 from minidl.protocols import COMPOSED
 from minidl.table import Parameters, name_of
 from minidl.tensor import Tensor
@@ -606,3 +608,7 @@ def _image_modules() -> None:
 
 _modules()
 _image_modules()
+
+# --- Several processes ----------------------------------------------------------------------------
+
+sample(sum_over_ranks, (3, 2), call=lambda x: sum_over_ranks(x, Ranks(Alone())))

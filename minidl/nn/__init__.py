@@ -16,6 +16,9 @@ from minidl.nn.shapes import Flatten
 # Images
 from minidl.nn.images import AvgPool2d, Conv2d, ConvTranspose2d, MaxPool2d  # isort: skip
 
+# A model as plain data
+from minidl.nn.architecture import build, describe  # isort: skip
+
 __all__ = [
     "GELU",
     "BCEWithLogitsLoss",
@@ -43,3 +46,4 @@ __all__ = [
 ]
 
 __all__ += ["AvgPool2d", "Conv2d", "ConvTranspose2d", "MaxPool2d"]
+__all__ += ["build", "describe"]

@@ -8,9 +8,11 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
+
+from minidl.training.history import told
 
 
 class BetweenSteps(KeyboardInterrupt):
@@ -50,54 +52,68 @@ def ctrl_c_held_back() -> Iterator[Callable[[], None]]:
 
 
 class Bar:
-    """One bar for the whole run, drawn ten times a second at most, however short the steps."""
+    """What is seen of a run: one bar, or lines where nobody could watch a bar.
+
+    The bar is drawn ten times a second at most, however short the steps. Lines are for logs: one
+    after an epoch, at most one every ten seconds, and always one for the last.
+    """
 
     def __init__(self, run: Any, epochs: int, wanted: bool) -> None:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Using `tqdm.autonotebook")
+            # That it is experimental, or that a notebook lacks its widgets, is not the user's
+            # business: there are lines then.
+            warnings.simplefilter("ignore")
             # Here, and not above, because it would be a quarter of the time of ``import minidl``.
             from tqdm.autonotebook import tqdm  # a widget in a notebook, a line in a terminal
         self.run, self.epochs, self.due = run, epochs, 0.0
+        self.start, self.written = time.monotonic(), run.epochs
         # Where there is no console, there is nothing to write to.
         gone = sys.stderr is None or getattr(sys.stderr, "closed", False)
         self.wanted = wanted and not gone
         self.tqdm = tqdm(
-            total=epochs * len(run.train),
+            total=epochs * run.updates_per_epoch,
             initial=run.steps,
-            disable=None if self.wanted else True,  # None: unless there is a terminal
+            # None: unless there is a terminal, or a notebook with widgets
+            disable=True if run.is_over(epochs) or not self.wanted else None,
             dynamic_ncols=True,
             bar_format="{desc} |{bar}| {elapsed}<{remaining}",
         )
 
     def show(self, at_once: bool = False) -> None:
         """Draw the results of the last epoch that is complete; in the first one, those so far."""
-        if self.tqdm.disable or (time.monotonic() < self.due and not at_once):
+        if not self.wanted or (time.monotonic() < self.due and not at_once):
+            return
+        if self.tqdm.disable:
+            self._tell()
             return
         self.due = time.monotonic() + 0.1
-        run = self.run
-        last = {name: values[-1] for name, values in run.history.items() if values}
-        if not last:
-            last = run.means.now()
-        text = f"epoch {max(run.epochs, 1)}/{self.epochs}"
-        for name, value in last.items():
-            if not name.startswith("validation_"):
-                text += f" {name} {short(value)}"
-            if f"validation_{name}" in last:
-                text += f" (val {short(last[f'validation_{name}'])})"
-        self.tqdm.n = run.steps
-        self.tqdm.set_description_str(text, refresh=False)
+        self.tqdm.n = self.run.steps
+        self.tqdm.set_description_str(self._text(), refresh=False)
         self.tqdm.refresh()
 
+    def _tell(self) -> None:
+        """Write the line of the last epoch that is complete, unless it was written."""
+        if self.written < self.run.epochs:
+            self.written, self.due = self.run.epochs, time.monotonic() + 10
+            self.say(f"{self._text()}, {time.monotonic() - self.start:.0f} s")
+
+    def _text(self) -> str:
+        run = self.run
+        last = {name: values[-1] for name, values in run.history.items() if values}
+        epoch = f"epoch {max(run.epochs, 1)}/{self.epochs}"
+        return f"{epoch} {told(last or run.means.now(), 'val', ' ')}"
+
     def close(self) -> None:
+        if self.run.history.stopped:  # on purpose, and so the bar is full
+            self.tqdm.total = self.run.steps
         self.show(at_once=True)
         self.tqdm.close()
 
     def say(self, text: str) -> None:
+        """Write a line beside the bar."""
         if self.wanted and self.tqdm.disable:
-            print(text, file=sys.stderr, flush=True)
+            # A log that cannot be written, such as a pipe whose reader has gone, ends no run.
+            with suppress(OSError, ValueError):
+                print(text, file=sys.stderr, flush=True)
         elif self.wanted:
             self.tqdm.write(text, file=sys.stderr)
-
-
-def short(value: float) -> str:
-    return f"{value:.3f}" if value == 0 or 0.01 <= abs(value) < 1000 else f"{value:.1e}"

@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from minidl.arrays import Array
-from minidl.data import DataLoader
+from minidl.data import DataLoader, MultiInputLoader
+from minidl.data.inputs import Inputs
 from minidl.modes import no_grad
 from minidl.nn import Module
 from minidl.parts import check_parts
 from minidl.protocols import plain
-from minidl.training.measures import Function, Means, accuracy, as_metric, single_number
-
-Data = DataLoader | tuple[ArrayLike, ArrayLike]
-Metrics = Mapping[str, Function] | Sequence[str] | str | None
+from minidl.training.batches import (
+    Data,
+    as_loader,
+    by_name,
+    called,
+    check_inputs,
+    columns,
+    dtype_of,
+    inputs_loader,
+)
+from minidl.training.measures import Function, Means, single_number
+from minidl.training.metrics import Metrics, metrics_by_name
+from minidl.training.weighting import Weighted
 
 
 def evaluate(
@@ -30,7 +39,8 @@ def evaluate(
     Args:
         model: any Module; its mode is restored.
         loss: a function of predictions and targets that returns one number.
-        data: a DataLoader of pairs (x, y), or a tuple (x, y) of arrays, for batches of 1024.
+        data: a DataLoader of pairs (x, y), or a tuple (x, y) of arrays, for batches of 1024; with
+            weights and several inputs as for :func:`fit`.
         metrics: as for :func:`fit`.
 
     Returns:
@@ -38,7 +48,8 @@ def evaluate(
         that, each batch counts by its samples; with the losses of ``nn`` (or their functions) by
         what they divided by, such as the weights of the classes, and their sums add up. A loss or
         metric of your own that is not the mean over the samples says so by a method
-        ``divisor(predictions, targets)``: what it divided by, None if it is a sum.
+        ``divisor(predictions, targets)``: what it divided by, None if it is a sum. F1 and the like
+        are computed once, of all predictions (see :func:`minidl.training.whole_set`).
 
     Raises:
         TypeError, ValueError: for arguments that do not fit together, and for empty data.
@@ -53,16 +64,18 @@ def evaluate(
     """
     check_parts("evaluate", model, loss)
     loader = as_loader("evaluate: data", data, model)
+    if columns(loader)[2] is not None:
+        Weighted(loss).check("evaluate")
     with modes_restored(model):
         return measured(model, loader, Means(loss, metrics_by_name(metrics, loss)))
 
 
-def predict(model: Module, x: ArrayLike, batch_size: int = 1024) -> Array:
+def predict(model: Module, x: ArrayLike | Inputs, batch_size: int = 1024) -> Array:
     """Return the outputs of ``model`` for all of ``x``, in eval mode, without a graph.
 
     Args:
         model: a Module that gives one output per sample; its mode is restored.
-        x: shape (N, ...).
+        x: shape (N, ...); or several inputs, a tuple or a dict of arrays, as for :func:`fit`.
         batch_size: how many samples to compute at once, which bounds the memory.
 
     Returns:
@@ -78,15 +91,19 @@ def predict(model: Module, x: ArrayLike, batch_size: int = 1024) -> Array:
         (5, 10)
     """
     check_parts("predict", model)
+    loader = inputs_loader((x,), batch_size=batch_size, dtype=dtype_of(model))
+    if isinstance(loader, MultiInputLoader):
+        check_inputs("predict", model, loader.together(loader.arrays)[0])
     outputs = []
     with modes_restored(model), no_grad():
         model.eval()
-        for (batch,) in DataLoader(x, batch_size=batch_size, dtype=_dtype_of(model)):
-            outputs.append(plain(model(batch)))
-            if np.shape(outputs[-1])[:1] != batch.shape[:1]:
+        for (batch,) in loader:
+            outputs.append(plain(called(model, batch)))
+            n = len(next(iter(by_name(batch).values())))
+            if np.shape(outputs[-1])[:1] != (n,):
                 raise ValueError(
-                    f"predict: for {len(batch)} samples the model returned something of shape "
-                    f"{np.shape(outputs[-1])}, expected ({len(batch)}, ...): one output per sample"
+                    f"predict: for {n} samples the model returned something of shape "
+                    f"{np.shape(outputs[-1])}, expected ({n}, ...): one output per sample"
                 )
     return np.concatenate(outputs)
 
@@ -115,54 +132,13 @@ def modes_restored(model: Module) -> Iterator[Callable[[], None]]:
 def measured(model: Module, loader: DataLoader, means: Means) -> dict[str, float]:
     """The means over all batches, in eval mode, without a graph."""
     model.eval()
+    loss_of = Weighted(means.loss)
     with no_grad():
-        for x, y in loader:
-            predictions = model(x)
-            share = means.share(plain(predictions), y)
-            loss = math.nan if share == 0 else single_number(means.loss(predictions, y), "the loss")
+        for x, y, *weights in loader:
+            predictions = called(model, x)
+            share = loss_of.share(plain(predictions), y, *weights)
+            loss = math.nan
+            if share != 0:
+                loss = single_number(loss_of(predictions, y, *weights), "the loss")
             means.add(predictions, y, share, loss)
     return means.final()
-
-
-def as_loader(
-    name: str, data: Any, model: Module, batch_size: int = 1024, shuffle: bool = False
-) -> DataLoader:
-    """The data in batches."""
-    if isinstance(data, tuple):
-        data = DataLoader(*data, batch_size=batch_size, shuffle=shuffle, dtype=_dtype_of(model))
-        n = len(data.arrays[0])
-        while shuffle and n > 1 and n % data.batch_size == 1:
-            data.batch_size += 1  # for a last batch of more than one sample
-    if not isinstance(data, DataLoader):
-        raise TypeError(
-            f"{name} is a tuple (x, y) of arrays or a DataLoader(x, y), got {type(data).__name__}"
-        )
-    if len(data.arrays) != 2:
-        raise ValueError(
-            f"{name} has {len(data.arrays)} arrays, and x and y are two: for others write the loop "
-            f"yourself"
-        )
-    return data
-
-
-def _dtype_of(model: Module) -> np.dtype[Any]:
-    return next((p.dtype for p in model.parameters()), np.dtype(np.float32))
-
-
-def metrics_by_name(metrics: Metrics, loss: Function) -> dict[str, Function] | None:
-    """The metrics in a dict; None if they depend on the data."""
-    if metrics is None:
-        return None
-    if not isinstance(metrics, Mapping):
-        names = [metrics] if isinstance(metrics, str) else list(metrics)
-        metrics = {name: accuracy if name == "accuracy" else name for name in names}  # type: ignore
-    metrics = {name: as_metric(metric, loss) for name, metric in metrics.items()}
-    for name, metric in metrics.items():
-        if not callable(metric) or not isinstance(name, str):
-            raise TypeError(
-                f"metrics is 'accuracy' or a dict of functions by name, as in {{'error': error}}; "
-                f"{metric!r} is neither"
-            )
-        if name == "loss" or name.startswith("validation_"):
-            raise ValueError(f"the name {name!r} is the history's own: call the metric otherwise")
-    return metrics

@@ -11,8 +11,8 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from minidl.arrays import Array
-from minidl.nn import Module
 from minidl.optim import Optimizer
+from minidl.training.updates import Updates
 
 
 class Hooks:
@@ -34,9 +34,9 @@ PLAIN = Hooks()
 
 
 def train_epoch(
-    model: Module,
+    model: Callable[[Any], Any],
     loss_function: Callable[[Any, Any], Any],
-    optimizer: Optimizer,
+    optimizer: Optimizer | Updates,
     loader: Iterable[Any],
     hooks: Hooks = PLAIN,
 ) -> None:

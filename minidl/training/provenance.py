@@ -93,7 +93,7 @@ def parts(model: Module, loss: Any, loaders: Mapping[str, DataLoader]) -> dict[s
     """A description of all that a run is given and a checkpoint does not hold."""
     found = {"loss": described(loss)}
     for name, loader in loaders.items():
-        found[f"{name} data"] = described(list(loader.arrays))
+        found[f"{name} data"] = described([*loader.arrays, *(getattr(loader, "names", None) or ())])
     for name, module in model.modules():
         found[f"model.{name}" if name else "model"] = type(module).__name__
     return found

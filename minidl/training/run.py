@@ -6,7 +6,7 @@ import copy
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -20,26 +20,15 @@ from minidl.optim import Optimizer
 from minidl.protocols import plain
 from minidl.rng import generator
 from minidl.states import same_keys
+from minidl.training.callbacks import Callbacks
 from minidl.training.evaluation import measured, modes_restored
+from minidl.training.history import History
 from minidl.training.measures import Function, Means
-from minidl.training.provenance import generators, parts
+from minidl.training.plans import waiting
+from minidl.training.provenance import described, generators, parts
+from minidl.training.weighting import Weighted
 
 Buffers = list[tuple[Module, str, Any, Any]]  # module, name, buffer, what it held
-
-
-class History(dict[str, list[float]]):
-    """What ``fit`` returns: under each name a list with one number per epoch.
-
-    ``"loss"`` and the metrics, such as ``"accuracy"``, are means over the epoch (see
-    :func:`evaluate`), each batch measured before the model learned from it. ``"validation_loss"``
-    and the like were measured after the epoch, in eval mode.
-
-    Attributes:
-        interrupted: whether Ctrl-C ended the run (with ``on_interrupt="return"``); the lists hold
-            the epochs that were complete.
-    """
-
-    interrupted: bool = False
 
 
 @dataclass(eq=False)
@@ -52,13 +41,25 @@ class Run:
     loaders: dict[str, DataLoader]
     metrics: dict[str, Function] | None
     path: str | os.PathLike[str] | None  # of the checkpoint, if there is one
+    clip_norm: float | None = None
+    accumulate: int = 1  # the batches for one update
+    callbacks: Callbacks = field(default_factory=Callbacks)
 
     def __post_init__(self) -> None:
         self.train = self.loaders["train"]
+        self.loss_of = Weighted(self.loss)  # with the weights of the samples, if they have any
         self.parts = parts(self.model, self.loss, self.loaders) if self.path is not None else {}
+        if self.clip_norm is not None:
+            self.parts["clip_norm"] = repr(self.clip_norm)
+        if self.accumulate > 1:
+            self.parts["accumulate"] = repr(self.accumulate)
+        self.start = self.optimizer.steps  # when the run began
+        for i, (_, schedule) in enumerate(waiting(self.optimizer)):  # which count from there
+            self.parts[f"schedule {i}"] = described(schedule)
         self.history = History(loss=[])
         self.means = Means(self.loss, self.metrics)  # of the epoch under way
         self.trained = {id(p) for p in self.model.parameters()}
+        self.say: Callable[[str], None] = lambda text: None  # beside the progress
         self.buffers = [(m, name) for _, m in self.model.modules() for name in m.buffers]
 
     @property
@@ -67,14 +68,24 @@ class Run:
         return len(self.history["loss"])
 
     @property
+    def updates_per_epoch(self) -> int:
+        return -(-len(self.train) // self.accumulate)
+
+    @property
+    def updates(self) -> int:
+        """How many are complete in the epoch under way."""
+        whole_epoch = self.means.batches == len(self.train)
+        return self.updates_per_epoch if whole_epoch else self.means.batches // self.accumulate
+
+    @property
     def steps(self) -> int:
-        return self.epochs * len(self.train) + self.means.batches
+        return self.epochs * self.updates_per_epoch + self.updates
 
     @property
     def place(self) -> str:
         if not self.means.batches:
             return f"epoch {self.epochs}"
-        return f"step {self.means.batches} of {len(self.train)} in epoch {self.epochs + 1}"
+        return f"step {self.updates} of {self.updates_per_epoch} in epoch {self.epochs + 1}"
 
     def end_epoch(self) -> None:
         """Put the means of the epoch, and those of the validation, into the history."""
@@ -97,6 +108,24 @@ class Run:
         for name, value in results.items():
             self.history.setdefault(name, []).append(value)
         self.means = Means(self.loss, self.metrics)
+        self.callbacks.untold = [*self.callbacks.each]
+        self.callbacks.tell_epoch(self)
+
+    def stop(self, reason: str) -> None:
+        """Let the epoch that has just ended be the last; of several reasons the first counts."""
+        if not isinstance(reason, str) or not reason:
+            raise TypeError(f"run.stop takes the reason in words, got {reason!r}")
+        self.history.stopped = self.history.stopped or reason
+
+    def is_over(self, epochs: int) -> bool:
+        return self.epochs >= epochs or self.history.stopped is not None
+
+    def begin(self, going_on: bool) -> None:
+        """Tell the callbacks, and save the run now, while a fault costs nothing yet."""
+        self.callbacks.tell("on_fit_begin", self)
+        if self.callbacks.untold or not going_on:
+            self.callbacks.tell_epoch(self)
+            self.save()
 
     def copied_buffers(self) -> Buffers:
         """The buffers of all modules, each with its content."""
@@ -140,7 +169,10 @@ class Run:
             **self.places(),
             "metrics": None if self.metrics is None else list(self.metrics),
             "parts": self.parts,
+            "start": self.start,
             "history": dict(self.history),
+            "stopped": self.history.stopped,
+            "callbacks": self.callbacks.state_dict(),
             "epoch": self.means.state_dict(),
         }
 
@@ -149,27 +181,34 @@ class Run:
         if self.path is not None:
             save(self.path, self.state_dict() | dict(other or {}))
 
+    def read(self) -> Any:
+        """What the checkpoint holds."""
+        assert self.path is not None
+        return load(self.path)
+
     def go_on(self) -> None:
         """Become the run that was saved; if that was another one, change nothing and raise."""
         assert self.path is not None
-        state, own, buffers = load(self.path), self.state_dict(), self.copied_buffers()
+        state, own, buffers = self.read(), self.state_dict(), self.copied_buffers()
         try:
             same_keys(state if isinstance(state, dict) else {}, own, "run of fit with these data")
-            for name in ("generators", "parts", "history", "epoch"):
+            for name in ("generators", "parts", "history", "callbacks", "epoch"):
                 if not isinstance(state[name], dict):
                     raise ValueError(f"its {name} is a {type(state[name]).__name__}, not a dict")
             same_keys(state["generators"], own["generators"], "run with these generators")
-            same_keys(state["epoch"], own["epoch"], "epoch of fit")
+            same_keys(state["callbacks"], own["callbacks"], "list of callbacks")
             if state["metrics"] != own["metrics"]:
                 raise ValueError(f"its metrics are {state['metrics']}, not {own['metrics']}")
+            same_keys(state["epoch"], own["epoch"], "epoch of fit")
             for name, loader in self.loaders.items():
                 # A loader is not put back as it was by its own state, so that a copy tries it.
                 copy.copy(loader).load_state_dict(state[name])
             try:
                 self.take(state)
-                for name, part in self.parts.items():
-                    if state["parts"].get(name) != part:
-                        raise ValueError(f"its {name} is {state['parts'].get(name)}, not {part}")
+                for name in self.parts | state["parts"]:
+                    then, now = state["parts"].get(name), self.parts.get(name)
+                    if then != now:
+                        raise ValueError(f"its {name} is {then}, not {now}")
             except BaseException:
                 put_back(buffers)
                 self.take(own)
@@ -182,12 +221,15 @@ class Run:
             ) from error
         for name, loader in self.loaders.items():
             loader.load_state_dict(state[name])
+        self.start = int(state["start"])
         self.history = History(state["history"])
+        self.history.stopped = state["stopped"]
         self.means.load_state_dict(state["epoch"])
 
     def take(self, state: dict[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
+        self.callbacks.load_state_dict(state["callbacks"])
         for name, g in self.generators().items():
             g.bit_generator.state = state["generators"][name]
 

@@ -16,10 +16,12 @@ from minidl.arrays import Array
 from minidl.diagnosis.divergence import loss_not_finite, outputs_of, spoiled
 from minidl.protocols import plain
 from minidl.tensor import Tensor
+from minidl.training.batches import by_name
 from minidl.training.loop import Hooks
 from minidl.training.measures import single_number
-from minidl.training.run import Run, put_back
+from minidl.training.run import Buffers, Run, put_back
 from minidl.training.trials import look_at_first_step
+from minidl.training.updates import Updates
 
 
 class NothingCounts(Exception):
@@ -40,48 +42,67 @@ class Steps(Hooks):
         self, run: Run, attempt: Callable[..., Any] | None, between: Callable[[], None]
     ) -> None:
         self.run, self.attempt, self.between = run, attempt, between
+        self.updates = Updates(run.optimizer, run.accumulate, run.clip_norm, self.place)
         self.looked = False  # at the first step, which is always eager
-        self.previous: float | None = None  # the loss in the step before
+        self.previous: float | None = None  # the loss in the batch before
+        self.buffers: Buffers = []
 
     def batches(self, loader: Iterable[Any]) -> Iterator[Any]:
-        for x, y in loader:
+        for x, y, *self.weights in loader:
             made = self.attempt(x, y) if self.attempt is not None and self.looked else None
             if made is None:
                 yield x, y
+                with self.whole_or_undone():
+                    last = self.run.means.batches == len(self.run.train)
+                    complete = self.updates.batch_ended(last)
             else:
                 self.previous, predictions = made
-                means = self.run.means
+                means, complete = self.run.means, True
                 means.add(predictions, y, means.share(predictions, y), self.previous)
-            self.between()
+            if complete:
+                self.between()
+        with self.whole_or_undone():
+            self.updates.finish()  # of a loader that gave fewer batches than it said
 
     @contextmanager
-    def step(self, x: Array, y: Array) -> Iterator[None]:
+    def step(self, x: Any, y: Array) -> Iterator[None]:
         self.x, self.y, self.predictions = x, y, None
-        self.buffers: Any = self.run.copied_buffers()
-        with ExitStack() as self.quiet:
+        buffers = self.run.copied_buffers()
+        if not self.updates.batches:
+            self.buffers = buffers
+        with self.whole_or_undone(), ExitStack() as self.quiet:
             # The loss is checked, so that NumPy need not warn of what made it overflow.
             self.quiet.enter_context(np.errstate(over="ignore", invalid="ignore", divide="ignore"))
             try:
                 yield
-            except BaseException as error:
-                if self.buffers is None:  # the weights were being moved
-                    raise
-                put_back(self.buffers)
-                if isinstance(error, ValueError) and spoiled(outputs_of(self.predictions)):
-                    raise self.diverged("undefined") from error
-                if not isinstance(error, NothingCounts):
-                    raise
+            except NothingCounts:
+                put_back(buffers)
                 self.run.means.add(self.predictions, y, 0, math.nan)
+            except ValueError as error:
+                if self.updates.moving or not spoiled(outputs_of(self.predictions)):
+                    raise
+                raise self.diverged("undefined") from error
             else:
                 self.run.means.add(self.predictions, y, self.share, self.value)
                 self.previous = self.value
 
+    @contextmanager
+    def whole_or_undone(self) -> Iterator[None]:
+        """Until the weights are being moved, an error leaves all as it was before the step."""
+        try:
+            yield
+        except BaseException:
+            if not self.updates.moving:
+                put_back(self.buffers)
+            raise
+
     def loss(self, predictions: Any, y: Array) -> Tensor:
         """The loss of the run, if one can learn from it."""
-        self.predictions, self.share = predictions, self.run.means.share(plain(predictions), y)
+        self.predictions = predictions
+        self.share = self.run.loss_of.share(plain(predictions), y, *self.weights)
         if self.share == 0:
             raise NothingCounts
-        loss = self.run.loss(predictions, y)
+        loss = self.run.loss_of(predictions, y, *self.weights)
         self.value = single_number(loss, "the loss")
         if not math.isfinite(self.value):
             raise self.diverged(f"{self.value}")
@@ -91,20 +112,23 @@ class Steps(Hooks):
                 f"from what the model returned, by functions of minidl (not from .data or "
                 f".numpy()), and outside no_grad()"
             )
-        return loss
+        return self.updates.weighed(loss, self.share)
 
     def before_update(self) -> None:
         if not self.looked:
             look_at_first_step(self.run, plain(self.predictions), self.y)
             self.looked = True
-        self.buffers = None
         self.quiet.close()
 
+    def place(self) -> str:
+        run, k = self.run, self.run.accumulate
+        place = f"step {run.updates + 1} of {run.updates_per_epoch} in epoch {run.epochs + 1}"
+        return place if k == 1 else f"{place} (batch {self.updates.batches + 1} of {k} for it)"
+
     def diverged(self, value: str) -> FloatingPointError:
-        run = self.run
-        place = f"step {run.means.batches + 1} of {len(run.train)} in epoch {run.epochs + 1}"
+        run, place = self.run, self.place()
         if self.previous is not None:
-            place += f", in the step before {self.previous:g}"
-        return loss_not_finite(
-            value, place, run.model, run.optimizer, self.predictions, self.x, self.y
-        )
+            place += f", in the {'step' if run.accumulate == 1 else 'batch'} before "
+            place += f"{self.previous:g}"
+        data = {**by_name(self.x), "y": self.y}
+        return loss_not_finite(value, place, run.model, run.optimizer, self.predictions, data)

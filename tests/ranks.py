@@ -1,0 +1,81 @@
+"""Ranks that are threads of this process, with the methods of a communicator that minidl calls."""
+
+from __future__ import annotations
+
+import pickle
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from minidl.parallel import Ranks
+
+
+class Meeting:
+    """Where threads meet: each brings something and gets what all have brought."""
+
+    def __init__(self, size: int) -> None:
+        self.size, self.barrier = size, threading.Barrier(size, timeout=20)
+        self.brought: list[Any] = [None] * size
+
+    def all(self, rank: int, value: Any) -> list[Any]:
+        self.brought[rank] = value
+        self.barrier.wait()
+        found = list(self.brought)
+        self.barrier.wait()
+        return found
+
+
+class ThreadComm:
+    """The communicator of one thread; ``calls`` counts its sums."""
+
+    def __init__(self, meeting: Meeting, rank: int) -> None:
+        self.meeting, self.rank, self.calls = meeting, rank, 0
+
+    def Get_rank(self) -> int:
+        return self.rank
+
+    def Get_size(self) -> int:
+        return self.meeting.size
+
+    def allgather(self, value: Any) -> list[Any]:
+        found = self.meeting.all(self.rank, pickle.dumps(value))  # as MPI does: each gets its own
+        return [pickle.loads(one) for one in found]
+
+    def bcast(self, value: Any, root: int = 0) -> Any:
+        return self.allgather(value)[root]
+
+    def Allreduce(self, sent: np.ndarray, received: np.ndarray) -> None:
+        self.calls += 1
+        arrays = self.meeting.all(self.rank, sent.copy())
+        assert len({(a.shape, a.dtype) for a in arrays}) == 1, "MPI would mix them up or hang"
+        received[...] = sum(arrays[1:], start=arrays[0])
+
+    def Abort(self, code: int) -> None:
+        self.meeting.barrier.abort()
+
+
+def on_ranks(size: int, function: Callable[[Ranks], Any]) -> list[Any]:
+    """What the function returns on each rank; if one raises, its error."""
+    meeting = Meeting(size)
+    results: list[Any] = [None] * size
+    errors: list[BaseException] = []
+
+    def run(rank: int) -> None:
+        try:
+            results[rank] = function(Ranks(ThreadComm(meeting, rank)))
+        except threading.BrokenBarrierError:
+            pass
+        except BaseException as error:
+            errors.append(error)
+            meeting.barrier.abort()
+
+    threads = [threading.Thread(target=run, args=(rank,)) for rank in range(size)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]
+    return results
