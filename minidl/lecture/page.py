@@ -36,9 +36,11 @@ from minidl.lecture import *
 print(rmsprop_with_momentum(steps=100))
 ```
 
-Each *Try* below is such a line. The numbers are those of one machine; where a network is trained,
-yours may differ a little. The tests hold the verdicts, run each *Try*, and break a rule on purpose
-to see the verdicts change.
+Each *Try* below is such a line. To see it move, open [the laboratory](../examples/laboratory.html)
+of your clone in a browser: there the five rules race over landscapes, and a network learns, live.
+
+The numbers are those of one machine; where a network is trained, yours may differ a little. The
+tests hold the verdicts, run each *Try*, and break a rule on purpose to see the verdicts change.
 
 A word on words. The *curvatures* of a loss at a point are the eigenvalues of its Hessian there, the
 matrix of all second derivatives (`minidl.hessian`). All positive: a bowl. Some negative: a saddle.
@@ -56,6 +58,10 @@ CHAPTERS = {
     "C16": "Adam: `m = beta1*m + (1-beta1)*dx; v = beta2*v + (1-beta2)*dx**2`",
 }
 """The headings, each before the claim that it begins with."""
+
+
+LIVE = ("C1", "C2", "C5", "C9", *(f"C{n}" for n in range(11, 18)))
+"""The claims that the laboratory sets up."""
 
 
 def figure_of(claim: str) -> str:
@@ -77,6 +83,7 @@ def section(finding: Finding, experiment: Experiment) -> str:
     module = Path(inspect.getfile(experiment)).name
     place = f"(`{experiment.__name__}` in [{module}](../minidl/lecture/{module}))"
     chapter = CHAPTERS.get(finding.claim)
+    live = f" [See it live](../examples/laboratory.html#{finding.claim})." * (finding.claim in LIVE)
     parts = [
         *([f"## {chapter}"] if chapter else []),
         f"### {finding.claim}. {finding.title}",
@@ -87,7 +94,7 @@ def section(finding: Finding, experiment: Experiment) -> str:
             f"**Verdict: {finding.verdict}.** {finding.meaning[0].upper()}{finding.meaning[1:]}"
         ),
         f"![{finding.alt}](figures/{figure_of(finding.claim)})",
-        _filled(finding.caption),
+        _filled(finding.caption + live),
         *(_filled(f"*Try:* `{call}`: {asks}") for call, asks in finding.tries),
     ]
     return "\n\n".join(parts) + "\n"
