@@ -222,7 +222,7 @@ def normalizing(
         "having worked. In the middle and on the right: before training and after each epoch.",
         tries=(
             Try(
-                "normalizing(epochs=20, seeds=2, rates=(0.01, 0.02, 0.05))",
+                "normalizing(epochs=20, seeds=1, rates=(0.01, 0.05))",
                 "does the network without BatchNorm catch up at small learning rates?",
             ),
         ),

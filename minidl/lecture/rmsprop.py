@@ -116,7 +116,7 @@ def forgetting(
         "follow; on the right it comes closer than RMSProp.",
         tries=(
             Try(
-                "forgetting(schedule=True)",
+                "forgetting(schedule=True, steps=400, every=100)",
                 "with a cosine, is RMSProp still behind where the minimum stays?",
             ),
         ),

@@ -288,7 +288,8 @@ def stuck(
         f"{force['saddle']:.0e}; smallest curvature {lowest['minimum']:+.2f} in the minimum, "
         f"{lowest['saddle']:+.2f} at the saddle). With noise of {noise:g} in the gradient it stays "
         f"in the minimum for all of {steps:,} steps in {held} of {seeds} runs, and leaves the "
-        f"saddle after {min(waits['saddle'])} to {max(waits['saddle'])}; without noise, from "
+        f"saddle after {min(waits['saddle'])} to {max(waits['saddle'])} (median "
+        f"{int(np.median(waits['saddle']))}); without noise, from "
         f"{offsets[1]:.0e} off the ridge, after {escape[1]}, from {offsets[-1]:.0e} after "
         f"{escape[-1]}. Of the critical points of networks with "
         + ", ".join(map(str, hidden))
@@ -308,9 +309,9 @@ def stuck(
         "delays it: SGD stays if it is exactly on the ridge, and leaves from anywhere else, in "
         "a time that grows with the logarithm of 1 / distance. What makes saddles the bigger "
         "problem is that nearly all critical points are saddles, the more so the more weights.",
-        brief=f"saddles: {sum(saddles.values())} of {sum(map(len, index.values()))} critical "
-        f"points of networks; left after {int(np.median(waits['saddle']))} steps, the minimum not "
-        f"in {held} of {seeds} runs",
+        brief=f"saddles: {saddles[hidden[-1]]} of {len(index[hidden[-1]])} critical points of "
+        f"networks with {hidden[-1]} units; left after {int(np.median(waits['saddle']))} steps, "
+        f"a minimum holds in {held} of {seeds} runs",
         alt="SGD in a local minimum and at a saddle, steps to leave the saddle against the "
         "distance, and how many directions go down at the critical points of small networks",
         caption="Above: with noise in the gradient SGD leaves the saddle at once, and stays in the "
