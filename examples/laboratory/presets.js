@@ -154,11 +154,11 @@ const PRESETS = {
   },
   C16: {
     short: "beta1 = 0",
-    verdict: HOLDS,
+    verdict: CONDITION,
     claim: "Adam is RMSProp with momentum",
     look:
       "Adam with beta1 = 0 and no bias correction: it lies on RMSProp to the last digit. Move" +
-      " beta1 up, and they part. That is the momentum.",
+      " beta1 up, and they part. That is the momentum: of the gradient, before the division.",
     race: {
       surface: "valley",
       steps: 300,

@@ -1,30 +1,26 @@
-"""C1: standardised data is more learnable. Hessian eigenvalues and training, with and without.
-
-python examples/lecture/preprocessing.py
-python examples/lecture/preprocessing.py --plots figures
-"""
+"""C1: standardised data is more learnable. Hessian eigenvalues and training, with and without."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import _one_thread  # noqa: F401  (before NumPy)
 import numpy as np
-from experiment import (
-    BLUE,
-    GREEN,
-    ORANGE,
-    Array,
-    Finding,
-    decades,
-    judge,
-    main,
-    times,
-)
 
 import minidl
 from minidl import data, nn, optim
 from minidl import functional as F
+from minidl.lecture.experiment import (
+    BLUE,
+    GREEN,
+    HOLDS,
+    ORANGE,
+    Array,
+    Finding,
+    Try,
+    decades,
+    judge,
+    times,
+)
 
 
 def data_sets() -> dict[str, tuple[Array, Array]]:
@@ -68,23 +64,24 @@ def train(x: Array, y: Array, lr: float, epochs: int, seed: int) -> list[float]:
     return list(history["loss"])
 
 
-def standardizing(epochs: int = 10, seeds: int = 2) -> Finding:
+def standardizing(epochs: int = 10, seeds: int = 8, each: int = 2, divide: bool = True) -> Finding:
     """C1. Data that is standardised is more learnable."""
-    rates = decades(-4, 1, 2)
+    rates = decades(-4, 1, each)
     condition, loss, curves, spectra = {}, {}, {}, {}
     for name, (x, y) in data_sets().items():
-        for version, z in (("raw", x), ("standardized", data.Standardize().fit_transform(x))):
+        prepared = data.Standardize().fit_transform(x) if divide else x - x.mean(axis=0)
+        for version, z in (("raw", x), ("standardized", prepared)):
             spectra[name, version] = e = bending(z, y)
             condition[name, version] = e[-1] / e[0]
             runs = [
-                np.mean([train(z, y, lr, epochs, seed) for seed in range(seeds)], axis=0)
-                for lr in rates
+                np.array([train(z, y, lr, epochs, seed) for seed in range(seeds)]) for lr in rates
             ]
-            best = min(runs, key=lambda curve: curve[-1])  # each at the rate that suits it
-            curves[name, version], loss[name, version] = best, best[-1]
+            best = min(runs, key=lambda curves: curves[:, -1].mean())  # each at its best rate
+            curves[name, version], loss[name, version] = best, best[:, -1].mean()
     names = list(data_sets())
     gains = {n: condition[n, "raw"] / condition[n, "standardized"] for n in names}
     falls = {n: loss[n, "raw"] / loss[n, "standardized"] for n in names}
+    ratios = {n: curves[n, "raw"][:, -1] / curves[n, "standardized"][:, -1] for n in names}
 
     def draw(page: Any) -> None:
         bends, trains = page.subplots(1, 2)
@@ -98,7 +95,9 @@ def standardizing(epochs: int = 10, seeds: int = 2) -> Finding:
                 style |= {"linewidth": 4, "alpha": 0.4} if wide else {}
                 few = {"marker": marker, "markerfacecolor": fill, "markersize": 4}
                 bends.plot(at, e, **style, **(few if len(e) < 10 else {}))
-                trains.plot(range(1, epochs + 1), curves[name, version], **style)
+                trains.plot(range(1, epochs + 1), curves[name, version].mean(axis=0), **style)
+                low, high = curves[name, version].min(axis=0), curves[name, version].max(axis=0)
+                trains.fill_between(range(1, epochs + 1), low, high, color=color, alpha=0.15)
         bends.set(yscale="log", xlabel="eigenvalues, largest to smallest", xticks=[])
         bends.set(ylabel="curvature", title="Curvatures of the loss")
         trains.set(yscale="log", xlabel="epoch", ylabel="training loss")
@@ -107,6 +106,7 @@ def standardizing(epochs: int = 10, seeds: int = 2) -> Finding:
 
     return Finding(
         claim="C1",
+        title="Standardized data is more learnable",
         says="Subtract the mean, divide by the standard deviation: the data becomes more "
         "learnable.",
         does="Takes the Hessian of a logistic unit on raw and on standardized data, and trains a "
@@ -117,19 +117,32 @@ def standardizing(epochs: int = 10, seeds: int = 2) -> Finding:
             for n in names
         )
         + f". The loss after {epochs} epochs is lower by "
-        + ", ".join(f"{times(falls[n])} ({n})" for n in names)
+        + ", ".join(
+            f"{times(falls[n])} ({n}; {times(ratios[n].min())} to {times(ratios[n].max())} over "
+            f"{seeds} seeds)"
+            for n in names
+        )
         + ".",
         verdict=judge(
             seen=all(gains[n] > 2 and falls[n] > 1 for n in names[1:]),
             exception=gains[names[0]] < 2 or falls[names[0]] < 1,
         ),
+        usual=HOLDS,
         because="the more the features differ in mean and scale, the more is gained.",
         numbers={f"gain, {n}": gains[n] for n in names} | {f"fall, {n}": falls[n] for n in names},
+        brief=f"condition number of the digits {condition['digits', 'raw']:,.0f} raw, "
+        f"{condition['digits', 'standardized']:,.0f} standardized",
+        alt="Curvatures and training loss of raw and standardized data: the standardized "
+        "curves are flatter on the left and lower on the right",
+        caption="Left: the curvatures, from the largest to the smallest, of the raw data (dashed) "
+        "and the standardized (solid). Right: the loss in training. Iris gives one solid "
+        "line for both units, since standardizing takes the units away.",
+        tries=(
+            Try(
+                "standardizing(divide=False, epochs=5, seeds=2, each=1)",
+                "only subtract the mean. Most of the gain on Iris in cm is there; for mixed units "
+                "it is not.",
+            ),
+        ),
         draw=draw,
     )
-
-
-EXPERIMENTS = (standardizing,)
-
-if __name__ == "__main__":
-    main(EXPERIMENTS, __doc__)

@@ -1,43 +1,40 @@
-"""C3 to C6: plain SGD. Zig-zag, getting stuck, choosing the learning rate, the end of training.
-
-python examples/lecture/sgd.py
-python examples/lecture/sgd.py --plots figures
-"""
+"""C3 to C6: plain SGD. Zig-zag, getting stuck, choosing the learning rate, the end of training."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-import _one_thread  # noqa: F401  (before NumPy)
 import numpy as np
-from experiment import (
+
+import minidl
+from minidl import Tensor, data, nn, optim
+from minidl import functional as F
+from minidl.lecture.experiment import (
     BLUE,
     COLORS,
+    CONDITION,
     GRAY,
     GREEN,
+    HOLDS,
     ORANGE,
     RULES,
     Array,
     Finding,
     Loss,
+    Try,
     contours,
     decades,
     degrees,
     descend,
     exponent,
     judge,
-    main,
     saddle,
     shaken,
     slope,
     times,
     values,
 )
-
-import minidl
-from minidl import Tensor, data, nn, optim
-from minidl import functional as F
 
 # --- C3: a ravine that comes from data ------------------------------------------------------------
 
@@ -67,7 +64,7 @@ def by_batches(x: Array, y: Array, batch_size: int, seed: int) -> Loss:
     return lambda w: squared_error(*next(batches))(w)
 
 
-def zigzag(seeds: int = 5, steps: int = 150) -> Finding:
+def zigzag(seeds: int = 8, steps: int = 150, batch_size: int = 8) -> Finding:
     """C3. Zig-zag behaviour, due to noisy perpendicular mini-batch gradients."""
     small, large, mu = 0.1, 1.95, 0.9  # learning rates as multiples of 1 / (largest curvature)
     angles: dict[str, list[float]] = {}
@@ -79,7 +76,7 @@ def zigzag(seeds: int = 5, steps: int = 150) -> Finding:
         curvature, directions = np.linalg.eigh(minidl.hessian(loss, np.zeros(2)))
         lr = 1 / curvature[-1]
         start = np.array([0.5, 0.0])
-        batch = by_batches(x, y, 8, seed)
+        batch = by_batches(x, y, batch_size, seed)
         noise = np.array([slope(batch, TRUE / 2) for _ in range(256)]) - slope(loss, TRUE / 2)
         parts = np.mean((noise @ directions) ** 2, axis=0)
         across.append(parts[-1] / parts.sum())
@@ -100,26 +97,34 @@ def zigzag(seeds: int = 5, steps: int = 150) -> Finding:
     mean = {name: float(np.mean(a)) for name, a in angles.items()}
 
     def draw(page: Any) -> None:
-        panels = page.subplots(2, 2, sharex=True, sharey=True).ravel()
+        page.set_size_inches(8, 4.6)
+        panels = page.subplots(4, 1, sharex=True, sharey=True)
         for axes, (name, path), color in zip(
             panels, paths.items(), (GRAY, BLUE, ORANGE, GREEN), strict=True
         ):
             contours(axes, loss, (-1, 23), (-1.2, 1.2), turned=True)
             axes.plot(path[:, 1], path[:, 0], ".-", color=color, markersize=3, linewidth=0.8)
-            axes.set_title(f"{name}: {mean[name]:.0f}° between steps")
-        page.supxlabel("weight along the ravine", fontsize=9)
+            axes.set_aspect("equal")  # so that angles are what they are
+            rate = large if "large" in name else small * (1 - mu if "momentum" in name else 1)
+            title = f"{name}: {mean[name]:.0f}° between steps, rate {rate:g} / (largest curvature)"
+            axes.set_title(title, fontsize=8.5)
+        page.supxlabel("weight along the ravine (both axes in the same scale)", fontsize=9)
         page.supylabel("weight across", fontsize=9)
 
     return Finding(
         claim="C3",
+        title="SGD zig-zags, by noise across the ravine",
         says="SGD zig-zags, due to noisy perpendicular mini-batch gradients.",
         does="Fits two weights whose curvatures differ a hundredfold (a ravine) and measures the "
         "angle between successive steps, with the same small learning rate for all, and once a "
         "large one.",
         measured=f"{100 * np.mean(across):.0f} % of the noise in the gradient of mini-batches "
         f"lies across the ravine. Successive steps differ by {mean['mini-batches']:.0f} degrees "
-        f"with mini-batches, {mean['full batch']:.0f} with the full batch, "
-        f"{mean['mini-batches, momentum']:.0f} with mini-batches and momentum {mu}. But the full "
+        f"with mini-batches ({min(angles['mini-batches']):.0f} to "
+        f"{max(angles['mini-batches']):.0f} over {seeds} seeds), {mean['full batch']:.0f} with the "
+        f"full batch, {mean['mini-batches, momentum']:.0f} with mini-batches and momentum {mu} "
+        f"({min(angles['mini-batches, momentum']):.0f} to "
+        f"{max(angles['mini-batches, momentum']):.0f}). But the full "
         f"batch, too, zig-zags at {large} / (largest curvature): "
         f"{mean['full batch, large rate']:.0f} degrees, without any noise.",
         verdict=judge(
@@ -128,10 +133,23 @@ def zigzag(seeds: int = 5, steps: int = 150) -> Finding:
             and mean["mini-batches"] > 30,
             exception=mean["full batch, large rate"] > 60,
         ),
+        usual=CONDITION,
         because="noise is one cause, and at small rates the only one; above 1 / (largest "
         "curvature) the ravine itself throws the steps from wall to wall. Momentum damps the "
         "noise.",
         numbers={"across": float(np.mean(across)), **mean},
+        brief=f"{mean['mini-batches']:.0f}° between steps with mini-batches, "
+        f"{mean['full batch']:.0f}° with the full batch; {mean['full batch, large rate']:.0f}° "
+        "without noise at a large rate",
+        alt="Four paths in a ravine: smooth with the full batch, jagged with mini-batches, "
+        "smooth again with momentum, from wall to wall at a large rate",
+        caption="All start on the left, and the optimum lies far off to the right. Three have the "
+        "same small learning rate (for momentum: the same pace), the last a large one.",
+        tries=(
+            Try(
+                "zigzag(batch_size=64)", "mini-batches of 64 instead of 8: how does the angle fall?"
+            ),
+        ),
         draw=draw,
     )
 
@@ -144,19 +162,68 @@ def two_wells(x: Tensor) -> Tensor:
     return x[..., 0] ** 4 / 4 - x[..., 0] ** 2 / 2 + x[..., 0] / 10 + x[..., 1] ** 2 / 2
 
 
-def share_of_saddles(n: int, draws: int, rng: np.random.Generator) -> float:
-    """Return how often a random quadratic form of n variables has curvatures of both signs."""
+def network_loss(hidden: int, seed: int) -> tuple[Loss, int]:
+    """Return the loss of a network of two inputs and so many hidden units, and its weights' number.
 
-    def is_saddle(a: Array) -> bool:
-        curvature = np.linalg.eigvalsh(minidl.hessian(lambda x: x @ (a + a.T) @ x, np.zeros(n)))
-        return bool(curvature[0] < 0 < curvature[-1])
+    30 points of a function that it cannot learn entirely, and a little weight decay, without which
+    critical points are not points: units may turn and swap at no cost.
+    """
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(30, 2))
+    y = np.sin(2 * x[:, 0]) * x[:, 1]
 
-    return float(np.mean([is_saddle(rng.normal(size=(n, n))) for _ in range(draws)]))
+    def loss(w: Any) -> Any:
+        first, bias, last = w[: 2 * hidden], w[2 * hidden : 3 * hidden], w[3 * hidden : 4 * hidden]
+        z = np.tanh(x @ first.reshape(2, hidden) + bias) @ last + w[4 * hidden]
+        return F.mse_loss(z, y) + 1e-3 * (w**2).sum()
+
+    return loss, 4 * hidden + 1
 
 
-def stuck(seeds: int = 5, steps: int = 1500, draws: int = 200) -> Finding:
+def critical_point(loss: Loss, w: Array, most: int = 60) -> Array | None:
+    """Return a point of zero gradient near ``w``, whatever its curvatures; None if none is found.
+
+    Least squares on the gradient g by Levenberg's and Marquardt's method, of which the Hessian H is
+    the Jacobian: ``w -= (H H + damping)^-1 H g``, which goes to saddles and minima alike.
+    """
+    damping, g = 1.0, slope(loss, w)
+    for _ in range(most):
+        h = minidl.hessian(loss, w)
+        while damping < 1e8:
+            step = np.linalg.solve(h @ h + damping * np.eye(len(w)), h @ g)
+            if np.linalg.norm(better := slope(loss, w - step)) < np.linalg.norm(g):
+                break
+            damping *= 4
+        else:
+            return None
+        w, g, damping = w - step, better, max(damping / 5, 1e-12)
+        if np.linalg.norm(g) < 1e-9:
+            return w
+    return None
+
+
+def indices(hidden: int, seeds: int, starts: int) -> list[int]:
+    """Return for each critical point that is found how many of its curvatures are negative."""
+    found = []
+    for seed in range(seeds):
+        loss, n = network_loss(hidden, seed)
+        rng = np.random.default_rng(seed)
+        for _ in range(starts):
+            w = critical_point(loss, rng.normal(size=n))
+            if w is not None:
+                found.append(int((np.linalg.eigvalsh(minidl.hessian(loss, w)) < -1e-7).sum()))
+    return found
+
+
+def stuck(
+    seeds: int = 8,
+    steps: int = 1500,
+    noise: float = 0.3,
+    hidden: tuple[int, ...] = (1, 2, 4),
+    starts: int = 4,
+) -> Finding:
     """C4. Stuck at local minima and at saddle points; these are the bigger problem."""
-    lr, noise = 0.1, 0.3
+    lr = 0.1
     offsets = (0.0, 1e-12, 1e-9, 1e-6, 1e-3)
     places: dict[str, tuple[Loss, Any, Callable[[Array], bool]]] = {
         "minimum": (two_wells, (1.5, 1.0), lambda x: x[0] < 0),
@@ -176,9 +243,9 @@ def stuck(seeds: int = 5, steps: int = 1500, draws: int = 200) -> Finding:
     escape = [
         len(descend(optim.SGD, saddle, (1.5, d), steps, until=out, lr=lr)) - 1 for d in offsets
     ]
-    rng = np.random.default_rng(0)
-    dimensions = (1, 2, 3, 4, 6, 8)
-    shares = [share_of_saddles(n, draws, rng) for n in dimensions]
+    index = {units: indices(units, seeds, starts) for units in hidden}
+    saddles = {units: sum(i > 0 for i in index[units]) for units in hidden}
+    held = sum(wait == steps for wait in waits["minimum"])
 
     def draw(page: Any) -> None:
         page.set_size_inches(8, 5.2)
@@ -195,38 +262,74 @@ def stuck(seeds: int = 5, steps: int = 1500, draws: int = 200) -> Finding:
         b.legend(loc="upper left", framealpha=0.9, frameon=True)
         middle.semilogx(offsets[1:], escape[1:], "o-", color=BLUE)
         middle.set(title="Without noise, slightly off the ridge", xlabel="start off the ridge by")
-        middle.set(ylabel="steps until it has left", ylim=(0, None))
-        right.plot(dimensions, [100 * s for s in shares], "o-", color=GREEN)
-        right.set(title="Random critical points", xlabel="dimensions", ylabel="saddles (%)")
+        middle.set(ylabel=f"steps until it has left (lr {lr:g})", ylim=(0, None))
+        width = 0.8 / len(hidden)
+        for k, (units, color) in enumerate(zip(hidden, (GREEN, BLUE, ORANGE), strict=False)):
+            share = np.bincount(index[units], minlength=6) / max(len(index[units]), 1)
+            label = f"{units} hidden unit{'s' * (units > 1)}, {len(index[units])} points"
+            right.bar(np.arange(len(share)) + (k - 1) * width, 100 * share, width, color=color,
+                      label=label)  # fmt: skip
+        right.set(
+            title="Critical points of small networks", ylabel="share of them (%)", ylim=(0, 140)
+        )
+        right.set_yticks(range(0, 101, 20))
+        right.set(xlabel="directions in which the loss falls (0: a minimum)")
+        right.legend(loc="upper right")
 
     return Finding(
         claim="C4",
+        title="SGD gets stuck at minima and, worse, saddles",
         says="SGD gets stuck at local minima and at saddle points; saddles are the bigger problem.",
-        does="Sends SGD into a local minimum and along the ridge into a saddle; measures steps to "
-        "get out, and how many critical points of random quadratic forms are saddles.",
+        does="Sends SGD into a local minimum and along the ridge into a saddle, and measures steps "
+        "to get out; then looks for points of zero gradient of small networks, and counts in "
+        f"their Hessians the directions in which the loss falls ({seeds} data sets, starts on "
+        f"each: {starts}).",
         measured=f"Without noise it rests in both (gradient {force['minimum']:.0e} and "
         f"{force['saddle']:.0e}; smallest curvature {lowest['minimum']:+.2f} in the minimum, "
-        f"{lowest['saddle']:+.2f} at the saddle). With noise in the gradient it stays in the "
-        f"minimum for all of {min(waits['minimum']):,} steps, and leaves the saddle after "
-        f"{int(np.median(waits['saddle']))} (median of {seeds} seeds); without noise, from "
+        f"{lowest['saddle']:+.2f} at the saddle). With noise of {noise:g} in the gradient it stays "
+        f"in the minimum for all of {steps:,} steps in {held} of {seeds} runs, and leaves the "
+        f"saddle after {min(waits['saddle'])} to {max(waits['saddle'])} (median "
+        f"{int(np.median(waits['saddle']))}); without noise, from "
         f"{offsets[1]:.0e} off the ridge, after {escape[1]}, from {offsets[-1]:.0e} after "
-        f"{escape[-1]}. Share of saddles: "
-        + ", ".join(f"{100 * s:.0f} %" for s in shares)
-        + f" in {', '.join(map(str, dimensions))} dimensions.",
+        f"{escape[-1]}. Of the critical points of networks with "
+        + ", ".join(map(str, hidden))
+        + " hidden units "
+        + ", ".join(f"{saddles[u]} of {len(index[u])}" for u in hidden)
+        + " are saddles, with "
+        + ", ".join(f"{np.mean(index[u]):.1f}" for u in hidden)
+        + " directions down on average.",
         verdict=judge(
-            seen=trapped and lowest["minimum"] > 0 > lowest["saddle"] and shares[-1] > 0.95,
-            exception=max(waits["saddle"] + escape[1:]) < steps,
+            seen=trapped
+            and lowest["minimum"] > 0 > lowest["saddle"]
+            and all(saddles[u] > 0.9 * len(index[u]) > 0 for u in hidden),
+            exception=max(waits["saddle"] + escape[1:]) < steps and held == seeds,
         ),
-        because="in many dimensions nearly all critical points are saddles, but a saddle only "
-        "delays: SGD stays if it is exactly on the ridge, and leaves from anywhere else, in a time "
-        "that grows with the logarithm of 1 / distance. A local minimum "
-        "holds it, at this noise for all of the time.",
+        usual=CONDITION,
+        because="a local minimum holds SGD, at this noise for all of the time; a saddle only "
+        "delays it: SGD stays if it is exactly on the ridge, and leaves from anywhere else, in "
+        "a time that grows with the logarithm of 1 / distance. What makes saddles the bigger "
+        "problem is that nearly all critical points are saddles, the more so the more weights.",
+        brief=f"saddles: {saddles[hidden[-1]]} of {len(index[hidden[-1]])} critical points of "
+        f"networks with {hidden[-1]} units; left after {int(np.median(waits['saddle']))} steps, "
+        f"a minimum holds in {held} of {seeds} runs",
+        alt="SGD in a local minimum and at a saddle, steps to leave the saddle against the "
+        "distance, and how many directions go down at the critical points of small networks",
+        caption="Above: with noise in the gradient SGD leaves the saddle at once, and stays in the "
+        "local minimum. Below: how long leaving takes without noise, and what the points of zero "
+        "gradient of networks are.",
+        tries=(
+            Try(
+                "stuck(noise=1.0, hidden=(1,), starts=1)",
+                "with more noise, does SGD leave the local minimum, too?",
+            ),
+        ),
         numbers={
             "lowest at minimum": lowest["minimum"],
             "lowest at saddle": lowest["saddle"],
             "steps out of the minimum": min(waits["minimum"]),
             "steps out of the saddle": max(waits["saddle"]),
-            "saddles in 8 dimensions": shares[-1],
+            **{f"saddles, {u} units": saddles[u] / len(index[u]) for u in hidden},
+            **{f"index, {u} units": float(np.mean(index[u])) for u in hidden},
         },
         draw=draw,
     )
@@ -253,23 +356,23 @@ def digits_loss(rule: Any, lr: float, scale: float, epochs: int, seed: int) -> f
 
 
 def by_hand(
-    epochs: int = 2, seeds: int = 2, each: int = 2, rules: Iterable[str] = tuple(RULES)
+    epochs: int = 2, seeds: int = 8, each: int = 2, rules: Iterable[str] = tuple(RULES)
 ) -> Finding:
     """C5. The initial learning rate has to be estimated by hand."""
     rates = decades(-5, 2, each)
     pixels = {"pixels 0 to 1": 1 / 16, "pixels 0 to 16": 1.0}
-    losses = {
+    runs = {
         (name, scale): np.array(
             [
-                np.mean(
-                    [digits_loss(RULES[name], lr, pixels[scale], epochs, s) for s in range(seeds)]
-                )
+                [digits_loss(RULES[name], lr, pixels[scale], epochs, s) for s in range(seeds)]
                 for lr in rates
             ]
         )
         for name in rules
         for scale in pixels
     }
+    losses = {key: of.mean(axis=1) for key, of in runs.items()}
+    spread = {key: (of.min(axis=1), of.max(axis=1)) for key, of in runs.items()}
     good = {key: losses[key] < 2 * losses[key].min() for key in losses}
     width = {key: int(good[key].sum()) for key in good}
     best = {key: rates[int(losses[key].argmin())] for key in losses}
@@ -291,15 +394,18 @@ def by_hand(
                 axes.loglog(
                     rates, losses[name, scale], "o-", color=COLORS[name], markersize=3, label=name
                 )
+                axes.fill_between(rates, *spread[name, scale], color=COLORS[name], alpha=0.2)
             axes.set(ylim=(0.1, 20), xlabel="learning rate", title=f"Digits, {scale}")
         page.axes[0].set_ylabel(f"training loss after {epochs} epochs")
         page.legend(*page.axes[0].get_legend_handles_labels(), loc="outside right upper")
 
     return Finding(
         claim="C5",
+        title="SGD's learning rate is estimated by hand",
         says="The initial learning rate of SGD has to be estimated by hand.",
         does=f"Trains a network on the digits with {len(rates)} learning rates from 0.00001 to "
-        "100 for each rule, on pixels from 0 to 1 and on the same pixels from 0 to 16.",
+        f"100 for each rule ({seeds} seeds), on pixels from 0 to 1 and on the same pixels from 0 "
+        "to 16.",
         measured=f"Best for SGD: {best['SGD', a]:.2g} on the one, {best['SGD', b]:.2g} on the "
         f"other; the best rate of one gives {times(worse['SGD'])} the best loss on the other. "
         f"How many of the {len(rates)} rates reach twice the best loss or less: "
@@ -311,12 +417,24 @@ def by_hand(
             seen=worse["SGD"] > 2 and width["SGD", a] < len(rates) / 3,
             exception=bool((good["SGD", a] & good["SGD", b]).any()),
         ),
+        usual=HOLDS,
         because="a rate that is right for one problem diverges or crawls on another that differs "
         "only in its units. Every rule needs a rate; those that divide by the size of the gradient "
         "are less easily upset by the units.",
         numbers={"worse": worse["SGD"]}
         | {f"width, {name}": min(width[name, a], width[name, b]) for name in rules}
         | {f"shift, {name}": shift[name] for name in rules},
+        brief=f"best rate {best['SGD', a]:.2g} on the one, {best['SGD', b]:.2g} on the other",
+        alt="Training loss against the learning rate for the five rules, for pixels from 0 to "
+        "1 and from 0 to 16",
+        caption="The good learning rates are a narrow valley in each curve, and with other units "
+        "of the data it lies elsewhere.",
+        tries=(
+            Try(
+                'by_hand(epochs=6, seeds=1, rules=("SGD", "Adam"))',
+                "does the valley become wider with more training?",
+            ),
+        ),
         draw=draw,
     )
 
@@ -324,7 +442,7 @@ def by_hand(
 # --- C6: near the optimum -------------------------------------------------------------------------
 
 
-def near_the_end(seeds: int = 3, steps: int = 600) -> Finding:
+def near_the_end(seeds: int = 8, steps: int = 600, batch_size: int = 8) -> Finding:
     """C6. Learning is sensitive as the network converges."""
     rates = (0.01, 0.02, 0.05, 0.1, 0.2)
     schedules: dict[str, Any] = {
@@ -341,10 +459,10 @@ def near_the_end(seeds: int = 3, steps: int = 600) -> Finding:
         optimum = np.linalg.lstsq(x, y)[0]
         lowest = full(Tensor(optimum)).item()
         for i, lr in enumerate(rates):
-            path = descend(optim.SGD, by_batches(x, y, 8, seed), optimum, steps, lr=lr)
+            path = descend(optim.SGD, by_batches(x, y, batch_size, seed), optimum, steps, lr=lr)
             floor[seed, i] = values(full, path[steps // 2 :: 4]).mean() - lowest
         for name, lr in schedules.items():
-            path = descend(optim.SGD, by_batches(x, y, 8, seed), optimum + 3, steps, lr=lr)
+            path = descend(optim.SGD, by_batches(x, y, batch_size, seed), optimum + 3, steps, lr=lr)
             curves[name] = values(full, path) - lowest
             final[name].append(curves[name][-steps // 20 :].mean())
     power = exponent(rates, floor.mean(axis=0))
@@ -369,26 +487,34 @@ def near_the_end(seeds: int = 3, steps: int = 600) -> Finding:
 
     return Finding(
         claim="C6",
+        title="Learning is sensitive near convergence",
         says="Learning is sensitive as the network converges.",
-        does="Runs SGD with mini-batches of 8 at the optimum of a linear regression, and from "
-        "further off with and without a schedule.",
+        does=f"Runs SGD with mini-batches of {batch_size} at the optimum of a linear regression, "
+        "and from further off with and without a schedule.",
         measured="At a constant rate the loss does not settle: it stays above the optimum by "
         f"{floor[:, 0].mean():.3f} for lr {rates[0]} and by {floor[:, -1].mean():.2f} for lr "
-        f"{rates[-1]}, in proportion to lr^{power:.2f}. A schedule ends "
+        f"{rates[-1]} ({floor[:, -1].min():.2f} to {floor[:, -1].max():.2f} over {seeds} seeds), "
+        f"in proportion to lr^{power:.2f}. A schedule ends "
         + " and ".join(f"{times(gain[n])} closer ({n})" for n in list(schedules)[1:])
         + ".",
         verdict=judge(
             seen=power > 0.5 and min(gain["step decay"], gain["cosine"]) > 5,
             exception=bool((np.diff(floor.mean(axis=0)) <= 0).any()),
         ),
+        usual=HOLDS,
         because="the nearer the optimum, the more the learning rate, and not the slope, decides "
         "how good it gets; hence schedules.",
         numbers={"power": power, **{f"gain, {name}": gain[name] for name in schedules}},
+        brief=f"noise in the loss ~ lr^{power:.2f}",
+        alt="Loss above the optimum against the learning rate, and over the steps with "
+        "constant rate, step decay and cosine",
+        caption="Left: eight seeds, and their mean. Right: from the same start with and without a "
+        "schedule.",
+        tries=(
+            Try(
+                "near_the_end(batch_size=64, seeds=3)",
+                "batches of 64 instead of 8: by how much does the noise fall?",
+            ),
+        ),
         draw=draw,
     )
-
-
-EXPERIMENTS = (zigzag, stuck, by_hand, near_the_end)
-
-if __name__ == "__main__":
-    main(EXPERIMENTS, __doc__)

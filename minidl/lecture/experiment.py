@@ -6,17 +6,15 @@ and second derivatives are all minidl's; nothing here knows how to learn.
 
 from __future__ import annotations
 
-import argparse
-import os
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 from minidl import Tensor, optim
+from minidl.extras import need
 
 HOLDS = "holds"
 CONDITION = "holds with a condition"
@@ -41,12 +39,23 @@ Loss = Callable[[Tensor], Tensor]
 # --- A finding ------------------------------------------------------------------------------------
 
 
+class Try(NamedTuple):
+    """A change to make to an experiment, as a call that anyone can paste."""
+
+    call: str
+    """In names of ``minidl.lecture``, as in ``"normalizing(epochs=20)"``."""
+    asks: str
+    """What to look for in what it finds."""
+
+
 @dataclass(frozen=True)
 class Finding:
     """What an experiment found about one claim."""
 
     claim: str
     """Its number, C1 to C17."""
+    title: str
+    """The claim in a few words."""
     says: str
     """The claim in a sentence."""
     does: str
@@ -55,8 +64,18 @@ class Finding:
     """The numbers, in sentences."""
     verdict: str
     """HOLDS, CONDITION or FAILS, as :func:`judge` has it."""
+    usual: str
+    """The verdict with the settings that are usual."""
     because: str
-    """What the verdict means."""
+    """What the usual verdict means."""
+    brief: str
+    """The most important of the numbers, for a table."""
+    alt: str
+    """The figure for those who do not see it."""
+    caption: str
+    """What to see in the figure."""
+    tries: Sequence[Try]
+    """What to change."""
     numbers: Mapping[str, float] = field(default_factory=dict)
     """The numbers again, by name, for whoever wants to go on with them."""
     draw: Callable[[Any], None] | None = None
@@ -72,9 +91,16 @@ class Finding:
                 textwrap.fill(f"{self.claim:<5}{self.says}", 96, subsequent_indent=" " * 5),
                 paragraph("does", self.does),
                 paragraph("measured", self.measured),
-                paragraph("verdict", f"{self.verdict.upper()}: {self.because}"),
+                paragraph("verdict", f"{self.verdict.upper()}: {self.meaning}"),
             ]
         )
+
+    @property
+    def meaning(self) -> str:
+        """What the verdict means, if it is the usual one."""
+        if self.verdict == self.usual:
+            return self.because
+        return f"with these settings, and {self.usual!r} with the usual ones: see the numbers."
 
 
 def judge(*, seen: bool, exception: bool) -> str:
@@ -88,52 +114,6 @@ def judge(*, seen: bool, exception: bool) -> str:
 
 
 Experiment = Callable[..., Finding]
-
-
-def main(experiments: Iterable[Experiment], description: str | None) -> None:
-    """Run experiments, print what they found, and save their figures if ``--plots`` asks for it.
-
-    Ctrl-C ends it with the verdicts so far and the status that shells give it, 130.
-    """
-    raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=description, formatter_class=raw)
-    parser.add_argument("--plots", metavar="DIR", help="save the figures there, as PNG")
-    folder = parser.parse_args().plots
-    if folder is not None:
-        try:
-            figure(1, 1)
-            os.makedirs(folder, exist_ok=True)
-        except (ImportError, OSError) as error:
-            parser.error(str(error))
-    verdicts: list[str] = []
-    try:
-        run_all(experiments, folder, verdicts)
-    except KeyboardInterrupt:
-        print(summary(verdicts))
-        parser.exit(130, "stopped by Ctrl-C\n")
-    print(summary(verdicts))
-
-
-def summary(verdicts: Sequence[str]) -> str:
-    """Say how many verdicts there are of each kind."""
-    counts = [f"{v}: {verdicts.count(v)}" for v in (HOLDS, CONDITION, FAILS) if v in verdicts]
-    return ", ".join([f"{len(verdicts)} verdicts", *counts])
-
-
-def run_all(experiments: Iterable[Experiment], folder: str | None, verdicts: list[str]) -> None:
-    """Run experiments and print what they found, each verdict once it is there."""
-    with tqdm(list(experiments), unit="claim", leave=False) as bar:
-        for experiment in bar:
-            bar.set_description(experiment.__name__)
-            finding = experiment()
-            verdicts.append(finding.verdict)
-            with bar.external_write_mode():
-                print(f"{finding}\n", flush=True)
-            if folder is not None and finding.draw is not None:
-                page = figure(8, 3)
-                finding.draw(page)
-                name = f"lecture_c{int(finding.claim[1:]):02d}.png"
-                page.savefig(os.path.join(folder, name), dpi=100, pil_kwargs={"optimize": True})
 
 
 # --- Descents -------------------------------------------------------------------------------------
@@ -251,19 +231,13 @@ def shaken(loss: Loss, noise: float, seed: int) -> Loss:
 
 def figure(width: float, height: float) -> Any:
     """Make an empty figure of so many inches, of matplotlib, which is optional."""
-    try:
-        from matplotlib import rcParams
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ImportError(
-            "--plots needs matplotlib: install it with `python -m pip install matplotlib`, or "
-            "leave out --plots"
-        ) from None
-    rcParams.update({"font.size": 9, "axes.titlesize": 9.5, "axes.titleweight": "bold"})
-    rcParams.update({"axes.spines.top": False, "axes.spines.right": False})
-    rcParams.update({"legend.frameon": False, "legend.fontsize": 8, "axes.grid": True})
-    rcParams.update({"grid.alpha": 0.25, "lines.linewidth": 1.5})
-    return Figure(figsize=(width, height), layout="constrained", facecolor="white")
+    matplotlib = need("matplotlib.figure", extra="plots", what="a figure of the lecture")
+    rc = need("matplotlib", extra="plots", what="a figure of the lecture").rcParams
+    rc.update({"font.size": 9, "axes.titlesize": 9.5, "axes.titleweight": "bold"})
+    rc.update({"axes.spines.top": False, "axes.spines.right": False})
+    rc.update({"legend.frameon": False, "legend.fontsize": 8, "axes.grid": True})
+    rc.update({"grid.alpha": 0.25, "lines.linewidth": 1.5})
+    return matplotlib.Figure(figsize=(width, height), layout="constrained", facecolor="white")
 
 
 def contours(
