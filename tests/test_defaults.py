@@ -59,6 +59,7 @@ INTERFACE = {
     "minidl.Tensor.numpy": "",
     "minidl.Tensor.prod": "axis=None, keepdims=False, *, initial=1, where=True",
     "minidl.Tensor.ravel": "",
+    "minidl.Tensor.retain_grad": "",
     "minidl.Tensor.repeat": "repeats, axis=None",
     "minidl.Tensor.reshape": "*shape",
     "minidl.Tensor.squeeze": "axis=None",
