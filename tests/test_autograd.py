@@ -1610,7 +1610,9 @@ def test_retain_grad_where_no_gradient_will_come_is_refused():
     with no_grad():
         y = x * 2
     for t in (y, Tensor([1.0]), x.detach()):
-        with pytest.raises(RuntimeError, match=r"^retain_grad\(\).*under no_grad\(\).*requires_grad"):
+        with pytest.raises(
+            RuntimeError, match=r"^retain_grad\(\).*under no_grad\(\).*requires_grad"
+        ):
             t.retain_grad()
     y = x * 2
     y.backward([1.0])

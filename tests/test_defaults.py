@@ -74,6 +74,7 @@ INTERFACE = {
     "minidl.compile": "model, loss, optimizer, *, max_norm=None",
     "minidl.debug": "",
     "minidl.differentiable": "function",
+    "minidl.draw": "tensor, path=None, **names",
     "minidl.evaluate": "model, loss, data, metrics=None",
     "minidl.fit": (
         "model, loss, optimizer, train, validation=None, *, epochs=10, metrics=None, "
