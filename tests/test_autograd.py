@@ -1531,6 +1531,7 @@ def test_retain_grad_keeps_the_gradient_of_a_result_on_the_way():
     np.testing.assert_array_equal(y.grad, 2 * y.data)
     assert (z.grad, other.grad) == (1, None)
     np.testing.assert_array_equal(x.grad, 18 * x.data + 5)
+    y.retain_grad()
     z.backward()  # adds, as in a leaf
     np.testing.assert_array_equal(y.grad, 4 * y.data)
     np.testing.assert_array_equal(x.grad, 2 * (18 * x.data + 5))
