@@ -211,9 +211,9 @@ class Graph:
         name = CALLED.get(node.operation.name, node.operation.name)
         if name == "getitem":
             return f"[{_index(node.kept.get('index'))}]"
-        more = [f"{k}={shown(x)}" for k, x in self.inputs[node] if _is_number(x)]
-        more += self._options(node)
-        return f"{name} {', '.join(more)}".strip()
+        inputs = [shown(x) if _is_number(x) else "…" for _, x in self.inputs[node]]
+        told = inputs + self._options(node)
+        return f"{name}({', '.join(told)})" if set(told) - {"…"} else name
 
     def _expression(self, node: Node) -> str:
         name = CALLED.get(node.operation.name, node.operation.name)

@@ -189,7 +189,8 @@ def _box(p: Place, box: Box, lines: list[tuple[str, str]], top: float, height: f
 def _labels(p: Place, of: dict[Hashable, Box], top: float) -> list[str]:
     """Which input is which, where that matters and no name says it."""
     box = of[p.key]
-    if len(box.inputs) < 2 or box.title in COMMUTE or not box.title.startswith("np."):
+    name = box.title.partition("(")[0]
+    if len(box.inputs) < 2 or name in COMMUTE or not name.startswith("np."):
         return []
     return [
         _text(x + 6, top - 6, name, "small")
