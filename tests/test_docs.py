@@ -5,6 +5,7 @@ decimal point may differ by two percent, since processors differ. The blocks of 
 names, as a reader would type them in one session. A block with ``>>>`` runs as a doctest.
 """
 
+import ast
 import contextlib
 import doctest
 import importlib
@@ -72,6 +73,57 @@ def assert_alike(printed, expected):
     assert NUMBER.sub("#", printed).split() == NUMBER.sub("#", expected).split(), printed
     for a, b in zip(NUMBER.findall(printed), NUMBER.findall(expected), strict=True):
         assert np.isclose(float(a), float(b), rtol=0.02, atol=1e-6), printed
+
+
+# --- The course on autograd -----------------------------------------------------------------------
+
+COURSE = ROOT / "docs" / "autograd.md"
+SECTIONS = re.split(r"^## ", COURSE.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
+ANSWER = re.compile(
+    r'^<details markdown="1">\n<summary>Answer</summary>\n\n(.*?)^</details>$', re.M | re.S
+)
+
+
+@pytest.mark.parametrize("section", SECTIONS[:-1], ids=[s.splitlines()[0] for s in SECTIONS[:-1]])
+def test_each_section_of_the_course_ends_with_an_exercise_whose_answer_runs(section):
+    question = section.index("**Try it.**")
+    answers = ANSWER.findall(section[question:])
+    assert len(answers) == section.count("<details") == section.count("**Try it.**") == 1
+    assert section.rstrip().endswith("</details>")
+    code = [m[2] for m in FENCE.finditer(answers[0]) if m[1] == "python"]
+    stated = {code for _, code, expected in blocks(COURSE) if expected is not None}
+    assert len(code) == 1
+    assert code[0] in stated  # as test_python_blocks_print_what_they_say runs it
+
+
+def test_the_engine_of_the_course_has_less_than_a_hundred_lines():
+    """What stands at the end under these names, as the page builds it up, without blank lines."""
+    names = (
+        "clock TABLE vjp Node Tensor leaf recording apply summed_to oldest_first walk no_grad grad"
+    )
+    last = {}
+    for _, code, _ in blocks(COURSE):
+        for node in ast.parse(code).body:
+            target = node.targets[0] if isinstance(node, ast.Assign) else node
+            last[getattr(target, "name", getattr(target, "id", None))] = ast.get_source_segment(
+                code, node
+            )
+    code = "\n".join(last[name] for name in names.split())
+    lines = [line for line in code.splitlines() if line.strip()]
+    rules = 6  # of add, multiply, exp, tanh, matmul and softplus
+    assert 80 <= len(lines) + rules < 100
+
+
+def test_the_graph_of_the_course_is_what_draw_makes_of_it():
+    w, b = (minidl.Tensor(v, requires_grad=True) for v in (2.0, -1.0))
+    guess = w * 3.0 + b
+    error = guess - 4.0
+    loss = error * error
+    figure = (ROOT / "docs" / "figures" / "autograd_graph.svg").read_text(encoding="utf-8")
+    assert figure == minidl.draw(loss).svg
+
+
+# --- Docstrings -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", MODULES)
