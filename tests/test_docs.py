@@ -12,6 +12,7 @@ import importlib
 import io
 import pkgutil
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -147,6 +148,33 @@ def test_every_public_name_has_a_docstring():
 def test_links_between_pages_lead_somewhere(page):
     for target in re.findall(r"\]\((?!http|#|mailto)([^)#]+)", page.read_text()):
         assert (page.parent / target).exists(), target
+
+
+def test_every_page_is_in_the_lists_of_the_docs_and_of_the_site():
+    pages = {page.name for page in PAGES[1:]} - {"README.md"}
+    for listed, mark in ((ROOT / "docs" / "README.md", r"\]\(([\w-]+\.md)[)#]"),
+                         (ROOT / "docs" / "site" / "mkdocs.yml", r": ([\w-]+\.md)$")):  # fmt: skip
+        found = re.findall(mark, listed.read_text(encoding="utf-8"), re.MULTILINE)
+        assert set(found) - {"README.md"} == pages, listed
+
+
+def test_the_site_turns_links_to_what_is_beside_the_docs():
+    hooks = runpy.run_path(str(ROOT / "docs" / "site" / "hooks.py"))
+    for page, text, expected in [
+        ("docs/tour.md", "[a](optimizers.md#x)", "[a](optimizers.md#x)"),
+        ("docs/tour.md", "[a\nb](../minidl/autograd.py)", "[a\nb](source/minidl/autograd.py.md)"),
+        ("docs/tour.md", "[a](../README.md#two-commands)", "[a](source/README.md#two-commands)"),
+        ("docs/tour.md", "[a](../tests)", "[a](source/tests.md)"),
+        ("docs/tour.md", "[a](../examples/x.html#C1)", "[a](source/examples/x.html#C1)"),
+        ("README.md", "[a](docs/tour.md), ![b](docs/figures/c.svg)",
+         "[a](../tour.md), ![b](../figures/c.svg)"),
+        ("docs/tour.md", "[a](https://example.org/b.md)", "[a](https://example.org/b.md)"),
+        ("docs/tour.md", "[a](#b)\n```\n[a](../b.py)\n```\n", "[a](#b)\n```\n[a](../b.py)\n```\n"),
+    ]:  # fmt: skip
+        assert hooks["turned"](page, text) == expected
+    beside = hooks["beside"]()
+    assert {"README.md", "examples/laboratory.html", "minidl/functional/norm.py"} <= set(beside)
+    assert not any(path.startswith("docs/") for path in beside)
 
 
 def test_the_folder_that_holds_the_clone_finds_the_package_too(tmp_path):

@@ -1,8 +1,8 @@
 """What mkdocs has to be told so that links lead to the same place in the site as in a clone.
 
 Pages of docs/ link to files beside it: ``../minidl/autograd.py``, ``../README.md``. Whatever is
-linked so becomes a page of the site under ``source/``, code as code, and the links are turned there.
-The pages in HTML that the examples hold are copied as they are.
+linked so becomes a page of the site under ``source/``, code as code, and the links are turned
+there. The pages in HTML that the examples hold are copied as they are.
 """
 
 from __future__ import annotations
@@ -59,7 +59,9 @@ def shown(path: str) -> str:
     if path.endswith(".md"):
         return turned(path, file.read_text(encoding="utf-8"))
     if file.is_dir():
-        names = sorted(f"{p.name}{'/' * p.is_dir()}" for p in file.iterdir() if p.name[0] not in "._")
+        names = sorted(
+            f"{p.name}{'/' * p.is_dir()}" for p in file.iterdir() if p.name[0] not in "._"
+        )
         return f"# {path}\n\n" + "\n".join(f"- `{name}`" for name in names) + "\n"
     language = "python" if path.endswith(".py") else "text"
     return f"# {path}\n\n``````{language}\n{file.read_text(encoding='utf-8')}``````\n"
