@@ -10,6 +10,7 @@ from minidl import numpys as _numpys  # noqa: F401  (fills them further)
 from minidl.checkpoint import CheckpointError, load, save
 from minidl.compile import CompileError, compile
 from minidl.diagnosis.debug import debug
+from minidl.diagnosis.draw import draw
 from minidl.gradcheck import GradcheckError, gradcheck
 from minidl.gradients import grad
 from minidl.hessian import hessian, hessian_vector_product
@@ -30,6 +31,7 @@ __all__ = [
     "data",
     "debug",
     "differentiable",
+    "draw",
     "evaluate",
     "fit",
     "functional",

@@ -36,9 +36,9 @@ class Node:
     that their rules name, or the operation's definition takes, by name. All else is not kept.
     """
 
-    __slots__ = ("__weakref__", "age", "dtype", "kept", "operation", "parents", "shape")
+    __slots__ = ("__weakref__", "age", "dtype", "kept", "leaf", "operation", "parents", "shape")
 
-    grad: np.ndarray | None = None  # that of a leaf is kept, that of a node passes by
+    grad = property(lambda self: self.leaf and self.leaf.grad)  # else it passes by
 
     def __init__(
         self,
@@ -50,6 +50,7 @@ class Node:
         self.operation = operation
         self.parents: list[tuple[str, Node | Leaf]] | None = parents  # None once it was freed
         self.kept = kept
+        self.leaf: Leaf | None = None  # where retain_grad() lets the gradient of the node arrive
         self.shape = y.shape
         self.dtype = y.dtype if y.dtype.itemsize > 2 else _SINGLE
         self.age = _age()
@@ -123,6 +124,8 @@ def walk(
     for node in sorted(relevant, key=attrgetter("age"), reverse=True):
         if isinstance(node, Node):
             g = gradients[node] if node in wanted else gradients.pop(node)
+            if node.leaf is not None:
+                gradients[node.leaf] = g
             for parent, d in of_inputs(node, g, relevant):
                 gradients[parent] = gradients[parent] + d if parent in gradients else d
             if not retain:

@@ -1,7 +1,7 @@
 """What a Tensor is made of, and what may be changed in one that was not computed from others.
 
-The setters of ``data``, ``grad`` and ``requires_grad`` are here, with their checks: a training step
-uses none of them.
+The setters of ``data``, ``grad`` and ``requires_grad`` are here, with their checks, and what
+``retain_grad`` does: a training step uses none of them.
 """
 
 from __future__ import annotations
@@ -52,10 +52,13 @@ def set_data(t: Any, value: ArrayLike) -> None:
 
 def set_grad(t: Any, value: ArrayLike | None) -> None:
     """Let a leaf have another gradient, a copy of ``value``, or None."""
-    leaf: Any = t.node
-    if not isinstance(leaf, Leaf):
+    leaf: Any = t.node.leaf if isinstance(t.node, Node) else t.node
+    if leaf is None:
         if value is not None:
-            raise RuntimeError("only a leaf that requires a gradient has a gradient to set")
+            raise RuntimeError(
+                "only a leaf that requires a gradient, and a result that retain_grad() was asked "
+                "for, has a gradient to set"
+            )
     elif value is None or value is leaf.grad:  # as in ``p.grad *= scale``
         leaf.grad = value
     else:
@@ -74,6 +77,18 @@ def switch(t: Any, requires_grad: bool) -> None:
     elif t.node is None:
         check_differentiable(t.array)
         t.node = Leaf(t.array)
+
+
+def retain(t: Any) -> None:
+    """Let the gradient of a result stay: the node gets a leaf of its own, where it arrives."""
+    if t.node is None:
+        raise RuntimeError(refusals.NO_GRADIENT.replace("backward()", "retain_grad()", 1))
+    if isinstance(t.node, Node) and t.node.leaf is None:
+        if t.node.parents is None:
+            raise RuntimeError(refusals.FREED.replace("backward through", "retain_grad() in", 1))
+        if not isinstance(t.array, np.ndarray):
+            raise RuntimeError(refusals.NOT_RETAINED)
+        t.node.leaf = Leaf(t.array)
 
 
 @np.errstate(all="ignore")

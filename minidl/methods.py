@@ -14,6 +14,7 @@ from numpy.typing import DTypeLike
 
 from minidl.arrays import Array, as_real
 from minidl.autograd import TABLE, Leaf, Node
+from minidl.leaves import retain
 from minidl.modes import is_recording
 from minidl.protocols import COMPOSED, PLAIN, Protocols, dispatch, plain
 
@@ -44,6 +45,28 @@ class Methods(Protocols):
     def numpy(self) -> Array:
         """The data as an ndarray of its own (a copy; ``data`` is the array itself)."""
         return self.array.copy()
+
+    def retain_grad(self) -> None:
+        """Keep the gradient of a result on the way: after ``backward()`` it is in ``grad``.
+
+        Otherwise only leaves have one. It may be asked for until ``backward()``, also of what is
+        used already; several backward passes add up, as in a leaf. A leaf keeps its gradient in any
+        case. :func:`minidl.grad` touches no ``grad``, this one neither (PyTorch's fills it).
+
+        Raises:
+            RuntimeError: if no gradient flows to the Tensor, the graph was freed by an earlier
+                backward, or the step is being compiled.
+
+        Example:
+            >>> from minidl import Tensor
+            >>> x = Tensor([1.0, 2.0], requires_grad=True)
+            >>> y = x * x
+            >>> y.retain_grad()
+            >>> (3 * y).sum().backward()
+            >>> y.grad, x.grad
+            (array([3., 3.], dtype=float32), array([ 6., 12.], dtype=float32))
+        """
+        retain(self)
 
     def item(self) -> Any:
         """The only element, as a Python number.

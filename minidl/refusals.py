@@ -22,6 +22,11 @@ NO_GRADIENT = (
     "no_grad() made it, the name w is a new Tensor without a gradient since: write w.data -= step"
 )
 
+NOT_RETAINED = (
+    "retain_grad() in a compiled step: its program has no place for a gradient between, and writes "
+    "it into memory that it uses again. Make a step that is not compiled to look at it"
+)
+
 NOT_A_LEAF = (
     "cannot rebind the data of a Tensor that was computed from others, since its history would no "
     "longer be true: use detach() to get one without history"

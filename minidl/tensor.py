@@ -71,7 +71,7 @@ class Tensor(Methods):
 
     @property
     def grad(self) -> Array | None:
-        """The gradient that ``backward()`` left, an ndarray, or None. Only leaves receive one.
+        """The gradient that ``backward()`` left in a leaf, or where :meth:`retain_grad` was asked.
 
         That of a float16 Tensor is kept in float32; what is read is a copy, which cannot be
         written into.

@@ -1513,3 +1513,125 @@ def test_an_error_in_a_block_that_ends_in_another_thread_is_not_replaced():
 
 def test_the_hessian_of_nothing_is_empty():
     assert minidl.hessian(lambda x: np.sum(x**2), np.zeros(0)).shape == (0, 0)
+
+
+# --- retain_grad ----------------------------------------------------------------------------------
+
+
+def test_retain_grad_keeps_the_gradient_of_a_result_on_the_way():
+    x = leaf(1.0, 2.0)
+    y = x * 3
+    other = x * 5
+    z = (y * y + other).sum()  # y is used before it is asked for
+    for _ in range(2):  # asking twice is asking once
+        y.retain_grad()
+        z.retain_grad()
+    assert y.grad is None
+    z.backward(retain_graph=True)
+    np.testing.assert_array_equal(y.grad, 2 * y.data)
+    assert (z.grad, other.grad) == (1, None)
+    np.testing.assert_array_equal(x.grad, 18 * x.data + 5)
+    y.retain_grad()
+    z.backward()  # adds, as in a leaf
+    np.testing.assert_array_equal(y.grad, 4 * y.data)
+    np.testing.assert_array_equal(x.grad, 2 * (18 * x.data + 5))
+
+
+def test_a_retained_gradient_has_memory_of_its_own_and_can_be_set():
+    a, b = leaf(1.0), leaf(2.0)
+    u, v = a * 1, b * 1
+    u.retain_grad()
+    v.retain_grad()
+    given = np.ones(1)
+    (u + v).backward(given)
+    for y in (u, v):  # an addition hands on one array to both
+        assert y.grad is not given
+        y.grad += 1
+    assert (u.grad, v.grad, given, a.grad) == (2, 2, 1, 1)
+    u.grad = [7.0]
+    assert u.grad == 7
+    u.grad = None
+    assert u.grad is None
+    with pytest.raises(ValueError, match="shape"):
+        u.grad = np.ones(3)
+    with pytest.raises(RuntimeError, match=r"retain_grad\(\)"):
+        (u * 2).grad = [1.0]
+
+
+def test_a_leaf_keeps_its_gradient_with_and_without_retain_grad():
+    x = leaf(3.0)
+    node = x.node
+    x.retain_grad()
+    assert x.node is node
+    (x * x).backward([1.0])
+    assert x.grad == 6
+
+
+def test_grad_touches_no_retained_gradient():
+    x = leaf(2.0)
+    y = x * x
+    y.retain_grad()
+    z = (y * y).sum()
+    assert grad(z, x, retain_graph=True) == 32
+    assert grad(z, [y, x], retain_graph=True) == (8, 32)
+    dx = grad(z, x, create_graph=True)  # 4x^3
+    assert y.grad is None
+    assert grad(dx, x, retain_graph=True) == 48
+    dx.retain_grad()
+    (dx * dx).sum().backward()  # 2 dx dx', and through y
+    assert (dx.grad, x.grad) == (64, 64 * 48)
+    assert y.grad is not None
+
+
+def test_a_float16_result_keeps_its_gradient_as_a_float16_leaf_does():
+    x = Tensor(np.ones(4, np.float16), requires_grad=True)
+    y = x * 1
+    y.retain_grad()
+    (y * 2).sum().backward()
+    assert (y.grad.dtype, y.node.grad.dtype) == (np.float16, np.float32)
+    np.testing.assert_array_equal(y.grad, np.full(4, 2))
+
+
+def test_retain_grad_frees_everything_with_its_tensor():
+    x = leaf(1.0)
+    y = x * 2
+    y.retain_grad()
+    y.backward([1.0])
+    dead = weakref.ref(y.node)
+    gc.disable()
+    try:
+        del y
+        assert dead() is None
+    finally:
+        gc.enable()
+
+
+def test_retain_grad_where_no_gradient_will_come_is_refused():
+    x = leaf(1.0)
+    with no_grad():
+        y = x * 2
+    for t in (y, Tensor([1.0]), x.detach()):
+        with pytest.raises(
+            RuntimeError, match=r"^retain_grad\(\).*under no_grad\(\).*requires_grad"
+        ):
+            t.retain_grad()
+    y = x * 2
+    y.backward([1.0])
+    with pytest.raises(RuntimeError, match=r"^retain_grad\(\).*freed.*retain_graph=True"):
+        y.retain_grad()
+
+
+def test_a_compiled_step_refuses_retain_grad():
+    class Looks(nn.Module):
+        def __init__(self):
+            self.linear = nn.Linear(2, 2, rng=0)
+
+        def forward(self, x):
+            y = self.linear(x)
+            y.retain_grad()
+            return y * 2
+
+    model = Looks()
+    step = minidl.compile(model, nn.MSELoss(), minidl.optim.SGD(model.parameters(), lr=0.1))
+    with pytest.raises(minidl.CompileError, match=r"retain_grad\(\) in a compiled step.*memory"):
+        step(np.ones((3, 2), np.float32), np.ones((3, 2), np.float32))

@@ -59,6 +59,7 @@ INTERFACE = {
     "minidl.Tensor.numpy": "",
     "minidl.Tensor.prod": "axis=None, keepdims=False, *, initial=1, where=True",
     "minidl.Tensor.ravel": "",
+    "minidl.Tensor.retain_grad": "",
     "minidl.Tensor.repeat": "repeats, axis=None",
     "minidl.Tensor.reshape": "*shape",
     "minidl.Tensor.squeeze": "axis=None",
@@ -73,6 +74,7 @@ INTERFACE = {
     "minidl.compile": "model, loss, optimizer, *, max_norm=None",
     "minidl.debug": "",
     "minidl.differentiable": "function",
+    "minidl.draw": "tensor, path=None, **names",
     "minidl.evaluate": "model, loss, data, metrics=None",
     "minidl.fit": (
         "model, loss, optimizer, train, validation=None, *, epochs=10, metrics=None, "

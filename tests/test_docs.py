@@ -5,12 +5,14 @@ decimal point may differ by two percent, since processors differ. The blocks of 
 names, as a reader would type them in one session. A block with ``>>>`` runs as a doctest.
 """
 
+import ast
 import contextlib
 import doctest
 import importlib
 import io
 import pkgutil
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -74,6 +76,57 @@ def assert_alike(printed, expected):
         assert np.isclose(float(a), float(b), rtol=0.02, atol=1e-6), printed
 
 
+# --- The course on autograd -----------------------------------------------------------------------
+
+COURSE = ROOT / "docs" / "autograd.md"
+SECTIONS = re.split(r"^## ", COURSE.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
+ANSWER = re.compile(
+    r'^<details markdown="1">\n<summary>Answer</summary>\n\n(.*?)^</details>$', re.M | re.S
+)
+
+
+@pytest.mark.parametrize("section", SECTIONS[:-1], ids=[s.splitlines()[0] for s in SECTIONS[:-1]])
+def test_each_section_of_the_course_ends_with_an_exercise_whose_answer_runs(section):
+    question = section.index("**Try it.**")
+    answers = ANSWER.findall(section[question:])
+    assert len(answers) == section.count("<details") == section.count("**Try it.**") == 1
+    assert section.rstrip().endswith("</details>")
+    code = [m[2] for m in FENCE.finditer(answers[0]) if m[1] == "python"]
+    stated = {code for _, code, expected in blocks(COURSE) if expected is not None}
+    assert len(code) == 1
+    assert code[0] in stated  # as test_python_blocks_print_what_they_say runs it
+
+
+def test_the_engine_of_the_course_has_less_than_a_hundred_lines():
+    """What stands at the end under these names, as the page builds it up, without blank lines."""
+    names = (
+        "clock TABLE vjp Node Tensor leaf recording apply summed_to oldest_first walk no_grad grad"
+    )
+    last = {}
+    for _, code, _ in blocks(COURSE):
+        for node in ast.parse(code).body:
+            target = node.targets[0] if isinstance(node, ast.Assign) else node
+            last[getattr(target, "name", getattr(target, "id", None))] = ast.get_source_segment(
+                code, node
+            )
+    code = "\n".join(last[name] for name in names.split())
+    lines = [line for line in code.splitlines() if line.strip()]
+    rules = 6  # of add, multiply, exp, tanh, matmul and softplus
+    assert 80 <= len(lines) + rules < 100
+
+
+def test_the_graph_of_the_course_is_what_draw_makes_of_it():
+    w, b = (minidl.Tensor(v, requires_grad=True) for v in (2.0, -1.0))
+    guess = w * 3.0 + b
+    error = guess - 4.0
+    loss = error * error
+    figure = (ROOT / "docs" / "figures" / "autograd_graph.svg").read_text(encoding="utf-8")
+    assert figure == minidl.draw(loss).svg
+
+
+# --- Docstrings -----------------------------------------------------------------------------------
+
+
 @pytest.mark.parametrize("name", MODULES)
 def test_examples_in_docstrings(name):
     module = importlib.import_module(name)
@@ -95,6 +148,33 @@ def test_every_public_name_has_a_docstring():
 def test_links_between_pages_lead_somewhere(page):
     for target in re.findall(r"\]\((?!http|#|mailto)([^)#]+)", page.read_text()):
         assert (page.parent / target).exists(), target
+
+
+def test_every_page_is_in_the_lists_of_the_docs_and_of_the_site():
+    pages = {page.name for page in PAGES[1:]} - {"README.md"}
+    for listed, mark in ((ROOT / "docs" / "README.md", r"\]\(([\w-]+\.md)[)#]"),
+                         (ROOT / "docs" / "site" / "mkdocs.yml", r": ([\w-]+\.md)$")):  # fmt: skip
+        found = re.findall(mark, listed.read_text(encoding="utf-8"), re.MULTILINE)
+        assert set(found) - {"README.md"} == pages, listed
+
+
+def test_the_site_turns_links_to_what_is_beside_the_docs():
+    hooks = runpy.run_path(str(ROOT / "docs" / "site" / "hooks.py"))
+    for page, text, expected in [
+        ("docs/tour.md", "[a](optimizers.md#x)", "[a](optimizers.md#x)"),
+        ("docs/tour.md", "[a\nb](../minidl/autograd.py)", "[a\nb](source/minidl/autograd.py.md)"),
+        ("docs/tour.md", "[a](../README.md#two-commands)", "[a](source/README.md#two-commands)"),
+        ("docs/tour.md", "[a](../tests)", "[a](source/tests.md)"),
+        ("docs/tour.md", "[a](../examples/x.html#C1)", "[a](source/examples/x.html#C1)"),
+        ("README.md", "[a](docs/tour.md), ![b](docs/figures/c.svg)",
+         "[a](../tour.md), ![b](../figures/c.svg)"),
+        ("docs/tour.md", "[a](https://example.org/b.md)", "[a](https://example.org/b.md)"),
+        ("docs/tour.md", "[a](#b)\n```\n[a](../b.py)\n```\n", "[a](#b)\n```\n[a](../b.py)\n```\n"),
+    ]:  # fmt: skip
+        assert hooks["turned"](page, text) == expected
+    beside = hooks["beside"]()
+    assert {"README.md", "examples/laboratory.html", "minidl/functional/norm.py"} <= set(beside)
+    assert not any(path.startswith("docs/") for path in beside)
 
 
 def test_the_folder_that_holds_the_clone_finds_the_package_too(tmp_path):

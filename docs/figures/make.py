@@ -13,6 +13,7 @@ for command in (
     [EXAMPLES / "lecture", "--plots", HERE],
     [HERE / "make_autograd.py"],
     [HERE / "make_lr_range.py"],
+    [HERE / "make_course.py"],
 ):
     print(" ".join(str(part) for part in ["python", *command]), flush=True)
     subprocess.run([sys.executable, *command], check=True)

@@ -1,0 +1,384 @@
+"""Drawing graphs: what the text says, what the picture shows, and what is refused."""
+
+import re
+import xml.etree.ElementTree as ET
+
+import numpy as np
+import pytest
+
+import minidl
+from minidl import Tensor, draw, grad, nn
+from minidl import functional as F
+from minidl.diagnosis.layout import places
+
+X = np.random.default_rng(0).normal(size=(16, 4)).astype(np.float32)
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def scalar(value):
+    return Tensor(np.array(value, np.float64), requires_grad=True)
+
+
+def rows(drawing):
+    """The lines of the text by the name of their box: cells, split where two blanks are."""
+    lines = [line for line in str(drawing).splitlines()[2:] if " = " in line]
+    return {line.split(" = ")[0]: re.split(r"  +", line.split(" = ")[1]) for line in lines}
+
+
+def network():
+    minidl.seed(0)
+    return nn.Sequential(
+        nn.Linear(4, 8), nn.BatchNorm(8), nn.ReLU(),
+        nn.Linear(8, 8), nn.BatchNorm(8), nn.ReLU(), nn.Linear(8, 3),
+    )  # fmt: skip
+
+
+# --- The text -------------------------------------------------------------------------------------
+
+
+def test_each_leaf_and_result_has_a_line_with_value_and_gradient():
+    a, b, c = scalar(3.0), scalar(5.0), scalar(2.0)
+    y = a * b + c
+    assert rows(draw(y)) == {
+        "a": ["leaf", "()", "3", "5"],
+        "b": ["leaf", "()", "5", "3"],
+        "c": ["leaf", "()", "2", "1"],
+        "t1": ["np.multiply(a, b)", "()", "15", "1"],  # its value is computed anew
+        "y": ["np.add(t1, c)", "()", "17", "1"],
+    }
+    assert (
+        str(draw(y)).splitlines()[0].startswith("y and what it was computed from: 3 leaves, 2 op")
+    )
+
+
+def test_a_shared_result_stands_once_and_its_gradients_have_come_together():
+    x = scalar(3.0)
+    u = x * x
+    v = u * u
+    y = v + u
+    found = rows(draw(y))
+    assert list(found) == ["x", "u", "v", "y"]
+    assert [found[name][-1] for name in found] == ["114", "19", "1", "1"]
+
+
+def test_drawing_changes_nothing():
+    x = scalar(2.0)
+    y = x * x
+    y.retain_grad()
+    z = y * y
+    draw(z)
+    assert (x.grad, y.grad) == (None, None)
+    z.backward(retain_graph=True)
+    before = str(draw(z))
+    z.backward(retain_graph=True)  # adds to grad, and not to what is drawn
+    assert (x.grad, str(draw(z))) == (64, before)
+    seen = []
+
+    class Sees(minidl.modes.Watcher):
+        def going_back(self, node, name):
+            seen.append(name)
+
+    with minidl.modes.watched_by(Sees()):
+        draw(z)
+    assert seen == []
+
+
+def test_gradients_are_those_of_grad_in_a_network_with_batchnorm():
+    model = network()
+    loss = nn.CrossEntropyLoss()(model(X), np.arange(16) % 3)
+    found = rows(draw(loss))
+    gradients = grad(loss, list(model.parameters()), retain_graph=True)
+    for (name, _), g in zip(model.named_parameters(), gradients, strict=True):
+        if g.size > 4:
+            low, high = map(float, found[name][-1].split(" … "))
+            np.testing.assert_allclose([low, high], [g.min(), g.max()], rtol=6e-3)
+    called = [row[0].split("(")[0] for row in found.values()][-8:]
+    block = ["linear", "batch_norm", "relu"]
+    assert called == [*block, *block, "linear", "cross_entropy"]
+    assert found["X"][0] == "array"  # without gradient
+    assert len(found["t1"]) == 3  # its value is gone: batch norm keeps another in its place
+
+
+def test_a_result_of_many_elements_has_no_gradients():
+    x = Tensor(np.arange(6.0), requires_grad=True)
+    y = x * 2
+    text = str(draw(y))
+    assert "gradient" not in text
+    assert "0 … 10" in text
+    assert "this colour" not in draw(y).svg
+
+
+def test_what_is_not_known_is_left_out_and_said():
+    def hidden():
+        return scalar(1.0) + 2.0
+
+    text = str(draw(hidden()))
+    assert "leaf = leaf" in text
+    assert "np.add(leaf, ·)" in text
+    assert text.splitlines()[-1].startswith("·: an input without gradient")
+
+
+def test_numbers_that_are_not_finite_are_counted():
+    x = Tensor(np.array([1.0, 0.0, 4.0, 9.0, 16.0]), requires_grad=True)
+    with np.errstate(all="ignore"):
+        y = np.log(x)
+        z = y.sum()
+    assert rows(draw(z))["y"][2] == "0 … 2.77, 1 not finite"
+    nothing = Tensor(np.full(5, np.nan), requires_grad=True)
+    assert rows(draw(nothing.sum()))["nothing"][2] == "5 not finite"
+
+
+@pytest.mark.parametrize(
+    ("expected", "function"),
+    [
+        ("cross_entropy(", lambda x: F.cross_entropy(x, np.array([0, 1]))),
+        (
+            "binary_cross_entropy_with_logits(",
+            lambda x: F.binary_cross_entropy_with_logits(x, np.ones((2, 3))),
+        ),
+        ("huber_loss(", lambda x: F.huber_loss(x, np.zeros((2, 3)))),
+        ("np.linalg.norm(", np.linalg.norm),
+        ("np.concatenate(x, x, t1)", lambda x: np.concatenate([x, x, x * 2])),
+        ("x[0, 1:]", lambda x: x[0, 1:]),
+        ("x[..., array]", lambda x: x[..., np.array([0, 2])]),
+        ("np.sum(x, axis=1)", lambda x: x.sum(axis=1)),
+        ("np.power(x, 3)", lambda x: x**3),
+        ("softmax(", F.softmax),
+        ("conv2d(", lambda x: F.conv2d(x.reshape(1, 1, 2, 3), np.ones((1, 1, 2, 2)))),
+    ],
+)  # fmt: skip
+def test_operations_are_called_what_people_call_them(expected, function):
+    x = Tensor(X[:2, :3] * 1, requires_grad=True)
+    assert expected in str(draw(function(x).sum(), x=x))
+
+
+def test_a_gradient_that_has_a_graph_can_be_drawn_too():
+    x = scalar(2.0)
+    dx = grad(x**3, x, create_graph=True)
+    found = rows(draw(dx))
+    assert (found["dx"][-2], found["x"][-1]) == ("12", "12")
+
+
+# --- Names ----------------------------------------------------------------------------------------
+
+
+def test_names_that_are_given_come_before_variables():
+    a, b = scalar(3.0), scalar(5.0)
+    found = rows(draw(a * b, weight=a, product=b))
+    assert list(found) == ["weight", "product", "result"]
+
+
+def test_a_leaf_without_a_name_is_called_by_the_parameter_that_it_is_for():
+    w, b = np.ones((2, 4), np.float32), np.ones(2, np.float32)
+    y = F.linear(X, Tensor(w * 1, requires_grad=True), Tensor(b * 1))
+    assert list(rows(draw(y)))[:3] == ["weight", "X", "bias"]
+    stacked = np.stack([scalar(1.0), scalar(2.0)])
+    assert list(rows(draw(stacked)))[:2] == ["leaf", "leaf_2"]
+
+
+def test_models_are_told_apart_only_where_two_are_in_the_graph():
+    first, second, other = nn.Linear(4, 4, rng=0), nn.Linear(4, 2, rng=1), nn.Linear(2, 2)
+    assert "weight" in rows(draw(first(X)))
+    found = rows(draw(second(first(X)), head=second))
+    assert {"first.weight", "first.bias", "head.weight", "head.bias"} <= set(found)
+    assert not any("other" in name for name in found)
+    del other
+
+
+def test_what_enters_twice_is_one_box():
+    w, v = Tensor(np.ones((4, 2)), requires_grad=True), Tensor(np.ones((4, 2)), requires_grad=True)
+    x = X.astype(np.float64)
+    y = (x @ w + x @ v).sum()
+    assert list(rows(draw(y))) == ["x", "w", "t1", "v", "t2", "t3", "y"] or list(rows(draw(y))) == [
+        "w",
+        "v",
+        "x",
+        "t1",
+        "t2",
+        "t3",
+        "y",
+    ]
+
+
+# --- The picture ----------------------------------------------------------------------------------
+
+
+def boxes_of(svg):
+    """The rectangles of a picture but its card: left, top, right, bottom."""
+    found = []
+    for r in ET.fromstring(svg).iter(f"{SVG}rect"):
+        if r.get("class") != "card":
+            x, y, w, h = (float(r.get(key)) for key in ("x", "y", "width", "height"))
+            found.append((x, y, x + w, y + h))
+    return found
+
+
+def deep(n):
+    w, x = Tensor(np.eye(2), requires_grad=True), Tensor(np.ones(2), requires_grad=True)
+    for _ in range(n):
+        x = np.tanh(w @ x)
+    return x.sum()
+
+
+def wide(n):
+    return np.stack([scalar(float(i)) for i in range(n)]).sum()
+
+
+def residual(n):
+    x = Tensor(np.ones((3, 4)), requires_grad=True)
+    for i in range(n):
+        x = x + F.relu(nn.Linear(4, 4, rng=i, dtype=np.float64)(x))
+    return x.mean()
+
+
+GRAPHS = {
+    "scalars": lambda: scalar(3.0) * scalar(5.0) + scalar(2.0),
+    "network": lambda: nn.CrossEntropyLoss()(network()(X), np.arange(16) % 3),
+    "residual": lambda: residual(4),
+    "deep": lambda: deep(60),
+    "wide": lambda: wide(40),
+    "leaf": lambda: scalar(3.0),
+    "square": lambda: (lambda x: x * x)(scalar(3.0)),
+}
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_no_box_covers_another_and_all_are_on_the_card(name):
+    drawing = draw(GRAPHS[name]())
+    root = ET.fromstring(drawing.svg)
+    _, _, width, height = map(float, root.get("viewBox").split())
+    found = boxes_of(drawing.svg)
+    assert len(found) == len(rows(drawing))
+    for i, (left, top, right, bottom) in enumerate(found):
+        assert left >= 10
+        assert right <= width - 10
+        assert top >= 40
+        assert bottom <= height - 10
+        for x0, y0, x1, y1 in found[:i]:
+            assert right + 8 <= x0 or x1 + 8 <= left or bottom + 8 <= y0 or y1 + 8 <= top
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_each_input_has_an_arrow_that_comes_from_above(name):
+    drawing = draw(GRAPHS[name]())
+    root = ET.fromstring(drawing.svg)
+    inputs = sum(len(re.findall(r"[\w.]+(?=[,)])", row[0])) for row in rows(drawing).values())
+    arrows = [p for p in root.iter(f"{SVG}path") if p.get("marker-end")]
+    assert len(arrows) == inputs
+    tops = {y0 for _, y0, _, _ in boxes_of(drawing.svg)}
+    for path in root.iter(f"{SVG}path"):
+        if path.get("class") == "line":
+            _, y0, *_, y1 = map(float, re.findall(r"-?[\d.]+", path.get("d")))
+            assert y0 < y1
+            assert path.get("marker-end") is None or y1 in tops
+
+
+def test_words_fit_into_their_boxes_and_a_network_into_800_pixels():
+    drawing = draw(GRAPHS["network"]())
+    root = ET.fromstring(drawing.svg)
+    assert float(root.get("width")) <= 800
+    texts = [t for t in root.iter(f"{SVG}text") if t.get("class") in ("name", "", "back")]
+    for text in texts:
+        x, y, half = float(text.get("x")), float(text.get("y")), len(text.text) * 7.23 / 2
+        holds = [
+            r for r in boxes_of(drawing.svg)
+            if r[0] <= x - half and x + half <= r[2] and r[1] + 9 <= y <= r[3]
+        ]  # fmt: skip
+        assert len(holds) == 1, text.text
+
+
+def test_a_chain_of_layers_runs_straight_down():
+    tree = ET.fromstring(draw(GRAPHS["network"]()).svg)
+    middles = [
+        float(r.get("x")) + float(r.get("width")) / 2
+        for r in tree.iter(f"{SVG}rect")
+        if r.get("class") in ("operation", "result")
+    ]
+    assert len(middles) == 8
+    assert max(middles) - min(middles) < 40
+
+
+def test_the_picture_needs_nothing_else_and_its_words_are_escaped():
+    a = scalar(1.0)
+    svg = draw(a * a, **{"a<b & c": a}).svg
+    assert "a&lt;b &amp; c" in svg
+    assert re.findall(r"https?://[^\"]+", svg) == ["http://www.w3.org/2000/svg"]
+    assert not re.search(r"href|@import|<script", svg)
+    assert "prefers-color-scheme: dark" in svg
+
+
+def test_rows_are_in_the_order_with_few_crossings():
+    """What comes from the same stands side by side, in whatever order it is listed."""
+    inputs = {"a": (), "b": (), "p": ("a",), "q": ("b",), "r": ("a",), "y": ("p", "q", "r")}
+    found = places(
+        inputs, dict.fromkeys(inputs, 50), {k: not v for k, v in inputs.items()}, 10, 500
+    )
+    order = [[p.key for p in row] for row in found]
+    assert order == [["a", "b"], ["p", "r", "q"], ["y"]]
+
+
+# --- Where it goes --------------------------------------------------------------------------------
+
+
+def test_a_drawing_is_saved_by_the_ending_of_its_path_and_shown_by_notebooks(tmp_path):
+    a = scalar(3.0)
+    drawing = draw(a * a, tmp_path / "graph.svg")
+    assert (tmp_path / "graph.svg").read_text(encoding="utf-8") == drawing.svg
+    assert drawing._repr_svg_() == drawing.svg
+    draw(a * a, path=str(tmp_path / "graph.TXT"))
+    assert (tmp_path / "graph.TXT").read_text(encoding="utf-8") == f"{drawing}\n"
+    for bad in ("graph.png", "graph", tmp_path / "graph.pdf"):
+        with pytest.raises(ValueError, match=r"\.svg.*\.txt.*'.*graph"):
+            draw(a * a, bad)
+        with pytest.raises(ValueError, match=r"\.svg.*\.txt.*'.*graph"):
+            drawing.save(bad)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["graph.TXT", "graph.svg"]
+
+
+# --- What is refused ------------------------------------------------------------------------------
+
+
+def test_a_graph_that_backward_has_freed_is_refused_with_the_remedy():
+    x = scalar(2.0)
+    y = x * x
+    z = y + 1
+    y.backward()
+    for t in (y, z):
+        with pytest.raises(RuntimeError, match=r"freed.*before backward\(\).*retain_graph=True"):
+            draw(t)
+
+
+def test_what_has_no_graph_is_refused():
+    x = scalar(2.0)
+    with minidl.no_grad():
+        y = x * x
+    for t in (y, Tensor([1.0]), x.detach()):
+        with pytest.raises(RuntimeError, match=r"no graph.*requires_grad=True.*no_grad\(\)"):
+            draw(t)
+    for wrong in (nn.Linear(2, 2), np.ones(3), 1.0):
+        with pytest.raises(TypeError, match=rf"draw takes a Tensor.*not a {type(wrong).__name__}"):
+            draw(wrong)
+    with pytest.raises(TypeError, match=r"draw\(\.\.\., format=\.\.\.\).*not for a str"):
+        draw(x * x, format="svg")
+
+
+def test_a_graph_that_nobody_can_read_is_refused_with_the_remedy():
+    with pytest.raises(ValueError, match=r"this graph has 603 nodes.*300.*draw a part"):
+        draw(deep(300))
+    draw(deep(148))
+
+
+def test_a_compiled_step_refuses_to_draw():
+    class Draws(nn.Module):
+        def __init__(self):
+            self.linear = nn.Linear(2, 2, rng=0)
+
+        def forward(self, x):
+            y = self.linear(x)
+            draw(y)
+            return y
+
+    model = Draws()
+    step = minidl.compile(model, nn.MSELoss(), minidl.optim.SGD(model.parameters(), lr=0.1))
+    with pytest.raises(minidl.CompileError, match="draw in a compiled step"):
+        step(np.ones((3, 2), np.float32), np.ones((3, 2), np.float32))
