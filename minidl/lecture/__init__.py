@@ -41,4 +41,24 @@ EXPERIMENTS = {
 }
 """The experiment of each claim."""
 
-__all__ = ["EXPERIMENTS", "Finding", *(run.__name__ for run in EXPERIMENTS.values())]
+__all__ = [
+    "EXPERIMENTS",
+    "Finding",
+    "along_the_velocity",
+    "at_the_saddle",
+    "by_hand",
+    "forgetting",
+    "going_on",
+    "like_a_ball",
+    "momentum_with_squares",
+    "near_the_end",
+    "normalizing",
+    "overshooting",
+    "passing",
+    "rmsprop_with_momentum",
+    "scaling",
+    "standardizing",
+    "stuck",
+    "with_momentum",
+    "zigzag",
+]
