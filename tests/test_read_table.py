@@ -6,6 +6,7 @@ import gzip
 import sys
 import warnings
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,17 @@ UGLY: dict[str, tuple[str | bytes, dict[str, Any], dict[str, list[Any]]]] = {
     ),
     "thousands": ("a;b\n1.500,5;1\n2.000;2\n", {"decimal": ",", "thousands": "."},
                   {"a": [1500.5, 2000], "b": [1, 2]}),
+    "thousands in the Indian way, beside dates and codes": (
+        "a;d;k\n-12,34,567.5;1,2,2024;1,2\n?;;3\n1,234e1;3,4,2024;4\n",
+        {"thousands": ",", "dates": {"d": "%d,%m,%Y"}, "categories": ["k"],
+         "missing_words": ["?"]},
+        {"a": [-1234567.5, None, 12340], "d": [datetime(2024, 2, 1), None, datetime(2024, 4, 3)],
+         "k": ["1,2", "3", "4"]},
+    ),
+    "a missing word with the mark of thousands": (
+        "a\n1 500\nnot known\n", {"thousands": " ", "missing_words": ["not known"]},
+        {"a": [1500, None]},
+    ),
     "a byte order mark and Windows lines": (
         "\ufeffa,b\r\n1,2\r\n", {}, {"a": [1], "b": [2]},
     ),
@@ -124,6 +136,14 @@ def test_a_packed_file_is_unpacked(write: Callable[..., Path]) -> None:
             "line 4, column 'd': '2024-12-31' is no date of the form '%d.%m.%Y'",
         ),
         ("31.12.2024,1\n31.12,2\n", {"dates": {"0": "%d.%m.%Y"}, "header": False}, "line 2,"),
+        # pandas would make 31122024 of it, 15 and 12.
+        (
+            "a;d\n1.500;1\n2;31.12.2024\n", {"decimal": ",", "thousands": "."},
+            r"line 3, column 'd': '31.12.2024' is no number .*dates=\{'d': '%d.%m.%Y'\}",
+        ),
+        ("a;b\n1;x\n1.5;y\n", {"decimal": ",", "thousands": "."}, "line 3, column 'a': '1.5'"),
+        ("1;x\n1 2 ;y\n", {"thousands": " ", "header": False}, r"line 2, column '0': '1 2' is no "
+         r"number .*categories=\['0'\]"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_read_says_where_and_what_to_pass(
@@ -178,7 +198,11 @@ def test_what_was_read_is_encoded(
     [
         ("a;t\n1,5;x\n2,5;y\n", "'a' holds words that look like numbers.*decimal=','"),
         ("a;t\n1.500.000;x\n2.500.000;y\n", "look like numbers"),
-        ("a;t\n31.12.2024;x\n1.1.2025;y\n", "look like dates.*dates="),
+        ("a;t\n31.12.2024;x\n1.1.2025;y\n", r"look like dates.*dates=\{'a': '%d.%m.%Y'\}\);"),
+        ("a;t\n12/31/24;x\n1/1/25;y\n", r"dates=\{'a': '%m/%d/%y'\}\);"),
+        ("a;t\n2024/1/2;x\n2024/1/3;y\n", r"dates=\{'a': '%Y/%m/%d'\}\);"),
+        ("a;t\n1.2.2024;x\n3.4.2024;y\n", "'%d.%m.%Y'}.* or '%m.%d.%Y', which fits as well;"),
+        ("a;t\n1.2.2024 10h;x\n3.4.2024 2h;y\n", "'%d.%m.%Y'}.*, in whatever order;"),
         ("a;t\n1;x\n2;x\n-;y\n", "'-' .* are none: .*missing_words"),
         ("a;t\n123456789012345678901234567890;x\n1;y\n", "look like numbers|too large|more digits"),
         ("a;t\n1234567890123456789;x\n1;y\n", "more digits than float64 holds"),

@@ -9,11 +9,13 @@ from __future__ import annotations
 import csv
 import gzip
 import os
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import IO, Any
 
 from minidl.data.features import listed
+from minidl.data.suspicions import date_forms
 from minidl.extras import need
 
 _DELIMITERS = ",;\t|"
@@ -43,7 +45,9 @@ def read_table(
         delimiter: the one character between fields; by default that of ``, ; | tab`` which parts
             the first line into most fields.
         decimal: what stands before the decimals, such as ``","``.
-        thousands: what stands between groups of three digits, such as ``"."`` or ``" "``.
+        thousands: what stands between groups of three digits, such as ``"."`` or ``" "``. A field
+            that it divides otherwise, such as the date 31.12.2024, is refused in a column of
+            numbers.
         encoding: such as ``"cp1252"``, Western European Windows; by default UTF-8.
         header: whether the first line holds the names of the columns; else they are "0", "1", ...
         dates: how columns write dates, such as ``{"day": "%d.%m.%Y"}``; they become dates.
@@ -100,6 +104,9 @@ def read_table(
         )
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+    if thousands is not None:
+        rows = islice(_records(path, delimiter, encoding), int(header), None)
+        _check_groups(frame, rows, path, thousands, decimal)
     for name in categories:
         frame[name] = frame[name].astype("category")
     for name, form in (dates or {}).items():
@@ -126,6 +133,34 @@ def _check_marks(delimiter: str | None, decimal: str, thousands: str | None) -> 
             raise ValueError(f"read_table: {name} is one character, such as ',', not {mark!r}")
     if decimal == thousands:
         raise ValueError(f"read_table: decimal and thousands are both {decimal!r}")
+
+
+def _check_groups(
+    frame: Any,
+    rows: Iterator[tuple[int, list[str]]],
+    path: str | os.PathLike[str],
+    thousands: str,
+    decimal: str,
+) -> None:
+    """Raise for numbers that are none, since pandas drops the mark wherever it stands."""
+    mark, point = re.escape(thousands), re.escape(decimal)
+    # Before the last group there may be groups of two, as Indian numbers have them: 12,34,567.
+    grouped = re.compile(
+        rf"[+-]?\d{{1,3}}({mark}\d{{2,3}})*{mark}\d{{3}}({point}\d*)?([eE][+-]?\d+)?"
+    )
+    numbers = [(i, name) for i, name in enumerate(frame) if frame[name].dtype.kind in "iuf"]
+    for row, (line, fields) in enumerate(rows):
+        for place, name in numbers:
+            text = fields[place].strip()
+            if thousands not in text or grouped.fullmatch(text) or frame[name].isna()[row]:
+                continue
+            forms = date_forms([text])
+            date = f"dates={{{name!r}: {forms[0]!r}}} if it is a date, " if forms else ""
+            raise ValueError(
+                f"{path}, line {line}, column {name!r}: {text!r} is no number whose thousands are "
+                f"divided by {thousands!r}: repair it, or pass {date}categories=[{name!r}] to keep "
+                f"the column as it is written"
+            )
 
 
 def _open(path: str | os.PathLike[str], encoding: str | None) -> IO[str]:

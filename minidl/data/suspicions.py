@@ -6,6 +6,7 @@ repaired in five rounds.
 
 from __future__ import annotations
 
+import datetime
 import re
 import warnings
 from collections import Counter
@@ -24,7 +25,8 @@ _AMOUNT = re.compile(  # in the way of whatever country
     r"(\d+|\d{1,3}([ ,.'\u00a0\u202f]\d{3})+)?([.,]\d*)?([eE][+-]?\d+)?"
     r"\s?[%$€£]?"
 )
-_DATE = re.compile(r"\d{1,4}[-./]\d{1,2}[-./]\d{1,4}([T ].*)?")
+_DATE = re.compile(r"\d{1,4}([-./])\d{1,2}[-./]\d{1,4}([T ].*)?")
+_ORDERS = "d m Y", "m d Y", "Y m d", "d m y", "m d y"
 
 
 def check_names(found: Collection[str], wanted: Iterable[str], owner: str, what: str) -> None:
@@ -82,6 +84,23 @@ def _is_amount(text: str) -> bool:
     return any(map(str.isdigit, text)) and bool(_AMOUNT.fullmatch(text))
 
 
+def date_forms(words: Sequence[str]) -> list[str]:
+    """Return the forms, as ``dates`` of read_table takes them, in which all words are dates."""
+    match = _DATE.fullmatch(words[0])
+    if not match:
+        return []
+    forms = [match[1].join(f"%{part}" for part in order.split()) for order in _ORDERS]
+    return [form for form in forms if all(_is_date(word, form) for word in words)]
+
+
+def _is_date(text: str, form: str) -> bool:
+    try:
+        datetime.datetime.strptime(text, form)
+    except ValueError:
+        return False
+    return True
+
+
 def _check_disguised(
     column: Column, words: list[str], kind: str, those: list[str], codes: str
 ) -> None:
@@ -99,9 +118,13 @@ def _check_disguised(
     else:
         odd = f": convert them to {kind}"
     if kind == "dates":
-        reading = f"read_table(path, dates={{{name!r}: '%d.%m.%Y'}}), in whatever order"
+        forms = date_forms(those[:1000])
+        form, *others = forms or ["%d.%m.%Y"]
+        reading = f"read_table(path, dates={{{name!r}: {form!r}}})"
+        reading += f" or {others[0]!r}, which fits as well" if others else ""
+        reading += "" if forms else ", in whatever order"
     elif any(re.fullmatch(r"[+-]?[\d.]*,\d+", word) for word in those):
-        reading = "read_table(path, decimal=','), if the comma is a decimal one"
+        reading = "read_table(path, decimal=',') if the comma is a decimal one"
     else:
         reading = f"frame[{name!r}].astype(float), once they are written plainly"
     raise ValueError(
