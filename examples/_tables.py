@@ -150,7 +150,10 @@ def read(
     if any(reading[name] != READING[name] for name in _FOR_PANDAS) or (
         os.path.getsize(path) > _LARGE and _has_pandas()
     ):
-        options = reading | {"delimiter": delimiter, "categories": categories}
+        # What is not wanted is left as it is written, so that nothing in it can be wrong.
+        left = [name for name in names if name in categories or not wanted(name)]
+        dates = {name: form for name, form in reading["dates"].items() if name not in left}
+        options = reading | {"delimiter": delimiter, "categories": left, "dates": dates}
         columns = _by_pandas(path, names, options, len(lines))
     else:
         columns = {}
@@ -212,7 +215,8 @@ def _fields(
         if len(row) != len(names):
             raise ValueError(
                 f"{path}, line {line}: {len(row)} fields, but the first line has {len(names)} "
-                f"(they are divided by {delimiter!r}; --delimiter says otherwise)"
+                f"(they are divided by {delimiter!r}; --delimiter says otherwise"
+                f"{'; a title in the first line must be removed' * (header and len(names) == 1)})"
             )
     return names, rows, lines
 
@@ -227,14 +231,14 @@ def _has_pandas() -> bool:
 
 def _by_pandas(path: str, names: list[str], reading: dict[str, Any], rows: int) -> Any:
     missing = sorted({*_MISSING, *reading["missing_words"]} - {""})
-    categories = [name for name in reading["categories"] if name in names]
-    options = reading | {"missing_words": missing, "categories": categories}
     try:
-        frame = data.read_table(path, **options)
+        frame = data.read_table(path, **(reading | {"missing_words": missing}))
     except ImportError as error:
         used = next(name for name in _FOR_PANDAS if reading[name] != READING[name])
         flag = _FLAGS.get(used, f"--{used}")
         raise ValueError(str(error).replace("data.read_table", flag)) from None
+    except ValueError as error:
+        raise ValueError(_in_options(str(error))) from None
     if len(frame) != rows or [*frame.columns] != names:
         raise ValueError(
             f"{path} is read as {len(frame)} rows of {len(frame.columns)} columns by pandas, and "
@@ -332,11 +336,16 @@ _PLAINER = (
 )
 
 
-def in_words_of_the_command_line(message: str, table: Table, rows: np.ndarray) -> str:
-    """Say what minidl says of an argument or a row by the option and the line that it means."""
+def _in_options(message: str) -> str:
     message = _OPTION.sub(_as_flag, message)
     for pattern, plainer in _PLAINER:
         message = re.sub(pattern, plainer, message)
+    return message
+
+
+def in_words_of_the_command_line(message: str, table: Table, rows: np.ndarray) -> str:
+    """Say what minidl says of an argument or a row by the option and the line that it means."""
+    message = _in_options(message)
 
     def line(row: re.Match[str]) -> str:
         place = int(row[1])

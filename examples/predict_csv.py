@@ -91,14 +91,31 @@ def write(path: str | None, table: Table, keep: Sequence[str], columns: dict[str
         csv.writer(file, delimiter=table.delimiter).writerows(lines)
 
 
-def report(made: TableModel, path: str, reading: dict[str, Any], outputs: np.ndarray) -> str:
+def read_with_target(
+    made: TableModel, path: str, reading: dict[str, Any], needed: Sequence[str]
+) -> tuple[Table, str]:
+    """Read the columns that are needed, and the target if it is there; say what is wrong with it.
+
+    Predictions do not need the target, so it is no error if it cannot be read.
+    """
+    wanted = {*needed, str(made.encoder.target)}
+    try:
+        return read(path, reading, made.encoder.categories, wanted.__contains__, False), ""
+    except ValueError as error:
+        return read(path, reading, made.encoder.categories, needed.__contains__, False), str(error)
+
+
+def report(
+    made: TableModel, table: Table, reading: dict[str, Any], outputs: np.ndarray, wrong: str
+) -> str:
     """Say how good the predictions are, as far as the table has the target."""
     target = str(made.encoder.target)
+    known = np.flatnonzero(~without_value(table, target, reading))
+    if not len(known):
+        return f"the column {target!r} is empty, so nothing says how many are right"
     try:
-        table = read(path, reading, [], target.__eq__, False)
-        known = np.flatnonzero(~without_value(table, target, reading))
-        if not len(known):
-            return f"the column {target!r} is empty, so nothing says how many are right"
+        if wrong:
+            raise ValueError(wrong)
         with told_of(table, known, notes=False):
             truth = made.encoder.targets(rows_of(table.columns, known))
     except ValueError as error:
@@ -133,7 +150,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         made = load_model(args.model)
         reading = reading_of(args, made.reading)
         needed = [feature["name"] for feature in made.encoder.state_dict()["features"]]
-        table = read(args.file, reading, made.encoder.categories, needed.__contains__, False)
+        table, wrong = read_with_target(made, args.file, reading, needed)
         check_columns(table, needed)
         keep = table.names if args.keep is None else args.keep
         for name in keep:
@@ -156,7 +173,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         where = "" if args.output is None else f", written to {args.output}"
         print(f"{len(table.lines):,} rows predicted{where}", file=sys.stderr)
         if made.encoder.target in table.names:
-            print(report(made, args.file, reading, outputs), file=sys.stderr)
+            print(report(made, table, reading, outputs, wrong), file=sys.stderr)
 
 
 if __name__ == "__main__":

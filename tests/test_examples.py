@@ -600,6 +600,56 @@ def test_a_table_of_another_country_is_learned_and_predicted(run: Run, tmp_path:
     assert re.fullmatch(r"[01],\d{4}", found[0][-1])
 
 
+def test_dates_among_numbers_with_divided_thousands_are_no_numbers(
+    run: Run, tmp_path: Path
+) -> None:
+    pytest.importorskip("pandas", reason="divided thousands are read by pandas")
+    rows = [[f"1.{i:03},5", f"{i % 28 + 1}.12.2024", ("x", "y")[i % 2]] for i in range(40)]
+    path = write(tmp_path / "a.csv", rows, ["a", "bought", "kind"], sep=";")
+    options = ["--target", "kind", "--decimal", ",", "--thousands", ".", "--epochs", 1]
+    options += ["--save", tmp_path / "m.npz"]
+    refused = run("train_csv", path, *options)
+    assert refused.status == 2
+    assert "line 2, column 'bought': '1.12.2024' is no number" in refused.err
+    assert "pass --date bought %d.%m.%Y if it is a date" in refused.err
+    assert run("train_csv", path, *options, "--date", "bought", "%d.%m.%Y").status == 0
+    # What no one learns from may be written in whatever way.
+    ignored = run("train_csv", path, *options, "--ignore", "bought")
+    assert ignored.status == 0, ignored.err
+    output = run("predict_csv", tmp_path / "m.npz", path)
+    assert output.status == 0, output.err
+    assert "of 40 rows with a 'kind' are right" in output.err
+
+
+@pytest.mark.parametrize("by_pandas", [True, False])
+def test_a_new_table_is_read_once_unless_its_target_cannot_be_read(
+    example: Callable[[str], ModuleType],
+    run: Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    by_pandas: bool,
+) -> None:
+    if by_pandas:
+        pytest.importorskip("pandas", reason="divided thousands are read by pandas")
+    options = ["--thousands", " "] if by_pandas else []
+    rows = [[str(i % 7), str(i)] for i in range(40)]
+    path = write(tmp_path / "a.csv", rows, ["a", "size"])
+    model = tmp_path / "m.npz"
+    assert run("train_csv", path, "--target", "size", *options, "--save", model).status == 0
+    script, read = example("predict_csv"), []
+    whole = script.read
+    monkeypatch.setattr(script, "read", lambda *args: read.append(args) or whole(*args))
+    assert "rows with a 'size'" in run("predict_csv", model, path).err
+    assert len(read) == 1
+    rows[5][1] = "1 2" if by_pandas else "large"
+    write(path, rows, ["a", "size"])
+    output = run("predict_csv", model, path)
+    assert output.status == 0
+    assert "cannot be compared with the column 'size'" in output.err
+    assert "line 7, column 'size'" in output.err
+    assert len(read) == 3
+
+
 def test_what_needs_pandas_says_how_to_install_it(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -834,7 +884,8 @@ def test_wrong_arguments_give_status_2_and_one_line(
         ("a;kind\n1,5;x\n2;y\n", [], "'1,5' is not a number"),
         ("a,kind\n?,x\n2,y\n3,y\n", [], "add --missing-word '?' if that means a missing value"),
         ("a,kind\nA1,x\n2,y\n3,y\n", [], "--categories a if the column holds codes"),
-        ("a,kind\n01.02.2024,x\n03.04.2024,y\n", [], "--date a %d.%m.%Y"),
+        ("a,kind\n01.02.2024,x\n03.14.2024,y\n", [], "with --date a %m.%d.%Y; if they are"),
+        ("My fruit\n\na,kind\n1,x\n2,y\n", [], "a title in the first line must be removed"),
         ("a,kind\n1,x\n2,y\n", ["--ignore", "id"], "no column 'id' for --ignore"),
         ("1,x\n2,y\n", [], "add --no-header"),
         ("a,a,kind\n1,2,x\n", [], "two columns 'a'"),
