@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime
+import json
+import math
 import sys
 import warnings
 from collections.abc import Callable
@@ -530,6 +532,58 @@ def test_what_is_no_state_is_refused_and_changes_nothing() -> None:
         with pytest.raises(ValueError, match="TableEncoder"):
             encoder.load_state_dict(broken)
         assert encoder.summary() == before
+
+
+NUMBER, COLOR, GOAL = ("features", 0), ("features", 1), ("goal",)
+
+
+@pytest.mark.parametrize(
+    ("place", "name", "value", "message"),
+    [
+        (NUMBER, "name", 3, "NumberFeature: name is 3, not a string"),
+        (NUMBER, "mean", "1.5", "mean is '1.5', not a finite float"),
+        (NUMBER, "mean", np.ones(1), "not a finite float"),
+        (NUMBER, "std", -1.0, "std is -1.0, less than 0"),
+        (NUMBER, "fill", math.nan, "fill is nan, not a finite float"),
+        (NUMBER, "gaps", True, "gaps is True, not a whole number of at least 0"),
+        (NUMBER, "gaps", -1, "gaps is -1"),
+        (NUMBER, "kind", "words", "kind is 'words', not one of"),
+        (COLOR, "kind", "numbers", "kind is 'numbers'"),
+        (COLOR, "categories", "red", "categories is 'red', not a list of different strings"),
+        (COLOR, "categories", ["red", 5], "not a list of different strings"),
+        (COLOR, "categories", ["red", "red"], "not a list of different strings"),
+        (COLOR, "categories", [], "not a list of different strings"),
+        (COLOR, "fill", "violet", "'color': fill is 'violet', which is no category"),
+        (COLOR, "name", "size", "its columns are .'size', 'size'"),
+        (COLOR, "name", "kind", "its target is 'kind'"),
+        (GOAL, "names", ["rose", None], "Classes: names is"),
+        (GOAL, "kind", "dates", "Classes: kind is 'dates'"),
+        (GOAL, "more", 1, "more"),
+        ((), "goal", None, "its target is 'kind', its goal None"),
+        ((), "target", None, "its target is None, its goal"),
+    ],
+)
+def test_a_state_that_was_changed_is_refused(
+    place: tuple[Any, ...], name: str, value: Any, message: str
+) -> None:
+    rows = {"size": [1.0, 2.0], "color": ["red", "blue"], "kind": ["rose", "daisy"]}
+    encoder = fitted(rows, target="kind")
+    state = encoder.state_dict()
+    changed: Any = state
+    for step in place:
+        changed = changed[step]
+    changed[name] = value
+    with pytest.raises(ValueError, match=f"no state of a TableEncoder, or was.*{message}"):
+        encoder.load_state_dict(state)
+    with pytest.raises(ValueError, match="no state of a TableEncoder but a list"):
+        TableEncoder.from_state([state])  # type: ignore[arg-type]
+    assert encoder.decode([[1, 0]]) == ["daisy"]
+
+
+def test_a_state_of_lists_is_as_good_as_one_of_tuples() -> None:
+    encoder = fitted(ROWS, target="kind")
+    again = TableEncoder.from_state(json.loads(json.dumps(encoder.state_dict())))
+    assert vars(again) == vars(encoder)
 
 
 def test_a_state_is_a_copy() -> None:

@@ -292,13 +292,22 @@ class TableEncoder:
         Raises:
             ValueError: if it is no state of a TableEncoder; nothing is then changed.
         """
+        if not isinstance(state, Mapping):
+            raise ValueError(f"this is no state of a TableEncoder but a {type(state).__name__}")
         same_keys(state, (*_OPTIONS, "features", "goal"), "TableEncoder")
         try:
             made = TableEncoder(**{name: state[name] for name in _OPTIONS})
             made._features = tuple(features.from_state(one) for one in state["features"])
             made._goal = goals.from_state(state["goal"])
-        except (TypeError, KeyError) as error:
-            raise ValueError(f"this is no state of a TableEncoder: {error}") from error
+            names = [feature.name for feature in made._features]
+            if len({*names}) < len(names) or made.target in names or not made.feature_names:
+                raise ValueError(f"its columns are {names}, its target is {made.target!r}")
+            if (made.target is None) is not (made._goal is None):
+                raise ValueError(f"its target is {made.target!r}, its goal {state['goal']!r}")
+        except (TypeError, KeyError, ValueError) as error:
+            raise ValueError(
+                f"this is no state of a TableEncoder, or was changed: {error}; nothing was loaded"
+            ) from error
         self.__dict__.update(made.__dict__)
 
     @classmethod

@@ -7,8 +7,8 @@ be stored as a plain dict.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,9 @@ class NumberFeature:
     """What stands for a missing value: the median of the training rows."""
     gaps: int
     """How many training rows lacked it; if any did, an indicator stands beside the number."""
+
+    def __post_init__(self) -> None:
+        check_fields(self, ("numbers", "dates", "durations"))
 
     @classmethod
     def learnt(cls, column: Column) -> NumberFeature:
@@ -92,6 +95,11 @@ class CategoryFeature:
     gaps: int
     """How many training rows lacked it; if any did, an indicator stands beside the categories."""
 
+    def __post_init__(self) -> None:
+        check_fields(self, ("words", "categories", "true/false"))
+        if self.fill not in self.categories:
+            raise ValueError(f"{self.name!r}: fill is {self.fill!r}, which is no category of it")
+
     @classmethod
     def learnt(cls, column: Column) -> CategoryFeature:
         """What the training rows say."""
@@ -149,8 +157,40 @@ def state_of(feature: Feature) -> dict[str, Any]:
 def from_state(state: dict[str, Any]) -> Feature:
     """The feature that a state was made of."""
     if "categories" in state:
-        return CategoryFeature(**{**state, "categories": tuple(state["categories"])})
+        return CategoryFeature(**{**state, "categories": as_tuple(state["categories"])})
     return NumberFeature(**state)
+
+
+def as_tuple(value: Any) -> Any:
+    """A list as a tuple; not a string, of which each letter would be a name."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+def check_fields(made: Any, kinds: Sequence[str]) -> None:
+    """Raise for fields of other types than are declared, as a file that was changed may have."""
+    for field in fields(made):
+        value = getattr(made, field.name)
+        fits, expected = _FITS[str(field.type)]
+        if not fits(value):
+            raise TypeError(f"{type(made).__name__}: {field.name} is {value!r}, not {expected}")
+    if made.kind not in kinds:
+        raise ValueError(f"{type(made).__name__}: kind is {made.kind!r}, not one of {kinds}")
+    if getattr(made, "std", 0) < 0:
+        raise ValueError(f"{type(made).__name__}: std is {made.std}, less than 0")
+
+
+_FITS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "str": (lambda value: isinstance(value, str), "a string"),
+    "int": (lambda value: type(value) is int and value >= 0, "a whole number of at least 0"),
+    "float": (lambda value: type(value) is float and np.isfinite(value), "a finite float"),
+    "tuple[str, ...]": (
+        lambda value: isinstance(value, tuple)
+        and all(isinstance(name, str) for name in value)
+        and len(set(value)) == len(value) > 0,
+        "a list of different strings",
+    ),
+}
+"""Of each type that a field may have: whether a value fits, and how it is called."""
 
 
 def in_order(words: Sequence[str] | Counter[str]) -> list[str]:

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from minidl.data.checks import as_numbers, require_finite
 from minidl.data.columns import Column, word
-from minidl.data.features import in_order, listed
+from minidl.data.features import as_tuple, check_fields, in_order, listed
 from minidl.data.suspicions import LIKELY_ID
 from minidl.data.transforms import Standardize
 
@@ -25,6 +25,9 @@ class Classes:
     names: tuple[str, ...]
 
     task = "classification"
+
+    def __post_init__(self) -> None:
+        check_fields(self, ("words", "categories", "true/false", "numbers"))
 
     @classmethod
     def learnt(cls, column: Column, where: str) -> Classes:
@@ -84,6 +87,9 @@ class Quantity:
     std: float
 
     task = "regression"
+
+    def __post_init__(self) -> None:
+        check_fields(self, ("numbers",))
 
     @classmethod
     def learnt(cls, column: Column, where: str) -> Quantity:
@@ -145,7 +151,7 @@ def from_state(state: dict[str, Any] | None) -> Target | None:
     if state is None:
         return None
     if "names" in state:
-        return Classes(state["kind"], tuple(state["names"]))
+        return Classes(**{**state, "names": as_tuple(state["names"])})
     return Quantity(**state)
 
 
