@@ -59,9 +59,15 @@ def positive(text: str) -> int:
     raise argparse.ArgumentTypeError(f"a whole number of at least 1, got {text!r}")
 
 
+def in_line(text: str, most: int = 40) -> str:
+    """Write a word or a name of someone's table without its line breaks, and cut it if long."""
+    text = " ".join(text.split())
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
 def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     """Lay out rows under a header: the first column to the left, all others to the right."""
-    cells = [[str(cell) for cell in row] for row in [header, *rows]]
+    cells = [[in_line(str(cell)) for cell in row] for row in [header, *rows]]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = [
         "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip()
@@ -76,12 +82,19 @@ def counts(true: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
 
 
 def confusion_table(confusion: np.ndarray, names: Sequence[str]) -> str:
-    """Show the counts of :func:`counts`, with a dot for zero, and the share that was right."""
+    """Show the counts of :func:`counts`, with a dot for zero, and the share that was right.
+
+    Above the columns are the names, or their numbers where the names would not fit in a window.
+    """
+    heads = names
+    if sum(len(in_line(name)) + 2 for name in names) > 80:
+        heads = [str(i) for i in range(1, len(names) + 1)]
+        names = [f"{i} {name}" for i, name in zip(heads, names, strict=True)]
     rows = [
         [name, *(n or "." for n in row.tolist()), percent(row[i] / row.sum() if row.sum() else 0)]
         for i, (name, row) in enumerate(zip(names, confusion, strict=True))
     ]
-    return table(["true \\ predicted", *names, "right"], rows)
+    return table(["true \\ predicted", *heads, "right"], rows)
 
 
 def percent(share: float) -> str:

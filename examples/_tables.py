@@ -330,6 +330,7 @@ _PLAINER = (
     (r"; for example with frame\[[^\]]*\]\.astype\(\w+\), once they are written plainly", ""),
     (r", for example with frame\[[^\]]*\]\.astype\(\w+\)", ""),
     (r"read_table\(path, ([^)]*)\)", r"\1"),
+    (r"--decimal ,, ", "--decimal , "),
     (r"put None there, or name them in --missing-word", "add --missing-word WORD for each"),
     (r", join rare words into one, or raise most_categories=\d+", ", or join rare words into one"),
     (r", rows counted from 0", ""),

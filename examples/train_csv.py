@@ -31,6 +31,7 @@ from _shared import (
     confusion_table,
     counts,
     end_if_interrupted,
+    in_line,
     percent,
     positive,
     table,
@@ -87,9 +88,11 @@ def check_members(goals: np.ndarray, names: Sequence[str]) -> None:
     single = [names[c] for c in np.flatnonzero(np.bincount(goals) == 1)]
     if single:
         more = f", and {len(single) - 1} more classes too" if len(single) > 1 else ""
+        number = all(name.removeprefix("-").isdecimal() for name in names)
+        remedy = "is the target a number, --task regression?" if number else "join them to others"
         raise ValueError(
             f"class {single[0]} has one member{more}, and each needs 2, one to learn from and one "
-            f"to be tested: remove such rows, or is the target a number, --task regression?"
+            f"to be tested: remove such rows, or {remedy}"
         )
 
 
@@ -133,8 +136,9 @@ def show_classes(
         rows.append([name, learned[c], there, hits, recall, precision])
     common = int(learned.argmax())
     accuracy, guess = float(np.mean(predicted == y_test)), float(np.mean(y_test == common))
-    print(f"test accuracy {percent(accuracy)} of {len(y_test)} rows")
-    print(f"always {names[common]}, the most frequent class, would be right in {percent(guess)}\n")
+    print(f"test accuracy {percent(accuracy)} of {len(y_test):,} rows")
+    frequent = f"always {in_line(names[common])}, the most frequent class"
+    print(f"{frequent}, would be right in {percent(guess)}\n")
     print(table(["class", "learned from", "tested", "found", "recall", "precision"], rows))
     if len(names) <= 12:  # a wider table would not fit into the window
         print("\n" + confusion_table(confusion, names))
@@ -153,7 +157,7 @@ def show_errors(predicted: np.ndarray, mean: float, truth: np.ndarray) -> dict[s
         error = values - truth
         roots.append(float(np.sqrt(np.mean(error**2))))
         rows.append([name, f"{roots[-1]:.4g}", f"{np.mean(np.abs(error)):.4g}"])
-    print(f"how far off the predictions of {len(truth)} test rows are\n")
+    print(f"how far off the predictions of {len(truth):,} test rows are\n")
     print(table(["prediction", "root mean square error", "mean absolute error"], rows))
     if roots[1] >= roots[0]:
         print("\nthe network is no better than the mean: do these columns tell of the target?")
@@ -187,6 +191,8 @@ def run(args: argparse.Namespace) -> None:
         return data.TableEncoder(target, task, args.missing, args.ignore, args.categories)
 
     rows = np.flatnonzero(~without_value(found, target, reading))
+    if not len(rows):
+        raise ValueError(f"{found.path}: no row has a value in the target, {target!r}")
     if len(rows) < len(found.lines):
         left_out = len(found.lines) - len(rows)
         print(f"note: {left_out} rows without a {target!r} are left out", file=sys.stderr)
@@ -211,7 +217,9 @@ def run(args: argparse.Namespace) -> None:
         x_train, x_test = map(known.transform, parts)
         y_train, y_test = map(known.targets, parts)
     names = [name for name in found.names if name not in (target, *args.ignore)]
-    shown = ", ".join(names[:12]) + (f", and {len(names) - 12} more" if len(names) > 12 else "")
+    shown = ", ".join(map(in_line, names[:12])) + (
+        f", and {len(names) - 12} more" if len(names) > 12 else ""
+    )
     print(f"{len(rows):,} rows, features: {shown}")
     if len(known.feature_names) != len(names):
         print(known.summary().partition("\n")[2])  # what became of words, dates and gaps

@@ -602,6 +602,21 @@ def test_a_stranger_reads_what_became_of_the_columns() -> None:
     ]
 
 
+def test_long_texts_and_line_breaks_do_not_break_the_lines_of_a_summary() -> None:
+    long = "no word but a text " * 5
+    rows = {"a\nb": ["x\ny", long, None, long], "k": ["p\nq", "r", "r", "r"]}
+    assert fitted(rows, target="k", missing="impute").summary().splitlines()[1:] == [
+        "  a b  words       2 categories: no word but a text no word but a text..., x y; "
+        "1 missing, filled with no word but a text no word but a text..., marked",
+        "  k    target      2 classes: p q, r",
+    ]
+
+
+def test_a_target_of_dates_is_sent_to_be_made_numbers() -> None:
+    with pytest.raises(ValueError, match="holds dates, and a regression learns numbers: make num"):
+        fitted({"a": [1, 2], "t": ["2024-12-31", "2025-01-01"]}, target="t")
+
+
 # --- pandas ---------------------------------------------------------------------------------------
 
 

@@ -875,12 +875,16 @@ def test_wrong_arguments_give_status_2_and_one_line(
         ("a,b\n1,x\n2,y\n", [], "no column 'kind'"),
         ("a,kind\n1,x\ntwo,y\n", [], "line 3"),
         ("a,kind\n1,x\n2,x\n3,x\n", [], "at least 2 different classes"),
-        ("a,kind\n1,x\n2,x\n3,y\n", [], "class y has one member"),
+        ("a,kind\n1,x\n2,x\n3,y\n", [], "class y has one member, and each needs 2"),
+        ("a,kind\n1,x\n2,x\n3,y\n", [], "remove such rows, or join them to others\n"),
+        ("a,kind\n1,1\n2,1\n3,1\n4,-2\n", [], "or is the target a number, --task regression?\n"),
+        ("a,kind\n1,\n2,NA\n", [], "table.csv: no row has a value in the target, 'kind'"),
         ("a,kind\n1,5\n2,5\n3,5\n4,5\n", ["--task", "regression"], "nothing to learn"),
         ("a,kind\n1,x\n2,y\n", ["--task", "regression"], "pass --task classification"),
         ("a,kind\n1.5,x\n,y\n", [], "'a' lacks 1 of 2 values, first in line 3"),
         ("a,kind\n1.5,x\n,y\n", [], "or pass --missing impute"),
-        ("a;kind\n1,5;x\n2,5;y\n", [], "--decimal ,"),
+        ("a;kind\n1,5;x\n2,5;y\n", [], "with --decimal , if the comma"),
+        ("a;kind\n1,5;x\n2.000,5;y\n", [], "with --decimal , --thousands . if the comma"),
         ("a;kind\n1,5;x\n2;y\n", [], "'1,5' is not a number"),
         ("a,kind\n?,x\n2,y\n3,y\n", [], "add --missing-word '?' if that means a missing value"),
         ("a,kind\nA1,x\n2,y\n3,y\n", [], "--categories a if the column holds codes"),
@@ -1055,3 +1059,38 @@ def test_tables_line_up(example: Callable[[str], ModuleType]) -> None:
         "b                 .  1  .  100.0 %",
         "c                 .  .  .    0.0 %",
     ]
+
+
+def test_words_of_whatever_length_and_lines_keep_tables_in_shape(
+    example: Callable[[str], ModuleType],
+) -> None:
+    shared = example("_shared")
+    assert shared.in_line("two,\n lines") == "two, lines"
+    assert shared.in_line("x" * 40) == "x" * 40
+    assert shared.in_line("x" * 41) == "x" * 37 + "..."
+    assert shared.table(["a\nb", "n"], [["c\nd", 1]]).splitlines()[2] == "c d  1"
+    names = ["Adelie\nPenguin " + "x" * 30, "Gentoo " + "y" * 30, "Chinstrap"]
+    lines = shared.confusion_table(np.eye(3, dtype=int), names).splitlines()
+    assert lines.pop(1) == "-" * 58
+    assert lines == [
+        f"{name:40}  {cells}"
+        for name, cells in (
+            ("true \\ predicted", "1  2  3    right"),
+            ("1 Adelie Penguin " + "x" * 20 + "...", "1  .  .  100.0 %"),
+            ("2 Gentoo " + "y" * 30, ".  1  .  100.0 %"),
+            ("3 Chinstrap", ".  .  1  100.0 %"),
+        )
+    ]
+
+
+def test_names_and_words_with_line_breaks_are_told_in_a_line(run: Run, tmp_path: Path) -> None:
+    rows = [[str(i % 7), ('"one,\ntwo"', "red")[i % 2], ('"a\nb"', "c")[i % 2]] for i in range(40)]
+    path = write(tmp_path / "a.csv", rows, ["size", '"the\ncolor"', "kind"])
+    output = run("train_csv", path, "--target", "kind", "--epochs", 20)
+    assert output.status == 0, output.err
+    lines = output.out.splitlines()
+    assert lines[0] == "40 rows, features: size, the color"
+    assert "  the color  words       2 categories: one, two, red" in lines
+    assert "  kind       target      2 classes: a b, c" in lines
+    assert "always a b, the most frequent class, would be right in 50.0 %" in lines
+    assert sum(line.startswith("a b  ") for line in lines) == 2

@@ -197,7 +197,10 @@ def test_what_was_read_is_encoded(
     ("text", "message"),
     [
         ("a;t\n1,5;x\n2,5;y\n", "'a' holds words that look like numbers.*decimal=','"),
-        ("a;t\n1.500.000;x\n2.500.000;y\n", "look like numbers"),
+        ("a;t\n1,5;x\n1,500;y\n", r"read_table\(path, decimal=','\) if the comma is"),
+        ("a;t\n1,5;x\n-1.500,25;y\n", r"read_table\(path, decimal=',', thousands='.'\) if the"),
+        ("a;t\n1,500.5;x\n2;y\n3,400;y\n", r"read_table\(path, thousands=','\) if a comma div"),
+        ("a;t\n1.500.000;x\n2.500.000;y\n", "look like numbers.*, thousands='.'"),
         ("a;t\n31.12.2024;x\n1.1.2025;y\n", r"look like dates.*dates=\{'a': '%d.%m.%Y'\}\);"),
         ("a;t\n12/31/24;x\n1/1/25;y\n", r"dates=\{'a': '%m/%d/%y'\}\);"),
         ("a;t\n2024/1/2;x\n2024/1/3;y\n", r"dates=\{'a': '%Y/%m/%d'\}\);"),

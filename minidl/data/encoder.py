@@ -251,12 +251,13 @@ class TableEncoder:
     def summary(self) -> str:
         """Return what each column became, as lines of text."""
         learnt = self._fitted()
-        width = max(len(name) for name in [*(f.name for f in learnt), self.target or ""])
-        lines = [repr(self)]
-        for feature in learnt:
-            lines.append(f"  {feature.name:{width}}  {feature.kind:10}  {feature.told()}")
+        rows = [(feature.name, feature.kind, feature.told()) for feature in learnt]
         if self._goal is not None:
-            lines.append(f"  {self.target:{width}}  target      {self._goal.told()}")
+            rows.append((str(self.target), "target", self._goal.told()))
+        width = max(len(features.in_line(name)) for name, *_ in rows)
+        lines = [repr(self)]
+        for name, kind, told in rows:
+            lines.append(f"  {features.in_line(name):{width}}  {kind:10}  {told}")
         if self.ignore:
             lines.append(f"  ignored: {', '.join(self.ignore)}")
         return "\n".join(lines)

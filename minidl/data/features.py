@@ -134,11 +134,11 @@ class CategoryFeature:
 
     def told(self) -> str:
         """What a stranger reads of it."""
+        gaps = _told_gaps(self, in_line(self.fill))
         if self.constant:
-            return f"left out, {self.constant} in every row" + _told_gaps(self, self.fill)
-        return f"{len(self.categories)} categories: {listed(self.categories)}" + _told_gaps(
-            self, self.fill
-        )
+            return f"left out, {in_line(self.constant)} in every row{gaps}"
+        shown = listed([in_line(category) for category in self.categories])
+        return f"{len(self.categories)} categories: {shown}{gaps}"
 
 
 Feature = NumberFeature | CategoryFeature
@@ -184,9 +184,11 @@ _FITS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "int": (lambda value: type(value) is int and value >= 0, "a whole number of at least 0"),
     "float": (lambda value: type(value) is float and np.isfinite(value), "a finite float"),
     "tuple[str, ...]": (
-        lambda value: isinstance(value, tuple)
-        and all(isinstance(name, str) for name in value)
-        and len(set(value)) == len(value) > 0,
+        lambda value: (
+            isinstance(value, tuple)
+            and all(isinstance(name, str) for name in value)
+            and len(set(value)) == len(value) > 0
+        ),
         "a list of different strings",
     ),
 }
@@ -199,6 +201,12 @@ def in_order(words: Sequence[str] | Counter[str]) -> list[str]:
         return sorted(words, key=lambda text: (int(text), text))
     except ValueError:
         return sorted(words)
+
+
+def in_line(text: str, most: int = 40) -> str:
+    """A word without its line breaks, and cut if it is a long text."""
+    text = " ".join(text.split())
+    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def listed(values: Sequence[str], most: int = 6) -> str:

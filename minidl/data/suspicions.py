@@ -107,7 +107,7 @@ def _check_disguised(
     """Raise if most words are really something else."""
     if len(those) <= len(words) / 2:
         return
-    name, known = column.name, {*those}
+    name, known, commas = column.name, {*those}, [word for word in those if "," in word]
     if others := [word for word in words if word not in known]:
         first = int(np.flatnonzero(column.values == others[0])[0])
         odd = (
@@ -123,7 +123,11 @@ def _check_disguised(
         reading = f"read_table(path, dates={{{name!r}: {form!r}}})"
         reading += f" or {others[0]!r}, which fits as well" if others else ""
         reading += "" if forms else ", in whatever order"
-    elif any(re.fullmatch(r"[+-]?[\d.]*,\d+", word) for word in those):
+    elif any(re.fullmatch(r"[+-]?\d{1,3}(\.\d{3})+(,\d*)?", word) for word in those):
+        reading = "read_table(path, decimal=',', thousands='.') if the comma is a decimal one"
+    elif commas and all(re.fullmatch(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?", w) for w in commas):
+        reading = "read_table(path, thousands=',') if a comma divides thousands, decimal=',' if not"
+    elif any(re.fullmatch(r"[+-]?\d*,\d+", word) for word in commas):
         reading = "read_table(path, decimal=',') if the comma is a decimal one"
     else:
         reading = f"frame[{name!r}].astype(float), once they are written plainly"

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from minidl.data.checks import as_numbers, require_finite
 from minidl.data.columns import Column, word
-from minidl.data.features import as_tuple, check_fields, in_order, listed
+from minidl.data.features import as_tuple, check_fields, in_line, in_order, listed
 from minidl.data.suspicions import LIKELY_ID
 from minidl.data.transforms import Standardize
 
@@ -75,7 +75,7 @@ class Classes:
 
     def told(self) -> str:
         """What a stranger reads of it."""
-        return f"{len(self.names)} classes: {listed(self.names)}"
+        return f"{len(self.names)} classes: {listed([*map(in_line, self.names)])}"
 
 
 @dataclass(frozen=True)
@@ -94,6 +94,11 @@ class Quantity:
     @classmethod
     def learnt(cls, column: Column, where: str) -> Quantity:
         """Mean and standard deviation of the training rows."""
+        if column.kind in ("dates", "durations"):
+            raise ValueError(
+                f"{where} holds {column.kind}, and a regression learns numbers: make numbers of "
+                f"them, such as days from a first one"
+            )
         if column.kind != "numbers":
             raise ValueError(
                 f"{where} holds {column.kind} such as {column.values[0]!s}, and a regression "
