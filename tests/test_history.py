@@ -178,6 +178,8 @@ def test_what_cannot_be_drawn_is_refused(tmp_path: pathlib.Path) -> None:
             empty.plot()
     with pytest.raises(ValueError, match="'history' is not supported"):
         History(loss=[1.0]).plot(tmp_path / "a.history")
+    with pytest.raises(FileNotFoundError, match=r"History\.plot: for .* no folder .*nowhere: make"):
+        History(loss=[1.0]).plot(tmp_path / "nowhere" / "a.png")
 
 
 def test_without_matplotlib_the_message_says_how_to_install_it(

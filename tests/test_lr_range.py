@@ -337,6 +337,9 @@ def test_wrong_arguments_are_refused_by_name() -> None:
 
     refused(TypeError, "lr_range: model is a Module", model=nn.Linear)
     refused(TypeError, "lr_range: loss is a function", loss=nn.CrossEntropyLoss)
+    # Pages of numbers would hide the message.
+    refused(TypeError, r"\(with brackets\), got a tuple$", loss=(X, X))
+    refused(TypeError, r"such as nn.Linear\(4, 3\), got a ndarray$", model=X)
     refused(TypeError, "lr_range: data is a tuple", data=X)
     refused(ValueError, "lr_range: data has 1 arrays", data=DataLoader(X))
     refused(TypeError, "lr_range: rule is a rule such as optim.Adam", rule="adam")
@@ -378,6 +381,10 @@ def test_the_figure_marks_the_suggestion_on_a_logarithmic_axis(tmp_path: pathlib
     assert "the loss never fell" in flat.axes[0].get_title()
     with pytest.raises(ValueError, match="Format 'nope'"):
         found.plot(tmp_path / "found.nope")
+    with pytest.raises(
+        FileNotFoundError, match=r"RateRange\.plot: for .* no folder .*nowhere: make"
+    ):
+        found.plot(tmp_path / "nowhere" / "found.png")
 
 
 def test_without_matplotlib_the_figure_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:

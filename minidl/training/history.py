@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import functools
-import io
 import math
 import os
 from collections.abc import Iterable
 from typing import Any
 
-from minidl.extras import need
+from minidl.training.figures import COLORS, new_figure, save
 
 VALIDATION = "validation_"  # before the name of what was measured on the validation data
-COLORS = "#0072B2", "#D55E00"  # which people who are color-blind can tell apart
 
 
 class History(dict[str, list[float]]):
@@ -64,6 +61,7 @@ class History(dict[str, list[float]]):
 
         Raises:
             ImportError: if there is no matplotlib; the message says how to install it.
+            FileNotFoundError: if there is no folder to save it to.
             ValueError: if no epoch is complete, or for a suffix that matplotlib does not know.
 
         Example::
@@ -71,19 +69,15 @@ class History(dict[str, list[float]]):
             history = minidl.fit(model, loss, optimizer, train, validation)
             history.plot("history.png")
         """
-        figure_class = need("matplotlib.figure", extra="plots", what="History.plot").Figure
         names = quantities({name: values for name, values in self.items() if values})
         if not names:
             raise ValueError("History.plot: no epoch is complete, so that there is nothing to draw")
         columns = min(len(names), 3)
         rows = -(-len(names) // columns)
-        size = 1.2 + 4.2 * columns, 0.4 + 3.2 * rows
-        figure = figure_class(figsize=size, layout="constrained")
+        figure = new_figure("History.plot", 1.2 + 4.2 * columns, 0.4 + 3.2 * rows)
         for i, name in enumerate(names):
             self._draw(figure.add_subplot(rows, columns, i + 1), name)
-        if path is not None:
-            figure.savefig(os.fspath(path), dpi=150)
-        figure._repr_png_ = functools.partial(_as_png, figure)  # pyplot alone tells a notebook how
+        save(figure, path, "History.plot")
         return figure
 
     def _draw(self, axes: Any, name: str) -> None:
@@ -132,12 +126,6 @@ class History(dict[str, list[float]]):
         axes.set_xlim(0.5, epochs + 0.5)
         axes.grid(color="0.9")
         axes.legend(fontsize="small")
-
-
-def _as_png(figure: Any) -> bytes:
-    file = io.BytesIO()
-    figure.savefig(file, format="png")
-    return file.getvalue()
 
 
 def told(values: dict[str, float], validation: str, between: str) -> str:

@@ -6,7 +6,6 @@ The name is in :mod:`minidl.optim`; it stands here because it trains.
 from __future__ import annotations
 
 import copy
-import io
 import math
 import os
 from collections.abc import Callable, Iterator
@@ -21,7 +20,6 @@ from minidl.checks import number, whole_number
 from minidl.compile import compile as compiled_step
 from minidl.data import DataLoader
 from minidl.diagnosis.divergence import outputs_of, spoiled
-from minidl.extras import need
 from minidl.nn import Module
 from minidl.optim import SGD, Optimizer
 from minidl.parts import check_parts
@@ -30,6 +28,7 @@ from minidl.rng import generator
 from minidl.tensor import Tensor
 from minidl.training.batches import Data, as_loader, called, columns
 from minidl.training.evaluation import modes_restored
+from minidl.training.figures import COLORS, new_figure, save
 from minidl.training.measures import Function, single_number
 from minidl.training.provenance import generators
 from minidl.training.run import put_back
@@ -92,19 +91,19 @@ class RateRange:
 
         Raises:
             ImportError: if there is no matplotlib; the message says how to install it.
+            FileNotFoundError: if there is no folder to save it to.
             ValueError: for a suffix that matplotlib does not know.
         """
-        figure_class = need("matplotlib.figure", extra="plots", what="RateRange.plot").Figure
-        figure = figure_class(figsize=(6.4, 4.0), layout="constrained")
+        figure = new_figure("RateRange.plot", 6.4, 4.0)
         axes = figure.add_subplot()
         axes.plot(self.rates, self.losses, color="0.75", linewidth=1, label="each batch")
-        axes.plot(self.rates, self.smoothed, color="C0", linewidth=2, label="smoothed")
+        axes.plot(self.rates, self.smoothed, color=COLORS[0], linewidth=2, label="smoothed")
         best = int(self.smoothed.argmin())
         if self.suggestion is not None:
             label = f"lowest, at {self.rates[best]:.2g}"
-            axes.plot(self.rates[best], self.smoothed[best], "o", color="C0", label=label)
+            axes.plot(self.rates[best], self.smoothed[best], "o", color=COLORS[0], label=label)
             label = f"suggestion {self.suggestion:.2g}, a tenth of that rate"
-            axes.axvline(self.suggestion, color="C1", linestyle="--", label=label)
+            axes.axvline(self.suggestion, color=COLORS[1], linestyle="--", label=label)
         axes.set_xscale("log")
         # What is far above the loss at the beginning is divergence, and would flatten the rest.
         axes.set_ylim(top=max(1.6 * self.losses[: best + 1].max(), 1.1 * self.losses[0]))
@@ -115,9 +114,7 @@ class RateRange:
         axes.set_ylabel("training loss")
         axes.grid(alpha=0.3)
         axes.legend()
-        if path is not None:
-            figure.savefig(os.fspath(path), dpi=150)
-        figure._repr_png_ = lambda: _as_png(figure)  # pyplot alone tells a notebook how
+        save(figure, path, "RateRange.plot")
         return figure
 
 
@@ -309,9 +306,3 @@ def _put_back(
             rule.load_state_dict(state)
         for source, was in drawn:
             source.bit_generator.state = was
-
-
-def _as_png(figure: Any) -> bytes:
-    content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=100)
-    return content.getvalue()
