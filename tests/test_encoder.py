@@ -399,8 +399,8 @@ def test_most_categories_can_be_raised() -> None:
 @pytest.mark.parametrize(
     ("table", "error", "message"),
     [
-        ([1, 2], TypeError, "a DataFrame of pandas, or a dict.*got list"),
-        (np.ones((2, 2)), TypeError, "got ndarray; the columns of an array are"),
+        ([1, 2], TypeError, "a DataFrame of pandas, or a dict.*got list; of a list of rows"),
+        (np.ones((2, 2)), TypeError, "got ndarray; its columns are"),
         ({"a": [1, 2], "b": [1]}, ValueError, "'a' has 2 rows, column 'b' has 1"),
         ({"a": []}, ValueError, "no rows"),
         ({"a": [1]}, ValueError, "at least 2 rows, got 1"),
@@ -628,6 +628,24 @@ def pandas() -> Any:
 def test_a_dict_needs_no_pandas(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pandas", None)
     fitted(ROWS, target="kind").transform(ROWS)
+
+
+def test_what_of_pandas_is_no_table_or_no_array_says_what_to_take(pandas: Any) -> None:
+    frame = pandas.DataFrame(ROWS)
+    encoder = fitted(frame, target="kind")
+    with pytest.raises(TypeError, match=r"got Series; one row of a DataFrame is frame.iloc\[\[i\]"):
+        encoder.transform(frame.iloc[0])
+    with pytest.raises(
+        TypeError, match=r"0 is a DataFrame that .*TableEncoder.*table\.iloc\[rows\]"
+    ):
+        minidl.data.train_test_split(frame)
+    with pytest.raises(TypeError, match=r"array 1 is a Series that .*np\.unique\(labels"):
+        minidl.data.DataLoader(encoder.transform(frame), frame["kind"])
+    message = r"got \(4,\); the names of labels are np.array\(encoder.class_names\)\[labels\]$"
+    with pytest.raises(ValueError, match=message):
+        encoder.decode(encoder.targets(frame))
+    with pytest.raises(ValueError, match=r"one number for each class, got \(2,\)$"):
+        encoder.decode([0.5, 1.0])
 
 
 def test_a_frame_gives_what_a_dict_gives(pandas: Any) -> None:

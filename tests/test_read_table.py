@@ -112,6 +112,7 @@ def test_a_packed_file_is_unpacked(write: Callable[..., Path]) -> None:
     [
         ("", {}, "ugly.csv is empty"),
         ("\n\n", {}, "ugly.csv is empty"),
+        (b"PK\3\4\0", {}, "ugly.csv is no CSV file but an archive.*pandas.read_excel"),
         ("a,b\n", {}, "a header and no rows"),
         ("a,b\n1,2\n1,2,3\n", {}, "line 3: 3 fields, but the first line has 2 .*delimiter="),
         ("a,b\n1,2,3\n4,5,6\n", {}, "line 2: 3 fields, but the first line has 2"),

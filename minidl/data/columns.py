@@ -84,10 +84,16 @@ def named(table: Any, owner: str) -> dict[str, Any]:
     elif hasattr(table, "columns") and hasattr(table, "iloc"):
         pairs = ((name, table.iloc[:, place]) for place, name in enumerate(table.columns))
     else:
+        remedy = ""
+        if isinstance(table, np.ndarray):
+            remedy = "; its columns are {f'x{i}': array[:, i] for i in range(array.shape[1])}"
+        elif hasattr(table, "iloc"):
+            remedy = "; one row of a DataFrame is frame.iloc[[i]], and one column frame[[name]]"
+        elif isinstance(table, list):
+            remedy = "; of a list of rows pandas.DataFrame(rows) makes one"
         raise TypeError(
             f"{owner} takes a DataFrame of pandas, or a dict of name: column, got "
-            f"{type(table).__name__}; the columns of an array are "
-            f"{{f'x{{i}}': array[:, i] for i in range(array.shape[1])}}"
+            f"{type(table).__name__}{remedy}"
         )
     found: dict[str, Any] = {}
     for name, values in pairs:

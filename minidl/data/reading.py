@@ -63,10 +63,11 @@ def read_table(
         ImportError: without pandas; it says how to install it.
         FileNotFoundError: if there is no such file.
         TypeError: for an option of the wrong kind.
-        ValueError: for a file that is empty, has no rows, or is not in the encoding; a name that
-            comes twice; a row of another length; quotes that do not end; a date in another form;
-            an option that names no column. The message names the file, the line, counted from 1,
-            and what to pass.
+        ValueError: for a file that is empty, has no rows, is an archive or not in the encoding; a
+            name that comes twice; a row of another length; quotes that do not end; a date in
+            another form, or one in a column of numbers whose thousands are divided; an option
+            that names no column. The message names the file, the line, counted from 1, and what
+            to pass.
     """
     pandas = need("pandas", extra="tables", what="data.read_table")
     _check_marks(delimiter, decimal, thousands)
@@ -77,6 +78,12 @@ def read_table(
     for name, words in (("categories", categories), ("missing_words", missing_words)):
         if isinstance(words, str):
             raise TypeError(f"read_table: {name} is a list of strings, got {words!r}")
+    with open(path, "rb") as file:
+        if file.read(4) == b"PK\3\4":
+            raise ValueError(
+                f"{path} is no CSV file but an archive, such as a workbook: save it as CSV, or "
+                f"read it with pandas.read_excel"
+            )
     if delimiter is None:
         delimiter = _likely_delimiter(path, encoding)
     if delimiter == decimal:

@@ -23,6 +23,16 @@ def converted(value: ArrayLike, name: str) -> np.ndarray:
 
 def no_samples(array: np.ndarray, value: Any, name: str, remedy: str) -> Exception:
     """Of objects, or of a single value."""
+    if array.dtype.hasobject and hasattr(value, "iloc"):  # of pandas
+        remedy = (
+            "classes, y = np.unique(labels, return_inverse=True) makes integers of labels"
+            if array.ndim == 1
+            else "data.TableEncoder makes an array of it; to split a table, split the numbers of "
+            "its rows, np.arange(len(table)), and take table.iloc[rows]"
+        )
+        return TypeError(
+            f"{name} is a {type(value).__name__} that holds words or other objects: {remedy}"
+        )
     if array.dtype.hasobject:
         return TypeError(
             f"{name} holds Python objects ({type(value).__name__} of dtype object), not numbers: "

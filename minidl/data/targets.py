@@ -66,9 +66,12 @@ class Classes:
         """The name of the class of the largest output of each row, strings (N,)."""
         array = as_numbers(outputs, "outputs")
         if array.ndim != 2 or array.shape[1] != len(self.names):
+            labels = array.ndim == 1 and np.asarray(outputs).dtype.kind in "iu"
             raise ValueError(
                 f"outputs of {len(self.names)} classes have shape (N, {len(self.names)}), one "
                 f"number for each class, got {array.shape}"
+                + "; the names of labels are np.array(encoder.class_names)[labels]"
+                * labels
             )
         require_finite(array, "outputs")
         return np.array(self.names)[array.argmax(axis=1)]
