@@ -144,6 +144,11 @@ def show_classes(
         print("\n" + confusion_table(confusion, names))
     if accuracy <= guess:
         print("\nthe network is no better than that guess: do these columns tell of the target?")
+        if learned.min() < 0.05 * len(y_train):
+            rare = in_line(names[int(learned.argmin())])
+            print(
+                f"(more of a class as rare as {rare} is found if its rows weigh more: docs/fit.md)"
+            )
     return {"test": accuracy, "baseline": guess}
 
 

@@ -577,6 +577,14 @@ def test_a_network_that_learns_nothing_is_said_to_be_no_better(run: Run, tmp_pat
     assert "the network is no better than that guess" in output.out or accuracy(output.out) > 66
 
 
+def test_a_rare_class_that_is_not_found_is_said_to_need_weights(run: Run, tmp_path: Path) -> None:
+    rows = [[str(i % 7), "fraud" if i % 50 == 0 else "good"] for i in range(200)]
+    path = write(tmp_path / "rare.csv", rows, ["a", "kind"])
+    output = run("train_csv", path, "--target", "kind", "--epochs", 2)
+    assert "no better than that guess" in output.out
+    assert "(more of a class as rare as fraud is found if its rows weigh more" in output.out
+
+
 def test_a_table_of_another_country_is_learned_and_predicted(run: Run, tmp_path: Path) -> None:
     pytest.importorskip("pandas", reason="decimal commas and such dates are read by pandas")
     rows = fruit(60, np.random.default_rng(0), gaps=False)

@@ -172,7 +172,8 @@ def test_a_loss_of_ones_own_is_refused_unless_it_gives_the_loss_of_each_sample()
     [
         (np.r_[-1.0, np.ones(49)], r"the weight of sample 0 is -1\.0"),
         (np.r_[np.ones(49), np.nan], "row 49"),
-        (np.ones(49), "array 2 has 49"),
+        (np.ones(49), "y has 50 samples, and there are 49 weights"),
+        (list(np.ones(49)), "array 2 has 49"),
         (np.zeros(50), "all 50 weights are 0"),
         (np.ones((50, 1)), r"weights have shape \(50, 1\), expected \(50,\)"),
     ],

@@ -65,6 +65,12 @@ def as_loader(
     if batch_size is not None:
         batch_size = whole_number(batch_size, "fit: batch_size", at_least=1)
     if isinstance(data, tuple):
+        lengths = [len(a) for a in data[1:] if isinstance(a, np.ndarray) and a.ndim]
+        if len(data) == 3 and len({*lengths}) == 2:
+            raise ValueError(
+                f"{name}: y has {lengths[0]} samples, and there are {lengths[1]} weights: give one "
+                f"for each sample"
+            )
         size = batch_size or (32 if shuffle else 1024)
         data = inputs_loader(data, batch_size=size, shuffle=shuffle, dtype=dtype_of(model))
         while shuffle and batch_size is None and data.samples > 1 == data.samples % data.batch_size:
