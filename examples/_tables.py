@@ -87,6 +87,17 @@ def reading_of(args: argparse.Namespace, stored: dict[str, Any] = READING) -> di
     return {name: stored[name] if value is None else value for name, value in given.items()}
 
 
+def check_writable(path: str | None, option: str) -> None:
+    """Raise now, before anything is done, if no file could be written to the path of an option."""
+    if path is None:
+        return
+    folder = os.path.dirname(path) or "."
+    if not os.path.isdir(folder):
+        raise ValueError(f"{option} {path}: there is no folder {folder}")
+    if os.path.isdir(path):
+        raise ValueError(f"{option} {path}: that is a folder; name a file in it")
+
+
 # --- Reading --------------------------------------------------------------------------------------
 
 

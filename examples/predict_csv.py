@@ -27,6 +27,7 @@ from _tables import (
     Table,
     TableModel,
     add_reading_options,
+    check_writable,
     load_model,
     read,
     reading_of,
@@ -147,6 +148,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     with parser.one_line_errors():
+        check_writable(args.output, "-o")
         made = load_model(args.model)
         reading = reading_of(args, made.reading)
         needed = [feature["name"] for feature in made.encoder.state_dict()["features"]]

@@ -40,6 +40,7 @@ from _tables import (
     Table,
     TableModel,
     add_reading_options,
+    check_writable,
     read,
     reading_of,
     rows_of,
@@ -169,19 +170,8 @@ def show_errors(predicted: np.ndarray, mean: float, truth: np.ndarray) -> dict[s
     return {"test": roots[1], "baseline": roots[0]}
 
 
-def check_save(path: str | None) -> None:
-    """Raise now, before anything is trained, if no model could be saved to ``path``."""
-    if path is None:
-        return
-    folder = os.path.dirname(path) or "."
-    if not os.path.isdir(folder):
-        raise ValueError(f"--save {path}: there is no folder {folder}")
-    if os.path.isdir(path):
-        raise ValueError(f"--save {path}: that is a folder; name a file, such as model.npz")
-
-
 def run(args: argparse.Namespace) -> None:
-    check_save(args.save)
+    check_writable(args.save, "--save")
     minidl.seed(args.seed)
     reading = reading_of(args)
     kept = lambda name: name not in args.ignore

@@ -486,6 +486,8 @@ def test_a_new_table_that_does_not_fit_is_refused_in_one_line(
             "has a column 'predicted kind' already: --keep",
         ),
         (tmp_path / "no_such.csv", [], "no_such.csv"),
+        (write(tmp_path / "i.csv", rows), ["-o", tmp_path / "no" / "i.csv"], "there is no folder"),
+        (write(tmp_path / "i.csv", rows), ["-o", tmp_path], "that is a folder"),
     ]
     for path, options, message in cases:
         output = run("predict_csv", fruit_model, path, *options)
@@ -494,6 +496,19 @@ def test_a_new_table_that_does_not_fit_is_refused_in_one_line(
         assert len(output.err.splitlines()) == 1
         assert "--ignore" not in output.err  # no option of predict_csv
         assert "Encoder" not in output.err
+
+
+def test_gaps_in_new_rows_alone_are_sent_back_to_the_training(run: Run, tmp_path: Path) -> None:
+    rows = [[str(i), ("x", "y")[i % 2]] for i in range(20)]
+    path, model = write(tmp_path / "a.csv", rows, ["a", "kind"]), tmp_path / "m.npz"
+    options = ["--target", "kind", "--epochs", 1, "--save", model]
+    assert run("train_csv", path, *options).status == 0
+    rows[3][0] = ""
+    output = run("predict_csv", model, write(path, rows, ["a", "kind"]))
+    assert (output.status, output.out) == (2, "")
+    assert "'a' lacks 1 of 20 values, first in line 5" in output.err
+    assert "remove such rows, or learn anew with --missing impute, which puts" in output.err
+    assert "--ignore" not in output.err  # no option of predict_csv
 
 
 def test_a_file_that_is_no_model_is_refused_in_one_line(

@@ -128,7 +128,11 @@ class TableEncoder:
         if empty := [column.name for column in read if column.kind == "nothing"]:
             raise ValueError(f"{owner}: no row has a value in {empty}: pass ignore={empty}")
         suspicions.check_words(read, self.most_categories)
-        self._check_gaps(read)
+        self._check_gaps(
+            read,
+            "Fill them in, remove such rows or columns (ignore=[...]), or pass missing='impute' to "
+            "put the median, or the most frequent word, there",
+        )
         learnt = tuple(features.learnt(column) for column in read)
         if not any(feature.names for feature in learnt):
             raise ValueError(f"{owner}: all rows have the same values: there is nothing to learn")
@@ -162,7 +166,11 @@ class TableEncoder:
         ]
         for column, feature in zip(read, used, strict=True):
             suspicions.check_kind(column, feature.kind)
-        self._check_gaps(read)
+        self._check_gaps(
+            read,
+            "Fill them in, remove such rows, or learn anew with missing='impute', which puts the "
+            "median, or the most frequent word, of the training rows there",
+        )
         x = np.empty((rows, len(self.feature_names)), dtype=np.float32)
         unseen, start = {}, 0
         for column, feature in zip(read, used, strict=True):
@@ -197,13 +205,9 @@ class TableEncoder:
         suspicions.check_gaps([column], "It is the target: remove those rows")
         return column
 
-    def _check_gaps(self, columns: list[Column]) -> None:
+    def _check_gaps(self, columns: list[Column], remedy: str) -> None:
         if self.missing == "error":
-            suspicions.check_gaps(
-                columns,
-                "Fill them in, remove such rows or columns (ignore=[...]), or pass "
-                "missing='impute' to put the median, or the most frequent word, there",
-            )
+            suspicions.check_gaps(columns, remedy)
 
     def decode(self, outputs: ArrayLike) -> np.ndarray:
         """Return what outputs of a network mean.
