@@ -223,6 +223,21 @@ def test_updates_from_several_batches_are_not_compiled() -> None:
             fit(**setting(), accumulate=bad)  # type: ignore[arg-type]
 
 
+def test_a_batch_of_which_nothing_counts_is_no_step_of_a_program_either() -> None:
+    """Also where it is the first of which a program would be written, the second of the run."""
+    y = np.where((np.arange(50) >= 10) & (np.arange(50) < 20), -100, Y)
+    results = []
+    for compiled in (False, True):
+        optimizer = sgd(model := classifier())
+        history = fit(
+            model, nn.CrossEntropyLoss(), optimizer, DataLoader(X, y, batch_size=10), epochs=4,
+            compiled=compiled, **quiet,
+        )  # fmt: skip
+        results.append((dict(history), bits(model.state_dict()), optimizer.steps))
+    assert results[0] == results[1]
+    assert results[0][2] == 4 * 4
+
+
 # --- Schedules that span the run ------------------------------------------------------------------
 
 

@@ -176,6 +176,8 @@ class CompiledStep:
             return None
         if key not in self.programs:
             source = self._written(x, y, settings)
+            if source is None:
+                return None
             try:
                 self.programs[key] = Program(source, self.optimizer, x, y)
             except Exception as error:
@@ -188,8 +190,8 @@ class CompiledStep:
         self.programs[key].settings = settings
         return self.programs[key]
 
-    def _written(self, x: Array, y: Array, settings: Settings) -> Source:
-        """Trace a step, and leave everything as it was."""
+    def _written(self, x: Array, y: Array, settings: Settings) -> Source | None:
+        """Trace a step, and leave everything as it was; None if the step itself fails."""
         state = State(settings, self.optimizer)
         try:
             with np.errstate(all="ignore"):
@@ -197,7 +199,10 @@ class CompiledStep:
             changed = settings.changed()
         except Exception as error:
             state.restore()
-            self.eager(x, y)  # if the step itself is wrong, it says so
+            try:
+                self.eager(x, y)
+            except Exception:
+                return None  # whoever makes it eagerly hears why
             if isinstance(error, CompileError):
                 raise
             raise CompileError(
