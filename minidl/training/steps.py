@@ -52,17 +52,15 @@ class Steps(Hooks):
             made = self.attempt(x, y) if self.attempt is not None and self.looked else None
             if made is None:
                 yield x, y
-                with self.whole_or_undone():
-                    last = self.run.means.batches == len(self.run.train)
-                    complete = self.updates.batch_ended(last)
+                last = self.run.means.batches == len(self.run.train)
+                complete = self.whole_or_undone(self.updates.batch_ended, last)
             else:
                 self.previous, predictions = made
                 means, complete = self.run.means, True
                 means.add(predictions, y, means.share(predictions, y), self.previous)
             if complete:
                 self.between()
-        with self.whole_or_undone():
-            self.updates.finish()  # of a loader that gave fewer batches than it said
+        self.whole_or_undone(self.updates.finish)  # of a loader that gave fewer than it said
 
     @contextmanager
     def step(self, x: Any, y: Array) -> Iterator[None]:
@@ -70,31 +68,38 @@ class Steps(Hooks):
         buffers = self.run.copied_buffers()
         if not self.updates.batches:
             self.buffers = buffers
-        with self.whole_or_undone(), ExitStack() as self.quiet:
+        with ExitStack() as self.quiet:
             # The loss is checked, so that NumPy need not warn of what made it overflow.
             self.quiet.enter_context(np.errstate(over="ignore", invalid="ignore", divide="ignore"))
             try:
-                yield
-            except NothingCounts:
-                put_back(buffers)
-                self.run.means.add(self.predictions, y, 0, math.nan)
-            except ValueError as error:
-                if self.updates.moving or not spoiled(outputs_of(self.predictions)):
-                    raise
-                raise self.diverged("undefined") from error
-            else:
-                self.run.means.add(self.predictions, y, self.share, self.value)
-                self.previous = self.value
+                try:
+                    yield
+                except NothingCounts:
+                    put_back(buffers)
+                    self.run.means.add(self.predictions, y, 0, math.nan)
+                except ValueError as error:
+                    if self.updates.moving or not spoiled(outputs_of(self.predictions)):
+                        raise
+                    raise self.diverged("undefined") from error
+                else:
+                    self.run.means.add(self.predictions, y, self.share, self.value)
+                    self.previous = self.value
+            except BaseException:
+                self.undo()
+                raise
 
-    @contextmanager
-    def whole_or_undone(self) -> Iterator[None]:
-        """Until the weights are being moved, an error leaves all as it was before the step."""
+    def whole_or_undone(self, act: Callable[..., Any], *args: Any) -> Any:
+        """Do it, as a part of a step."""
         try:
-            yield
+            return act(*args)
         except BaseException:
-            if not self.updates.moving:
-                put_back(self.buffers)
+            self.undo()
             raise
+
+    def undo(self) -> None:
+        """Let all be as it was before the step, unless the weights are being moved already."""
+        if not self.updates.moving:
+            put_back(self.buffers)
 
     def loss(self, predictions: Any, y: Array) -> Tensor:
         """The loss of the run, if one can learn from it."""
