@@ -22,7 +22,7 @@ needs_onnx = pytest.mark.skipif(not HAS_ONNX, reason="it needs the extra onnx")
 
 CONTAINERS = {"Module", "ModuleDict", "ModuleList", "Sequential"}
 LOSSES = {"BCEWithLogitsLoss", "CrossEntropyLoss", "HuberLoss", "L1Loss", "MSELoss"}
-NO_LAYERS = CONTAINERS | LOSSES | {"Parameter", "init"}
+NO_LAYERS = CONTAINERS | LOSSES | {"Parameter", "build", "describe", "init"}
 OF_LOSSES = {"binary_cross_entropy_with_logits", "cross_entropy", "huber_loss", "l1_loss",
              "mse_loss"}  # fmt: skip
 
@@ -395,6 +395,44 @@ def test_shared_and_frozen_parameters_and_other_dtypes_are_written_out():
     assert "self.to(torch.float64)\n" in double.source
 
 
+class Between(nn.Module):
+    """A model that gives a part of its own something else than whole samples along axis 0."""
+
+    def __init__(self, before, function, after=lambda y: y):
+        self.before, self.inner, self.after = before, Calls(function), after
+
+    def forward(self, x):
+        return self.after(self.inner(self.before(x)))
+
+
+LENGTHS = {  # models in which a length depends on the batch, and the line that says so
+    "twice": (Calls(lambda x: x / (2 * len(x))), "return x / (x.shape[0] * 2)"),
+    "more": (Calls(lambda x: x - (len(x) + 1)), "return x - (x.shape[0] + 1)"),
+    "half of the rows": (
+        Between(lambda x: np.concatenate([x, x]), lambda h: h[: len(h) // 2]),
+        "return x[:x.shape[0] // 2]",
+    ),
+    "all but one of the columns": (
+        Between(np.transpose, lambda h: h[:, : h.shape[1] - 1], np.transpose),
+        "return x[:, :x.shape[1] - 1]",
+    ),
+    "zeros for all columns": (
+        Between(np.transpose, lambda h: h + np.zeros((1, h.shape[1]), "f"), np.transpose),
+        "t = torch.full((1, x.shape[1],), 0.0, dtype=torch.float32, device=x.device)",
+    ),
+    "as many as before": (
+        Between(lambda x: x[1:], lambda h: h * (len(h) + 1) / len(h)),
+        "return (x * (x.shape[0] + 1)) / x.shape[0]",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LENGTHS)
+def test_a_length_that_depends_on_the_batch_is_written_by_what_the_part_was_given(name):
+    model, line = LENGTHS[name]
+    assert f"    {line}\n" in export.to_pytorch(model, random(4, 3)).source
+
+
 class Either(nn.Module):
     """A model that does something else in training."""
 
@@ -438,6 +476,8 @@ class Unused(nn.Module):
         (Unused(), random(2, 3), r"Calls \(part\) is a part of the model that is not called"),
         (Calls(lambda x: np.linalg.inv(x)), random(2, 3, 3), r"linalg.inv.*line \d+"),
         (Calls(lambda x: x[::-1]), random(2, 3), "step below 0.*np.flip"),
+        (Calls(lambda x: x[0, :, [0, 2]]), random(2, 3, 4), "numbers and arrays apart.*one axis"),
+        (Calls(lambda x: x[:, [0, 2], :, 1]), random(2, 3, 4, 2), "numbers and arrays apart"),
         (
             Stopping(lambda x: x.detach() * 2 + x),
             random(2, 3),
@@ -502,3 +542,12 @@ if importlib.util.find_spec("torch"):
         found = theirs(torch.as_tensor(more)).detach().numpy()
         wanted = model(minidl.Tensor(more)).data
         np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
+
+    @pytest.mark.parametrize("name", LENGTHS)
+    def test_a_length_that_depends_on_the_batch_is_the_same_in_pytorch(name):
+        import torch
+
+        model, x = LENGTHS[name][0], random(6, 3)
+        theirs = loaded(*export.to_pytorch(model, x[:4]))
+        wanted = model(minidl.Tensor(x)).data
+        np.testing.assert_allclose(theirs(torch.as_tensor(x)).numpy(), wanted, rtol=1e-6)

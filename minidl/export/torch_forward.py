@@ -33,6 +33,10 @@ def buffer(name: str, array: Array) -> str:
     return f'self.register_buffer("{name}", torch.empty({array.shape}, dtype=torch.{array.dtype}))'
 
 
+def _more(text: str, n: int) -> str:
+    return f"{text} {'+' if n > 0 else '-'} {abs(n)}" if n else text
+
+
 class Body:
     """The forward of a module of one's own, from one call of it."""
 
@@ -42,7 +46,7 @@ class Body:
         self.texts: dict[Node, str] = {}
         self.used: set[str] = {"self", "torch", "nn", "F"}
         self.compound: set[Node] = set()  # what needs brackets beside an operator
-        self.first = ""
+        self.first = ""  # an argument, which knows the device
         self.given = list(nodes_in(part.args))
         self.cuts: dict[Node, Part] = {}
         for inner in part.parts:
@@ -63,8 +67,7 @@ class Body:
                     self.texts[node] = self._free(name)
                     parameters.append(node)
         names = [self.texts[node] for node in parameters]
-        follows = (n for n in parameters if n.ndim and isinstance(n.shape[0], Dim))
-        self.first = self.texts[next(follows, parameters[0])] if parameters else ""
+        self.first = names[0] if names else ""
         order = in_order(result, self._inputs)
         counts = Counter(i for node in order for i in self._inputs(node))
         written = [f"def forward(self, {', '.join(names)}):"]
@@ -124,10 +127,7 @@ class Body:
         if isinstance(x, Node):
             return self.texts[x]
         if isinstance(x, Dim):
-            if not self.first:
-                raise ExportError("to_pytorch: a length depends on the batch, which is not given")
-            times = f"{x.per_sample} * " if x.per_sample != 1 else ""
-            return f"{times}{self.first}.shape[0]" + (f" + {x.more}" if x.more else "")
+            return self._length(x)
         if isinstance(x, np.ndarray | np.generic):
             x = x.tolist()
         if isinstance(x, float) and (x != x or x in (float("inf"), -float("inf"))):
@@ -136,7 +136,35 @@ class Body:
 
     def tight(self, x: Any) -> str:
         """The source of an argument that stands beside an operator or a dot."""
-        return f"({self.of(x)})" if isinstance(x, Node) and x in self.compound else self.of(x)
+        text = self.of(x)
+        brackets = x in self.compound if isinstance(x, Node) else isinstance(x, Dim) and " " in text
+        return f"({text})" if brackets else text
+
+    def _length(self, length: Dim) -> str:
+        """A length that depends on the batch, by an argument of which one depends on it, too."""
+        known = {
+            n: f"{self.texts[node]}.shape[{axis}]"
+            for node in reversed(self.given)
+            for axis, n in reversed([*enumerate(node.shape)])
+            if isinstance(n, Dim)
+        }
+        if length in known:
+            return known[length]
+        if not known:
+            raise ExportError(
+                f"to_pytorch: {self.part.path} computes with the size of the batch, which none of "
+                f"its arguments has: pass one that has"
+            )
+        other, text = min(known.items(), key=lambda item: item[0].per_sample)
+        if other.per_sample == length.per_sample:
+            return _more(text, length.more - other.more)
+        if other.more:
+            text = f"({_more(text, -other.more)})"
+        if other.per_sample != 1:
+            text = f"{text} // {other.per_sample}"
+        if length.per_sample != 1:
+            text = f"{text} * {length.per_sample}"
+        return _more(text, length.more)
 
     def tensor(self, x: Any, n: Node) -> str:
         """The source of an argument that must be a tensor."""

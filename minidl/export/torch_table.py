@@ -357,4 +357,10 @@ def getitem(b: Any, n: Node, a: Node, index: Any) -> str:
     parts = index if isinstance(index, tuple) else (index,)
     if any(isinstance(p, slice) and (p.step or 1) < 0 for p in parts):
         raise b.refuse(n, "an index with a step below 0: write np.flip")
+    numbers = [i for i, p in enumerate(parts) if isinstance(p, int | np.integer)]
+    arrays = [i for i, p in enumerate(parts) if isinstance(p, Node | np.ndarray | list)]
+    places = sorted(numbers + arrays)
+    if numbers and arrays and places[-1] - places[0] >= len(places):
+        raise b.refuse(n, "an index with numbers and arrays apart, which PyTorch takes otherwise: "
+                          "take one axis at a time, x[i][:, j]")  # fmt: skip
     return f"{b.tight(a)}[{', '.join(map(b.index, parts))}]"
