@@ -356,6 +356,8 @@ def test_without_a_target_there_is_none() -> None:
         ([b"x", b"y"], "a bytes, which is neither"),
         (np.array([b"x", b"y"]), r"dtype \|S1, which is neither"),
         (np.array([1j, 2]), "dtype complex128, which is neither"),
+        (np.array([1, 2], "timedelta64[M]"), r"timedelta64\[M\]: a month or a year has no fixed"),
+        ([np.timedelta64(n, "Y") for n in (1, 2)], r"timedelta64\[Y\]: a month or a year"),
         ([1, np.inf], r"inf in row 1 .* is infinite, 1 such"),
         (np.array([1, -np.inf]), "-inf in row 1"),
         ([1, 1e39], r"1e\+39 in row 1 .* too large for float32"),

@@ -199,8 +199,8 @@ def _of_array(array: np.ndarray, missing: np.ndarray, where: Where) -> Column:
     if kind in "Mm":
         missing = missing | np.isnat(array)
         if kind == "M":
-            array = array - np.datetime64(0, "D")
-        return _column(where, "dates" if kind == "M" else "durations", array / _DAY, missing)
+            return _column(where, "dates", (array - np.datetime64(0, "D")) / _DAY, missing)
+        return _column(where, "durations", _span(array, where), missing)
     if kind not in "iuf":
         raise ValueError(
             f"{where} has dtype {array.dtype}, which is neither numbers, words, true/false nor "
@@ -269,7 +269,10 @@ def _of_objects(array: np.ndarray, missing: np.ndarray, where: Where) -> Column:
     numbers = np.full(len(array), np.nan)
     values = [value.item() if isinstance(value, np.integer | np.floating) and kind == "numbers"
               else value for value in array[present]]  # fmt: skip
-    numbers[present] = [{"numbers": _float, "dates": _days}.get(kind, _span)(v) for v in values]
+    if kind == "durations":
+        numbers[present] = [_span(np.timedelta64(value), where) for value in values]
+    else:
+        numbers[present] = [*map(_float if kind == "numbers" else _days, values)]
     if kind == "numbers":
         _check_exact(present, values, numbers[present], missing, where)
         return _numbers(numbers, missing, where)
@@ -317,9 +320,15 @@ def _float(value: Any) -> float:
         return np.inf
 
 
-def _span(value: Any) -> float:
-    """Days of a duration."""
-    return float(np.timedelta64(value) / _DAY)
+def _span(durations: Any, where: Where) -> Any:
+    """Days of durations."""
+    try:
+        return durations / _DAY
+    except TypeError as error:
+        raise ValueError(
+            f"{where} has dtype {durations.dtype}: a month or a year has no fixed number of days: "
+            f"convert it, as in x.astype(int) for the number of them"
+        ) from error
 
 
 def _days(value: Any) -> float:
