@@ -194,6 +194,7 @@ class KeepBest(Best):
 
     Raises:
         TypeError, ValueError: as :class:`EarlyStopping`.
+        ValueError: by ``fit``, before the first step, if the file is that of its checkpoint.
         FileNotFoundError: by ``fit``, before the first step, if there is no folder for the file.
 
     Example:
@@ -224,6 +225,11 @@ class KeepBest(Best):
         super().on_fit_begin(run)
         if self.path is not None:
             check_folder(self.path, "KeepBest")
+            if run.path is not None and os.path.abspath(run.path) == os.path.abspath(self.path):
+                raise ValueError(
+                    f"KeepBest: {self.path} is the checkpoint of fit, which would replace the best "
+                    f"weights after each epoch: name another file"
+                )
 
     def on_epoch_end(self, run: Run) -> None:
         if not self._improved(run):
