@@ -365,7 +365,7 @@ INTERFACE = {
     "training.roc_auc": "predictions, targets, ignore_index=None",
     "training.RateRange": "rates, losses, smoothed, diverged",
     "training.RateRange.plot": "path=None",
-    "training.lr_range": (
+    "optim.lr_range": (
         "model, loss, data, rule=SGD, *, lowest=1e-06, highest=10.0, steps=100, compiled=False"
     ),
     "training.whole_set": "metric",
@@ -515,7 +515,8 @@ def public():
     seen = {}
     named = {id(value) for module in PLACES.values() for value in vars(module).values()}
     for place, module in PLACES.items():
-        for name, value in vars(module).items():
+        for name in {**vars(module), **dict.fromkeys(getattr(module, "__all__", ()))}:
+            value = getattr(module, name)
             if hasattr(module, "__all__"):
                 mine = name in module.__all__
             else:

@@ -13,8 +13,9 @@ from programs import ROOT, TESTS, printed_by
 
 LIMIT = 2_000  # lines
 # Imports that wait until they are needed: the writer of programs, which takes longer to import than
-# all else, the bars of notebooks, and the one function of optimizers that trains.
+# all else, the bars of notebooks, the one function of optimizers that trains, what is for tables.
 LATE = {"minidl.compile.step", "tqdm.autonotebook", "minidl.training.lr_range"}
+LATE |= {"minidl.data.encoder", "minidl.data.reading"}
 
 
 def dotted(path):

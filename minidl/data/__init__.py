@@ -3,6 +3,10 @@
 Arrays come in and ndarrays go out; nothing here knows of tensors or models.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from minidl.data.csv_file import Table, load_csv
 from minidl.data.datasets import (
     IRIS_CLASSES,
@@ -14,11 +18,9 @@ from minidl.data.datasets import (
     make_moons,
     make_spirals,
 )
-from minidl.data.encoder import TableEncoder
 from minidl.data.idx import load_idx
 from minidl.data.inputs import MultiInputLoader
 from minidl.data.loader import DataLoader
-from minidl.data.reading import read_table
 from minidl.data.tables import (
     PENGUINS_CLASSES,
     PENGUINS_FEATURES,
@@ -28,6 +30,10 @@ from minidl.data.tables import (
     load_wine,
 )
 from minidl.data.transforms import Standardize, one_hot, train_test_split
+
+if TYPE_CHECKING:
+    from minidl.data.encoder import TableEncoder
+    from minidl.data.reading import read_table
 
 __all__ = [
     "IRIS_CLASSES",
@@ -55,3 +61,16 @@ __all__ = [
     "read_table",
     "train_test_split",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # What is for tables alone would be a tenth of the time of ``import minidl``.
+    if name == "TableEncoder":
+        from minidl.data.encoder import TableEncoder
+
+        return TableEncoder
+    if name == "read_table":
+        from minidl.data.reading import read_table
+
+        return read_table
+    raise AttributeError(f"module 'minidl.data' has no attribute {name!r}")
