@@ -31,7 +31,7 @@ from minidl.training.evaluation import modes_restored
 from minidl.training.figures import COLORS, new_figure, save
 from minidl.training.measures import Function, single_number
 from minidl.training.provenance import generators
-from minidl.training.run import put_back
+from minidl.training.run import copied, put_back
 from minidl.training.trials import check_parameters
 from minidl.training.weighting import Weighted
 
@@ -280,9 +280,7 @@ def _put_back(
     arrays = [(p, p.array, p.array.copy()) for p in dict.fromkeys(tensors)]
     nodes = [(p.node, p.node.grad) for p in dict.fromkeys(tensors) if p.node is not None]
     gradients = [(node, g, None if g is None else g.copy()) for node, g in nodes]
-    members = [(m, name) for part in parts for _, m in part.modules() for name in m.buffers]
-    found = [(m, name, getattr(m, name)) for m, name in members]
-    buffers = [(m, name, b, None if b is None else plain(b).copy()) for m, name, b in found]
+    buffers = copied((m, name) for part in parts for _, m in part.modules() for name in m.buffers)
     state = rule.state_dict() if isinstance(rule, Optimizer) else {}
     rates = [group["lr"] for group in groups]  # a schedule has no place in a state
     owners = {"model": model, "loss": loss, "rule": rule, "data": data}

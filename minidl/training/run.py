@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -142,15 +142,10 @@ class Run:
             self.tell_epoch()
             self.save()
 
-    def copied_buffers(self) -> Buffers:
-        """The buffers of all modules, each with its content."""
-        found = [(module, name, getattr(module, name)) for module, name in self.buffers]
-        return [(m, n, b, None if b is None else plain(b).copy()) for m, n, b in found]
-
     @contextmanager
     def left_as_it_was(self) -> Iterator[Callable[[], None]]:
         """A trial, without a graph, that moves neither modes nor buffers nor random numbers."""
-        buffers = self.copied_buffers()
+        buffers = copied(self.buffers)
         states = [(g, g.bit_generator.state) for g in self.generators().values()]
         try:
             with modes_restored(self.model) as to_train_mode, no_grad():
@@ -204,7 +199,7 @@ class Run:
     def go_on(self) -> None:
         """Become the run that was saved; if that was another one, change nothing and raise."""
         assert self.path is not None
-        state, own, buffers = self.read(), self.state_dict(), self.copied_buffers()
+        state, own, buffers = self.read(), self.state_dict(), copied(self.buffers)
         try:
             same_keys(state if isinstance(state, dict) else {}, own, "run of fit with these data")
             for name in ("generators", "parts", "history", "callbacks", "epoch"):
@@ -247,6 +242,12 @@ class Run:
         self.callbacks.load_state_dict(state["callbacks"])
         for name, g in self.generators().items():
             g.bit_generator.state = state["generators"][name]
+
+
+def copied(buffers: Iterable[tuple[Module, str]]) -> Buffers:
+    """Buffers of modules, by their names, each with its content."""
+    found = [(module, name, getattr(module, name)) for module, name in buffers]
+    return [(m, n, b, None if b is None else plain(b).copy()) for m, n, b in found]
 
 
 def put_back(buffers: Buffers) -> None:

@@ -19,7 +19,7 @@ from minidl.tensor import Tensor
 from minidl.training.batches import by_name
 from minidl.training.loop import Hooks
 from minidl.training.measures import single_number
-from minidl.training.run import Buffers, Run, put_back
+from minidl.training.run import Buffers, Run, copied, put_back
 from minidl.training.trials import look_at_first_step
 from minidl.training.updates import Updates
 
@@ -65,7 +65,7 @@ class Steps(Hooks):
     @contextmanager
     def step(self, x: Any, y: Array) -> Iterator[None]:
         self.x, self.y, self.predictions = x, y, None
-        buffers = self.run.copied_buffers()
+        buffers = copied(self.run.buffers)
         if not self.updates.batches:
             self.buffers = buffers
         with ExitStack() as self.quiet:
