@@ -239,6 +239,20 @@ def test_a_module_in_two_places_is_one_again(tmp_path):
     assert (copy(ROWS).data == model(ROWS).data).all()
 
 
+def test_arguments_before_a_star_come_back_in_their_places():
+    class Scaled(nn.Module):
+        def __init__(self, size, *factors, bias=True):
+            self.size, self.factors, self.bias = size, factors, bias
+            self.layer = nn.Linear(6, size, bias=bias)
+
+        def forward(self, x):
+            return self.layer(x) * sum(self.factors)
+
+    for model in (Scaled(3, 2.0, 0.5, bias=False), Scaled(3)):
+        copy = nn.build(nn.describe(model), classes=[Scaled])
+        assert (copy.size, copy.factors, copy.bias) == (model.size, model.factors, model.bias)
+
+
 def test_what_cannot_be_described_is_refused_by_name_and_place():
     class Hidden(nn.Module):
         def __init__(self, factor=2.0):

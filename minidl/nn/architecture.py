@@ -379,13 +379,9 @@ class _Builder:
             if self.left < 0:
                 raise ValueError(f"{cls.__name__}: the model has more than {self.most:,} "
                                  f"parameters in all; build(..., most=) allows more")  # fmt: skip
-        positional: list[Any] = []
-        for name, p in parameters.items():
-            if p.kind is p.VAR_POSITIONAL:
-                positional += arguments.pop(name, [])
-            elif p.kind is p.POSITIONAL_ONLY and name in arguments:
-                positional.append(arguments.pop(name))
-        return cls(*positional, **arguments)
+        own = {name: arguments.pop(name) for name in parameters if name in arguments}
+        bound = inspect.BoundArguments(inspect.signature(cls), own)  # type: ignore[arg-type]
+        return cls(*bound.args, **bound.kwargs, **arguments)
 
     def value(self, value: Any, place: str, level: int) -> Any:
         if _is_plain(value):
