@@ -395,6 +395,32 @@ def test_shared_and_frozen_parameters_and_other_dtypes_are_written_out():
     assert "self.to(torch.float64)\n" in double.source
 
 
+class Again(nn.Module):
+    """A model that has a part of its own, and a layer, under two names and calls the second."""
+
+    def __init__(self):
+        self.a, self.norm = Calls(lambda x: x * np.array([1, 2], "f")), nn.BatchNorm(2)
+        self.b, self.other = self.a, self.norm
+
+    def forward(self, x):
+        return self.other(self.b(self.a(x)))
+
+
+def test_a_part_that_has_two_names_is_written_once():
+    source, state = export.to_pytorch(Again(), random(3, 2))
+    assert source.count("(nn.Module)") == 2
+    assert "self.b = self.a  # one and the same\n" in source
+    assert "self.other = self.norm  # one and the same\n" in source
+    assert {name for name in state if "const" in name} == {"a.constant", "b.constant"}
+
+
+def test_the_axes_are_those_after_a_sequential_within():
+    """Where BatchNorm stands behind it, and no example is given."""
+    inner = nn.Sequential(nn.Flatten(), nn.Linear(4, 5))
+    source, _ = export.to_pytorch(nn.Sequential(nn.Conv2d(1, 1, 2), inner, nn.BatchNorm(5)))
+    assert "nn.BatchNorm1d(5)" in source
+
+
 class Between(nn.Module):
     """A model that gives a part of its own something else than whole samples along axis 0."""
 
@@ -455,6 +481,17 @@ def without_recording(x):
         return x * 2
 
 
+class Pair(nn.Module):
+    """A model of which a part returns two."""
+
+    def __init__(self):
+        self.part = Calls(lambda x: (x * 2, x))
+
+    def forward(self, x):
+        a, b = self.part(x)
+        return a * b
+
+
 class Unused(nn.Module):
     """A model with a part that it does not call."""
 
@@ -473,6 +510,7 @@ class Unused(nn.Module):
         (nn.BatchNorm(3), None, "BatchNorm1d, 2d or 3d.*give an example"),
         (Either(), random(2, 3), "other things in training than in prediction"),
         (Calls(lambda x: F.dropout(x, 0.5, True)), random(2, 3), "random numbers.*nn.Dropout"),
+        (Pair(), random(2, 3), r"Calls \(part\) does not return one Tensor"),
         (Unused(), random(2, 3), r"Calls \(part\) is a part of the model that is not called"),
         (Calls(lambda x: np.linalg.inv(x)), random(2, 3, 3), r"linalg.inv.*line \d+"),
         (Calls(lambda x: x[::-1]), random(2, 3), "step below 0.*np.flip"),
@@ -551,3 +589,12 @@ if importlib.util.find_spec("torch"):
         theirs = loaded(*export.to_pytorch(model, x[:4]))
         wanted = model(minidl.Tensor(x)).data
         np.testing.assert_allclose(theirs(torch.as_tensor(x)).numpy(), wanted, rtol=1e-6)
+
+    def test_a_part_that_has_two_names_is_one_in_pytorch():
+        import torch
+
+        model, x = Again().eval(), random(3, 2)
+        theirs = loaded(*export.to_pytorch(model, x)).eval()
+        assert theirs.b is theirs.a
+        found = theirs(torch.as_tensor(x)).detach().numpy()
+        np.testing.assert_allclose(found, model(x).data, rtol=1e-6)

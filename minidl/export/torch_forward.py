@@ -49,17 +49,19 @@ class Body:
         self.first = ""  # an argument, which knows the device
         self.given = list(nodes_in(part.args))
         self.cuts: dict[Node, Part] = {}
+        for inner in (part, *part.parts):
+            if not isinstance(inner.result, Node):
+                raise ExportError(
+                    f"to_pytorch: {type(inner.module).__name__} ({inner.path or 'the model'}) does "
+                    f"not return one Tensor: make a module of each that it returns"
+                )
         for inner in part.parts:
-            if isinstance(inner.result, Node) and inner.result not in list(nodes_in(inner.args)):
+            if inner.result not in list(nodes_in(inner.args)):
                 self.cuts.setdefault(inner.result, inner)
 
     def lines(self) -> list[str]:
         """The definition of ``forward``."""
         result = self.part.result
-        if not isinstance(result, Node):
-            raise ExportError(
-                f"to_pytorch: {type(self.part.module).__name__} does not return one Tensor"
-            )
         parameters = []
         for name, x in zip(self.part.names, self.part.args, strict=True):
             for node in nodes_in(x):

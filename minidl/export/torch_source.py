@@ -98,6 +98,11 @@ class _Source:
     def model(self) -> TorchModel:
         """Its classes, those that others need first, and a function that loads the weights."""
         root = self._class(self.root, "", self._last_lines())
+        for first, *others in self.modules.values():  # of what is shared, all names
+            for key, array in list(self.state.items()):
+                if others and key.startswith(f"{first}."):
+                    for other in others:
+                        self.state.setdefault(other + key.removeprefix(first), array.copy())
         load = LOAD.format(root=root)
         uses_f = any("F." in text for text in self.classes.values())
         head = HEAD.format(root=root) + ("import torch.nn.functional as F\n" if uses_f else "")
@@ -165,7 +170,7 @@ class _Source:
         """The expression that makes a module."""
         kind = _kind(module)
         if kind == "layer":
-            calls = self.calls.get(path, [])
+            calls = self._calls_of(module)
             ndim = calls[0].args[0].ndim if calls else self._ndim_before(path)
             layer = next(c for c in type(module).__mro__ if c in LAYERS)
             return LAYERS[layer](module, ndim)
@@ -179,12 +184,16 @@ class _Source:
         brackets = ("(", ")") if kind == "Sequential" else ("([", "])")
         return _listed(f"nn.{kind}{brackets[0]}", [text for _, text in inner], brackets[1])
 
+    def _calls_of(self, module: nn.Module) -> list[Part]:
+        """What was seen of a module, under whichever of its names."""
+        return [call for path in self.modules[id(module)] for call in self.calls.get(path, ())]
+
     def _ndim_before(self, path: str) -> int | None:
         """How many axes the input of a layer has by what stands before it in a Sequential."""
         parent, _, place = path.rpartition(".")
         above = dict(self.root.modules()).get(parent)
         before = list(above)[: int(place)] if isinstance(above, nn.Sequential) else []
-        for m in reversed(before):
+        for m in reversed([inner for outer in before for _, inner in outer.modules()]):
             if isinstance(m, nn.Conv2d | nn.ConvTranspose2d | nn.MaxPool2d | nn.AvgPool2d):
                 return 4
             if isinstance(m, nn.Linear | nn.Flatten):
@@ -215,7 +224,7 @@ class _Source:
         return name
 
     def _own_class(self, module: nn.Module, path: str, last: list[str]) -> list[str]:
-        calls = self.calls.get(path)
+        calls = self._calls_of(module)
         name = type(module).__name__
         if not calls:
             raise ExportError(
