@@ -123,7 +123,8 @@ class Callbacks:
 
         Where one fails, the run is saved as it was before this call, and goes on with it.
         """
-        run.model.eval()
+        if self.untold:
+            run.model.eval()
         while self.untold:
             callback = self.untold[0]
             before = copy.deepcopy(callback.state_dict()) if _remembers(callback) else None
