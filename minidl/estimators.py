@@ -35,7 +35,11 @@ RULES: dict[str, tuple[Any, float]] = {  # with the learning rates that lr=None 
     "rmsprop": (optim.RMSProp, 0.001),
     "adam": (optim.Adam, 0.001),
 }
-COPIES = 8  # of a sample, in the mean, are made for whole-number weights; more would fill the memory
+# Few inputs and many hidden units overfit less from it than from He's, which starts larger.
+INIT = "glorot_uniform"
+COPIES = (
+    8  # of a sample, in the mean, are made for whole-number weights; more would fill the memory
+)
 
 Module = Callable[[int, int], nn.Module]
 Rule = str | Callable[..., optim.Optimizer]
@@ -54,7 +58,7 @@ class Network(base.BaseEstimator):
         lr: Any = None,
         weight_decay: float = 0.0,
         epochs: int = 200,
-        batch_size: int = 32,
+        batch_size: int = 200,
         patience: int | None = 10,
         tol: float = 1e-4,
         early_stopping: bool = False,
@@ -72,7 +76,9 @@ class Network(base.BaseEstimator):
 
     # What the two do differently ------------------------------------------------------------------
 
-    loss: nn.Module
+    def _loss(self) -> nn.Module:
+        """A loss of its own, since threads may learn at the same time."""
+        raise NotImplementedError
 
     def _targets(self, y: Array, first: bool, classes: Any) -> Array:
         """Look at y: (N,) classes as numbers from 0, or (N, T) numbers."""
@@ -204,14 +210,14 @@ class Network(base.BaseEstimator):
         layers: list[nn.Module] = []
         for width in hidden:
             width = whole_number(width, f"{self._name}: each of hidden", at_least=1)
-            layers.append(nn.Linear(inputs, width))
+            layers.append(nn.Linear(inputs, width, init=INIT))
             if self.batch_norm:
                 layers.append(nn.BatchNorm(width))
             layers.append(nn.ReLU())
             if self.dropout:
                 layers.append(nn.Dropout(self.dropout))
             inputs = width
-        return nn.Sequential(*layers, nn.Linear(inputs, outputs))
+        return nn.Sequential(*layers, nn.Linear(inputs, outputs, init=INIT))
 
     def _learn(
         self, x: Array, y: Array, weights: Array | None, held_out: Any, epochs: int, callbacks: Any
@@ -226,7 +232,7 @@ class Network(base.BaseEstimator):
         def trained(compiled: bool) -> Any:
             with self._drawing():
                 return fit(
-                    self.model_, self.loss, self.optimizer_, loader, held_out, epochs=epochs,
+                    self.model_, self._loss(), self.optimizer_, loader, held_out, epochs=epochs,
                     metrics={}, callbacks=callbacks, progress=self.verbose, compiled=compiled,
                 )  # fmt: skip
 
@@ -269,7 +275,8 @@ class Classifier(base.ClassifierMixin, Network):
     not compiled and take longer.
 
     Args:
-        hidden: the widths of the hidden layers, each a ``Linear`` and a ``ReLU``.
+        hidden: the widths of the hidden layers, each a ``Linear``, with Glorot's initial weights,
+            and a ``ReLU``.
         batch_norm: whether there is a ``BatchNorm`` between them.
         dropout: the probability to drop a hidden unit while learning.
         rule: ``"sgd"``, ``"momentum"``, ``"adagrad"``, ``"rmsprop"`` or ``"adam"``, or a class as
@@ -278,7 +285,8 @@ class Classifier(base.ClassifierMixin, Network):
             that of the rule: sgd 0.1, momentum and adagrad 0.01, rmsprop and adam 0.001.
         weight_decay: that of the rule.
         epochs: how often at most to go through the samples; ``partial_fit`` goes once.
-        batch_size: the samples of a step, or the next number that leaves no last batch of one.
+        batch_size: the samples of a step, at most all, or the next number that leaves no last batch
+            of one.
         patience: stop when for so many epochs the loss has not fallen by more than ``tol`` below
             the best; None makes all epochs.
         tol: see patience.
@@ -304,7 +312,8 @@ class Classifier(base.ClassifierMixin, Network):
         FloatingPointError: if the loss becomes NaN or infinite.
     """
 
-    loss = nn.CrossEntropyLoss()
+    def _loss(self) -> nn.Module:
+        return nn.CrossEntropyLoss()
 
     def _targets(self, y: Array, first: bool, classes: Any) -> Array:
         multiclass.check_classification_targets(y)
@@ -368,7 +377,8 @@ class Regressor(base.RegressorMixin, Network):
             for :class:`Classifier`.
     """
 
-    loss = nn.MSELoss()
+    def _loss(self) -> nn.Module:
+        return nn.MSELoss()
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

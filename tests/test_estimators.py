@@ -2,7 +2,9 @@
 
 import pytest
 
-pytest.importorskip("sklearn", reason="the estimators need scikit-learn: pip install -e '.[sklearn]'")
+pytest.importorskip(
+    "sklearn", reason="the estimators need scikit-learn: pip install -e '.[sklearn]'"
+)
 
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
