@@ -24,11 +24,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-for place in (
-    Path(__file__).resolve().parents[3],
-    Path(__file__).resolve().parents[3] / "examples",
-):
-    sys.path.insert(0, str(place))
+sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "examples"))
 
 import _one_thread  # noqa: F401  (before NumPy)
 import numpy as np

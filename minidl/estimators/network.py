@@ -1,9 +1,4 @@
-"""minidl in scikit-learn: a classifier and a regressor for its pipelines, searches and scores.
-
-They are thin: scikit-learn checks what comes in, ``minidl.fit`` trains, in float32 and with the
-compiled step where there can be one. It needs the extra ``sklearn``, and ``import minidl`` does not
-import it.
-"""
+"""What both estimators are: a network, its settings, and how scikit-learn's calls train it."""
 
 from __future__ import annotations
 
@@ -18,6 +13,7 @@ from minidl.arrays import Array
 from minidl.checks import number, one_of, whole_number
 from minidl.compile import CompileError
 from minidl.data import DataLoader, train_test_split
+from minidl.estimators.samples import counted, in_order
 from minidl.extras import need
 from minidl.modes import drawing_through
 from minidl.rng import generator
@@ -25,8 +21,8 @@ from minidl.scopes import Block
 from minidl.training import EarlyStopping, fit, predict
 
 base = need("sklearn.base", extra="sklearn", what="minidl.estimators")
-multiclass = need("sklearn.utils.multiclass", extra="sklearn", what="minidl.estimators")
 validation = need("sklearn.utils.validation", extra="sklearn", what="minidl.estimators")
+BaseEstimator: Any = base.BaseEstimator
 
 RULES: dict[str, tuple[Any, float]] = {  # with the learning rates that lr=None means
     "sgd": (optim.SGD, 0.1),
@@ -37,15 +33,12 @@ RULES: dict[str, tuple[Any, float]] = {  # with the learning rates that lr=None 
 }
 # Few inputs and many hidden units overfit less from it than from He's, which starts larger.
 INIT = "glorot_uniform"
-COPIES = (
-    8  # of a sample, in the mean, are made for whole-number weights; more would fill the memory
-)
 
 Module = Callable[[int, int], nn.Module]
 Rule = str | Callable[..., optim.Optimizer]
 
 
-class Network(base.BaseEstimator):
+class Network(BaseEstimator):
     """What :class:`Classifier` and :class:`Regressor` share: the network, and how it is trained."""
 
     def __init__(
@@ -76,6 +69,8 @@ class Network(base.BaseEstimator):
 
     # What the two do differently ------------------------------------------------------------------
 
+    _of_numbers: bool  # whether targets are, and not classes
+
     def _loss(self) -> nn.Module:
         """A loss of its own, since threads may learn at the same time."""
         raise NotImplementedError
@@ -103,7 +98,8 @@ class Network(base.BaseEstimator):
         """
         x, y, weights = self._checked(X, y, sample_weight, first=True)
         epochs = whole_number(self.epochs, f"{self._name}: epochs", at_least=1)
-        callbacks, held_out = [], None
+        callbacks: list[Any] = []
+        held_out: Any = None
         if self.patience is not None:
             whole_number(self.patience, f"{self._name}: patience, unless None,", at_least=1)
             tol = number(self.tol, f"{self._name}: tol", at_least=0)
@@ -112,12 +108,11 @@ class Network(base.BaseEstimator):
                 if self.early_stopping
                 else EarlyStopping(self.patience, monitor="loss", min_delta=tol, restore_best=False)
             ]
-        self._rng = _generator(self.random_state)
-        order = _order(x, y, weights)
-        x, y, weights = (a if a is None else a[order] for a in (x, y, weights))
+        self._rng = own_generator(self.random_state)
+        x, y, weights = in_order(x, y, weights)
         if self.early_stopping:
             x, y, weights, held_out = self._held_out(x, y, weights)
-        x, y, weights = _counted(x, y, weights)
+        x, y, weights = counted(x, y, weights)
         y = self._scaled(y, weights, first=True)
         if held_out is not None:
             held_out = (held_out[0], self._scaled(held_out[1], None, first=False), *held_out[2:])
@@ -127,10 +122,10 @@ class Network(base.BaseEstimator):
     def _partial_fit(self, X: Any, y: Any, sample_weight: Any, classes: Any = None) -> Any:
         first = not hasattr(self, "model_")
         x, y, weights = self._checked(X, y, sample_weight, first, classes)
-        x, y, weights = _counted(x, y, weights)
+        x, y, weights = counted(x, y, weights)
         y = self._scaled(y, weights, first)
         if first:
-            self._rng = _generator(self.random_state)
+            self._rng = own_generator(self.random_state)
             self._begin(x.shape[1], self._outputs_for(y))
         return self._learn(x, y, weights, None, 1, [])
 
@@ -142,11 +137,11 @@ class Network(base.BaseEstimator):
         self, X: Any, y: Any, sample_weight: Any, first: bool, classes: Any = None
     ) -> tuple[Any, Any, Any]:
         """x as float32, targets, and weights in float64 or None, each for the same samples."""
-        x, y = validation.validate_data(
-            self, X, y, reset=first, dtype=np.float32, order="C",
-            multi_output=isinstance(self, base.RegressorMixin),
-            y_numeric=isinstance(self, base.RegressorMixin),
-        )  # fmt: skip
+        with np.errstate(over="ignore"):  # what is too large for float32 is refused
+            x, y = validation.validate_data(
+                self, X, y, reset=first, dtype=np.float32, order="C",
+                multi_output=self._of_numbers, y_numeric=self._of_numbers,
+            )  # fmt: skip
         y = self._targets(y, first, classes)
         if sample_weight is None:
             return x, y, None
@@ -258,169 +253,12 @@ class Network(base.BaseEstimator):
     def _outputs(self, X: Any) -> Array:
         """What the network says, in float64, so that it is the same alone and among others."""
         validation.check_is_fitted(self, "model_")
-        x = validation.validate_data(self, X, reset=False, dtype=np.float32)
-        return predict(_in_double(self.model_), x.astype(np.float64))
+        with np.errstate(over="ignore"):
+            x = validation.validate_data(self, X, reset=False, dtype=np.float32)
+        return predict(in_double(self.model_), x.astype(np.float64))
 
 
-class Classifier(base.ClassifierMixin, Network):
-    """A network that learns classes, as an estimator of scikit-learn.
-
-    Inputs are taken as they are; put a ``StandardScaler`` before it in a pipeline. Labels may be
-    strings. It learns in float32 and predicts in float64. With the same ``random_state`` and the
-    same data, in any order of the samples, it learns the same to the bit; minidl's own generator
-    and NumPy's are neither read nor set.
-
-    A ``sample_weight`` of whole numbers, at most eight in the mean, means so many copies of each
-    sample, to the bit. Of others the loss of a batch is ``sum(w * l) / sum(w)``, by steps that are
-    not compiled and take longer.
-
-    Args:
-        hidden: the widths of the hidden layers, each a ``Linear``, with Glorot's initial weights,
-            and a ``ReLU``.
-        batch_norm: whether there is a ``BatchNorm`` between them.
-        dropout: the probability to drop a hidden unit while learning.
-        rule: ``"sgd"``, ``"momentum"``, ``"adagrad"``, ``"rmsprop"`` or ``"adam"``, or a class as
-            in ``optim.AdamW``, called with the parameters and, if given, lr and weight_decay.
-        lr: the learning rate, a number or a schedule (one without steps spans the fit). None means
-            that of the rule: sgd 0.1, momentum and adagrad 0.01, rmsprop and adam 0.001.
-        weight_decay: that of the rule.
-        epochs: how often at most to go through the samples; ``partial_fit`` goes once.
-        batch_size: the samples of a step, at most all, or the next number that leaves no last batch
-            of one.
-        patience: stop when for so many epochs the loss has not fallen by more than ``tol`` below
-            the best; None makes all epochs.
-        tol: see patience.
-        early_stopping: whether the loss that patience looks at is that of samples held out, and the
-            weights of the best epoch are kept.
-        validation_fraction: the share of them.
-        module: a function of the numbers of inputs and outputs that returns any Module of (N,
-            inputs) to (N, outputs), in place of hidden, batch_norm and dropout. What it draws from
-            minidl's generator comes from ``random_state``.
-        random_state: a seed, a ``RandomState``, a ``Generator``, or None, each time another.
-        verbose: whether to show the progress.
-
-    Attributes:
-        classes_: the labels, sorted.
-        loss_curve_: the mean loss in each epoch.
-        validation_loss_curve_: that of the samples held out, with ``early_stopping``.
-        n_iter_: how many epochs there were.
-        n_features_in_, feature_names_in_: what it learned from.
-        model_, optimizer_: the network and its rule.
-
-    Raises:
-        TypeError, ValueError: by ``fit``, for data or settings that make no sense; for sparse data.
-        FloatingPointError: if the loss becomes NaN or infinite.
-    """
-
-    def _loss(self) -> nn.Module:
-        return nn.CrossEntropyLoss()
-
-    def _targets(self, y: Array, first: bool, classes: Any) -> Array:
-        multiclass.check_classification_targets(y)
-        y = validation.column_or_1d(y, warn=True)
-        if first:
-            self.classes_ = np.unique(y if classes is None else classes)
-        elif classes is not None and not np.array_equal(np.unique(classes), self.classes_):
-            raise ValueError(
-                f"Classifier: classes are those of the first call, {self.classes_}, got {classes}"
-            )
-        if len(self.classes_) < 2:
-            raise ValueError(
-                f"Classifier: there are two or more classes to learn, and here is one class only, "
-                f"{self.classes_[0]}"
-            )
-        unknown = np.setdiff1d(y, self.classes_)
-        if unknown.size:
-            raise ValueError(f"Classifier: y has {unknown}, and classes are {self.classes_}")
-        return np.searchsorted(self.classes_, y)
-
-    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Any:
-        """Go once through samples, and go on from what was learned before.
-
-        Args:
-            X, y, sample_weight: as for :meth:`fit`.
-            classes: all labels there will be; in the first call, unless all are in y.
-
-        Returns:
-            The estimator itself.
-        """
-        return self._partial_fit(X, y, sample_weight, classes)
-
-    def predict(self, X: Any) -> Array:
-        """The most likely label of each sample, (N,)."""
-        outputs = self._outputs(X)  # the first to say that it was not fitted
-        return self.classes_[outputs.argmax(axis=1)]
-
-    def predict_log_proba(self, X: Any) -> Array:
-        """The logarithms of the probabilities, (N, classes)."""
-        z = self._outputs(X)
-        z -= z.max(axis=1, keepdims=True)
-        return z - np.log(np.exp(z).sum(axis=1, keepdims=True))
-
-    def predict_proba(self, X: Any) -> Array:
-        """The probability of each class, in the order of ``classes_``, (N, classes)."""
-        return np.exp(self.predict_log_proba(X))
-
-
-class Regressor(base.RegressorMixin, Network):
-    """A network that learns numbers, as an estimator of scikit-learn.
-
-    The targets are standardised inside, so that it does not matter in which unit they are: what
-    it learns is ``(y - mean_) / scale_``, and what it predicts is ``y`` again. ``partial_fit`` does
-    so by the samples of the first call. Inputs are taken as they are, as by :class:`Classifier`,
-    whose arguments it has, and which says all else.
-
-    Attributes:
-        mean_, scale_: of the targets, (outputs,).
-        loss_curve_: the mean squared error in each epoch, of standardised targets.
-        validation_loss_curve_, n_iter_, n_features_in_, feature_names_in_, model_, optimizer_: as
-            for :class:`Classifier`.
-    """
-
-    def _loss(self) -> nn.Module:
-        return nn.MSELoss()
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.target_tags.multi_output = True
-        return tags
-
-    def _targets(self, y: Array, first: bool, classes: Any) -> Array:
-        if y.ndim == 2 and y.shape[1] == 1:
-            y = validation.column_or_1d(y, warn=True)
-        if first:
-            self._shape = y.shape[1:]
-        elif y.shape[1:] != self._shape:
-            raise ValueError(
-                f"Regressor: y of the first call had shape (N, {self._shape}), got {y.shape}"
-            )
-        return y.reshape(len(y), -1).astype(np.float64)
-
-    def _scaled(self, y: Array, weights: Array | None, first: bool) -> Array:
-        if first:
-            self.mean_ = np.average(y, axis=0, weights=weights)
-            scale = np.sqrt(np.average((y - self.mean_) ** 2, axis=0, weights=weights))
-            self.scale_ = np.where(scale > 0, scale, 1.0)
-        return ((y - self.mean_) / self.scale_).astype(np.float32)
-
-    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
-        """Go once through samples, and go on from what was learned before.
-
-        Args:
-            X, y, sample_weight: as for :meth:`fit`.
-
-        Returns:
-            The estimator itself.
-        """
-        return self._partial_fit(X, y, sample_weight)
-
-    def predict(self, X: Any) -> Array:
-        """The number, or the numbers, of each sample: (N,) or (N, outputs), as y was."""
-        outputs = self._outputs(X)  # the first to say that it was not fitted
-        return (outputs * self.scale_ + self.mean_).reshape(len(outputs), *self._shape)
-
-
-def _generator(random_state: Any) -> np.random.Generator:
+def own_generator(random_state: Any) -> np.random.Generator:
     """A generator of the estimator's own; None means a new one each time."""
     if random_state is None:
         return np.random.default_rng()
@@ -429,7 +267,7 @@ def _generator(random_state: Any) -> np.random.Generator:
     return generator(random_state)
 
 
-def _in_double(model: nn.Module) -> nn.Module:
+def in_double(model: nn.Module) -> nn.Module:
     """A copy with float64 in the place of float32."""
     model = copy.deepcopy(model)
     for p in model.parameters():
@@ -439,26 +277,3 @@ def _in_double(model: nn.Module) -> nn.Module:
             if getattr(buffer := getattr(module, name), "dtype", None) == np.float32:
                 setattr(module, name, buffer.astype(np.float64))
     return model
-
-
-def _order(x: Array, y: Array, weights: Array | None) -> Array:
-    """An order of the samples by what they are, and not by where they stand.
-
-    It sorts by a number made of each row: equal rows have equal ones, and sums of whole numbers do
-    not depend on what is beside them in memory.
-    """
-    bits = np.column_stack([x, y]).astype(np.float32).view(np.uint32)
-    factors = np.random.default_rng(0).integers(2**62, size=bits.shape[1], dtype=np.uint64)
-    keys = np.einsum("ij,j->i", bits, 2 * factors + 1, dtype=np.uint64, casting="safe")
-    return np.argsort(keys) if weights is None else np.lexsort([weights, keys])
-
-
-def _counted(x: Array, y: Array, weights: Array | None) -> tuple[Array, Array, Array | None]:
-    """The samples as often as they count, if weights are whole numbers; without those of none."""
-    if weights is None:
-        return x, y, None
-    if (weights == np.floor(weights)).all() and weights.sum() <= COPIES * len(x):
-        rows = np.repeat(np.arange(len(x)), weights.astype(np.intp))
-        return x[rows], y[rows], None
-    there = weights > 0
-    return x[there], y[there], weights[there].astype(np.float32)
