@@ -6,7 +6,6 @@ import re
 
 import numpy as np
 import pytest
-
 import with_sklearn  # noqa: F401  (before scikit-learn)
 from programs import ROOT
 from sklearn import config_context

@@ -137,7 +137,9 @@ class Network(BaseEstimator):
         self, X: Any, y: Any, sample_weight: Any, first: bool, classes: Any = None
     ) -> tuple[Any, Any, Any]:
         """x as float32, targets, and weights in float64 or None, each for the same samples."""
-        with np.errstate(over="ignore"):  # what is too large for float32 is refused
+        with np.errstate(
+            over="ignore", invalid="ignore"
+        ):  # what is too large for float32 is refused
             x, y = validation.validate_data(
                 self, X, y, reset=first, dtype=np.float32, order="C",
                 multi_output=self._of_numbers, y_numeric=self._of_numbers,
@@ -253,7 +255,7 @@ class Network(BaseEstimator):
     def _outputs(self, X: Any) -> Array:
         """What the network says, in float64, so that it is the same alone and among others."""
         validation.check_is_fitted(self, "model_")
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
             x = validation.validate_data(self, X, reset=False, dtype=np.float32)
         return predict(in_double(self.model_), x.astype(np.float64))
 
