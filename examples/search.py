@@ -5,9 +5,10 @@
     python examples/search.py --dask                  on a local Dask cluster of two workers
     python examples/search.py --dask tcp://HOST:8786  on a cluster that runs already
 
-It draws settings at random, trains a network with each on parts of the digits, tests it on the rest
-of them (cross-validation), and shows the best. A fit is one task. Nothing is random about a task
-but what its seed says, and so the best are the same wherever the tasks ran and in whatever order.
+It draws settings at random, trains a network with each on parts of the digits and tests it on the
+rest of them (cross-validation). A fit is one task. Nothing is random about a task but what its seed
+says, and so the best are the same wherever the tasks ran and in whatever order. You see the best
+five, and how well the best does on digits that no fit saw.
 
 Each worker has one BLAS thread, however many there are. If a worker dies (out of memory, or its
 machine is gone), its tasks are given to others; what is done stays done.
