@@ -284,6 +284,11 @@ def test_weights_count_in_the_samples_held_out_and_in_the_scale_of_targets(numbe
     assert model.mean_ == pytest.approx(again.mean_)
     model.partial_fit(x, y, w)
     assert model.n_iter_ == 4
+    w = np.random.default_rng(0).random(len(x))
+    model = Regressor(epochs=1, random_state=0).fit(x, y, w)
+    mean = np.average(y, weights=w)
+    scale = np.sqrt(np.average((y - mean) ** 2, weights=w))
+    assert (model.mean_, model.scale_) == (pytest.approx(mean), pytest.approx(scale))
 
 
 # --- Going on -------------------------------------------------------------------------------------

@@ -60,7 +60,7 @@ class Regressor(RegressorMixin, Network):
             mean = np.average(part, axis=0, weights=weights)
             scale = np.sqrt(np.average((part - mean) ** 2, axis=0, weights=weights))
             self.mean_ = mean * largest
-            self.scale_ = np.where(scale > 1e-14, scale * largest, 1.0)  # 1 if all are equal
+            self.scale_ = np.where(scale > 0, scale * largest, 1.0)  # 1 if all are equal
         return ((y - self.mean_) / self.scale_).astype(np.float32)
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
