@@ -40,7 +40,7 @@ class Parser(argparse.ArgumentParser):
         except BrokenPipeError:  # of ``... | head``, which has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             self.exit(1)
-        except (ValueError, OSError, FloatingPointError) as error:
+        except (ValueError, OSError, FloatingPointError, ImportError) as error:
             self.error(str(error))
         except KeyboardInterrupt:
             self.exit(130, "\nstopped by Ctrl-C\n")  # the status that shells give it

@@ -35,6 +35,7 @@ SCRIPTS = (
     "show_program",
     "train_names",
     "train_cnn",
+    "search",
 )
 
 

@@ -19,7 +19,7 @@ from minidl.arrays import Array
 from minidl.autograd import Leaf, Node, Operation
 from minidl.compile.program import CompileError, Trace, Update, Value
 from minidl.compile.traced import Traced, TracedGenerator, View
-from minidl.modes import Watcher, drawing_through, watched_by
+from minidl.modes import Watcher, drawing_through, drawn_through, watched_by
 from minidl.nn import Module
 from minidl.optim import Optimizer
 from minidl.optim.clipping import clip_gradients
@@ -47,8 +47,12 @@ def traced_step(
     trace = Trace()
     batch = [_stand_in(trace, Value("argument", a, name=name)) for a, name in ((x, "x"), (y, "y"))]
 
+    outer = drawn_through()
+
     def draws(rng: np.random.Generator) -> np.random.Generator:
-        return rng if isinstance(rng, TracedGenerator) else TracedGenerator(trace, rng)
+        if isinstance(rng, TracedGenerator):
+            return rng
+        return TracedGenerator(trace, rng if outer is None else outer(rng))
 
     with ExitStack() as stack:
         stack.enter_context(_standing_in(trace, model, loss, optimizer))
