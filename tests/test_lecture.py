@@ -187,6 +187,13 @@ def test_what_is_left_in_a_turned_ravine_is_what_was_measured():
     assert f"only {experiment.times(gain)} is gained" in little.because
 
 
+def test_rules_that_an_experiment_cannot_take_are_refused():
+    with pytest.raises(ValueError, match=r"rules are SGD and others of .*, got \('Adam',\)"):
+        sgd.by_hand(rules=("Adam",))
+    with pytest.raises(ValueError, match=r"rule is 'Adagrad' or 'RMSProp', .*, got 'SGD'"):
+        adagrad.going_on(rule="SGD")
+
+
 def test_a_critical_point_counts_once(monkeypatch):
     flat = lambda hidden, seed: (lambda w: (w**2).sum() + seed, 3)
     monkeypatch.setattr(sgd, "network_loss", flat)

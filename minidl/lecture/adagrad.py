@@ -237,6 +237,10 @@ def rates_in_training(rule: Any, epochs: int, seed: int) -> Array:
 
 def going_on(steps: int = 4000, epochs: int = 15, seeds: int = 8, rule: str = "Adagrad") -> Finding:
     """C12. Problem: what happens as training goes on?"""
+    if rule not in ("Adagrad", "RMSProp"):
+        raise ValueError(
+            f"going_on: rule is 'Adagrad' or 'RMSProp', which keep a cache, got {rule!r}"
+        )
     lr, tested = 0.1, getattr(optim, rule)
     rates: dict[str, Array] = {}
     for name, noise in (("bowl with noise", 1.0), ("bowl without noise", 0.0)):

@@ -371,6 +371,9 @@ def by_hand(
     epochs: int = 2, seeds: int = 8, each: int = 2, rules: Iterable[str] = tuple(RULES)
 ) -> Finding:
     """C5. The initial learning rate has to be estimated by hand."""
+    rules = tuple(rules)
+    if "SGD" not in rules or not set(rules) <= set(RULES):
+        raise ValueError(f"by_hand: rules are SGD and others of {', '.join(RULES)}, got {rules}")
     rates = decades(-5, 2, each)
     pixels = {"pixels 0 to 1": 1 / 16, "pixels 0 to 16": 1.0}
     runs = {
