@@ -686,6 +686,34 @@ def test_browser_moves_little_for_those_who_want_that(opened):
     assert page.evaluate("[...seen].map(parseFloat)") == [48, 50]  # every half second
 
 
+@pytest.mark.parametrize(("fragment", "button"), [("", "#play"), ("#C2", "#train")])
+def test_browser_computes_and_draws_30_times_a_second_on_one_core(opened, fragment, button):
+    """The time of the page's own thread, so that other programs do not count."""
+    page = opened(fragment)
+    tools = page.context.new_cdp_session(page)
+    tools.send("Performance.enable", {"timeDomain": "threadTicks"})
+
+    def busy():
+        found = tools.send("Performance.getMetrics")["metrics"]
+        return next(m["value"] for m in found if m["name"] == "TaskDuration")
+
+    page.click(button)
+    before = busy()
+    frames = page.evaluate(
+        """new Promise(done => {
+            let frames = 0;
+            const begin = performance.now();
+            const next = now => {
+                frames++;
+                if (now < begin + 1000) requestAnimationFrame(next);
+                else done(frames);
+            };
+            requestAnimationFrame(next);
+        })"""
+    )
+    assert (busy() - before) / frames < 1 / 30
+
+
 def test_browser_finds_a_name_on_every_control(opened):
     page = opened("#network")
     controls = page.evaluate(
