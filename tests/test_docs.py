@@ -85,7 +85,7 @@ ANSWER = re.compile(
 )
 
 
-@pytest.mark.parametrize("section", SECTIONS[:-1], ids=[s.splitlines()[0] for s in SECTIONS[:-1]])
+@pytest.mark.parametrize("section", SECTIONS, ids=[s.splitlines()[0] for s in SECTIONS])
 def test_each_section_of_the_course_ends_with_an_exercise_whose_answer_runs(section):
     question = section.index("**Try it.**")
     answers = ANSWER.findall(section[question:])

@@ -307,6 +307,15 @@ def test_the_picture_needs_nothing_else_and_its_words_are_escaped():
     assert "prefers-color-scheme: dark" in svg
 
 
+def test_the_word_for_the_colour_has_that_colour():
+    """Of two rules for one text the later one counts, in the light and in the dark."""
+    svg = draw(GRAPHS["scalars"]()).svg
+    assert 'class="about back"' in svg
+    light, dark = svg.partition("</style>")[0].split("@media")
+    assert light.index(".mdl .about {") < light.index(".mdl .back {")
+    assert dark.index(".mdl .about {") < dark.index(".mdl .back {")
+
+
 def test_rows_are_in_the_order_with_few_crossings():
     """What comes from the same stands side by side, in whatever order it is listed."""
     inputs = {"a": (), "b": (), "p": ("a",), "q": ("b",), "r": ("a",), "y": ("p", "q", "r")}

@@ -475,11 +475,21 @@ def test_c2_batch_normalisation_keeps_values_of_a_good_size(page):
         assert 0.5 < with_norm["deviation"] < 2
         assert without["deviation"] < 0.1
         assert with_norm["train"] < without["train"] / 2
+    assert [of["trainRight"] for of in trained(page, "C2", 1000, 1)] == [1, 1]
+
+
+def test_nothing_is_said_of_a_network_before_it_is_trained(page):
+    page.evaluate('openClaim("C2")')
+    assert page.inner_text("#result") == "Not trained yet: press Train."
+    page.click("#train-step")
+    assert page.inner_text("#result").startswith("Right in training")
 
 
 def test_verdicts_are_those_of_the_lecture(page):
     text = (ROOT / "docs" / "lecture.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| \[(C\d+)\].*?\| ([^|]*) \| [^|]* \| ([^|]*) \|$", text, re.MULTILINE)
+    rows = re.findall(
+        r"^\| \[(C\d+)\].*?\| ([^|]*) \|(?: [^|]* \|){2} ([^|]*) \|$", text, re.MULTILINE
+    )
     lecture = {name: (claim, verdict) for name, claim, verdict in rows}
     shown = page.evaluate(
         "Object.entries(PRESETS).map(([name, {claim, verdict}]) => [name, [claim, verdict]])"
@@ -621,6 +631,12 @@ def test_browser_fits_a_phone_and_obeys_fingers(opened):
         page.wait_for_timeout(30)
         assert page.evaluate("document.documentElement.scrollWidth") <= 360, fragment
     assert page.evaluate("$('map').clientWidth") > 300
+    for claim in ("C9", "C17"):  # at the end of their rows, and with long formulas
+        page.evaluate(f"location.hash = '{claim}'")
+        page.wait_for_timeout(30)
+        for what in ("#formula", "#claims [aria-pressed=true]", "#surfaces label:has(:checked)"):
+            box = page.locator(what).bounding_box()
+            assert 0 <= box["x"] <= 360 - box["width"], (claim, what)
     page = opened(viewport={"width": 360, "height": 740}, is_mobile=True, has_touch=True)
     page.tap("#map")
     assert start_of(page) == pytest.approx([-1, 0], abs=0.05)
@@ -668,6 +684,34 @@ def test_browser_moves_little_for_those_who_want_that(opened):
     page.click("#play")
     page.wait_for_function("seen.has('50 / 50')")
     assert page.evaluate("[...seen].map(parseFloat)") == [48, 50]  # every half second
+
+
+@pytest.mark.parametrize(("fragment", "button"), [("", "#play"), ("#C2", "#train")])
+def test_browser_computes_and_draws_30_times_a_second_on_one_core(opened, fragment, button):
+    """The time of the page's own thread, so that other programs do not count."""
+    page = opened(fragment)
+    tools = page.context.new_cdp_session(page)
+    tools.send("Performance.enable", {"timeDomain": "threadTicks"})
+
+    def busy():
+        found = tools.send("Performance.getMetrics")["metrics"]
+        return next(m["value"] for m in found if m["name"] == "TaskDuration")
+
+    page.click(button)
+    before = busy()
+    frames = page.evaluate(
+        """new Promise(done => {
+            let frames = 0;
+            const begin = performance.now();
+            const next = now => {
+                frames++;
+                if (now < begin + 1000) requestAnimationFrame(next);
+                else done(frames);
+            };
+            requestAnimationFrame(next);
+        })"""
+    )
+    assert (busy() - before) / frames < 1 / 30
 
 
 def test_browser_finds_a_name_on_every_control(opened):

@@ -7,6 +7,7 @@ settings to save time. A rule that is broken on purpose must change them.
 from __future__ import annotations
 
 import functools
+import inspect
 import re
 import sys
 from collections.abc import Callable
@@ -60,6 +61,13 @@ each_claim = pytest.mark.parametrize("claim", EXPERIMENTS)
 def found(claim: str) -> Finding:
     run, _, settings = EXPERIMENTS[claim]
     return run(**settings)
+
+
+@functools.cache
+def tried(call: str) -> Finding:
+    """What a call found that the page proposes."""
+    finding: Finding = eval(call, vars(minidl.lecture))
+    return finding
 
 
 # --- The verdicts ---------------------------------------------------------------------------------
@@ -144,6 +152,52 @@ def test_another_rule_gets_another_verdict(claim, name, rule, verdict, settings,
     monkeypatch.setattr(optim, name, rule)
     run, usual, _ = EXPERIMENTS[claim]
     assert run(**settings).verdict == verdict != usual
+
+
+# --- What is said with other settings -------------------------------------------------------------
+
+
+def test_the_first_example_of_the_page_keeps_its_verdict():
+    assert "print(rmsprop_with_momentum(steps=100))" in PAGE.read_text(encoding="utf-8")
+    finding = adam.rmsprop_with_momentum(steps=100)
+    assert (finding.verdict, finding.numbers["last"]) == (CONDITION, pytest.approx(1.26, abs=0.01))
+
+
+def test_energy_is_said_to_fall_only_where_it_falls():
+    assert "motion falls all the time" in found("C7").measured
+    assert "motion does not fall all the time" in tried("like_a_ball(friction=0.01)").measured
+
+
+def test_the_end_of_the_way_along_the_ridge_is_where_it_is():
+    assert re.search(r"come to \(\S+e-\d+, 0\)", found("C9").measured)
+    beside = tried("passing(off_the_ridge=1e-9, steps=600)").measured
+    assert re.search(r"come to \(\S+e-\d+, 1\)", beside)
+
+
+def test_a_minimum_that_lets_go_is_no_reason_to_call_saddles_traps():
+    finding = tried("stuck(noise=1.0, hidden=(1,), starts=1)")
+    assert finding.verdict == CONDITION
+    assert "steps in the median" in finding.because
+
+
+def test_what_is_left_in_a_turned_ravine_is_what_was_measured():
+    assert "nothing is gained" in found("C11").because
+    little = tried("overshooting(angle=5)")
+    gain = little.numbers["SGD, turned"] / little.numbers["Adagrad, turned"]
+    assert f"only {experiment.times(gain)} is gained" in little.because
+
+
+def test_rules_that_an_experiment_cannot_take_are_refused():
+    with pytest.raises(ValueError, match=r"rules are SGD and others of .*, got \('Adam',\)"):
+        sgd.by_hand(rules=("Adam",))
+    with pytest.raises(ValueError, match=r"rule is 'Adagrad' or 'RMSProp', .*, got 'SGD'"):
+        adagrad.going_on(rule="SGD")
+
+
+def test_a_critical_point_counts_once(monkeypatch):
+    flat = lambda hidden, seed: (lambda w: (w**2).sum() + seed, 3)
+    monkeypatch.setattr(sgd, "network_loss", flat)
+    assert sgd.indices(1, seeds=2, starts=3) == [0, 0]
 
 
 # --- The numbers behind them ----------------------------------------------------------------------
@@ -358,7 +412,7 @@ def test_each_try_of_the_page_is_a_call_that_runs(claim):
     for call, asks in tries:
         name = call.partition("(")[0]
         assert minidl.lecture.EXPERIMENTS[claim].__name__ == name
-        finding = eval(call, vars(minidl.lecture))
+        finding = tried(call)
         assert finding.measured != found(claim).measured
         assert asks
         assert str(finding)
@@ -406,8 +460,22 @@ def test_the_page_gives_the_same_verdict_and_the_figure(claim):
 def test_the_numbers_in_the_table_are_those_of_the_section(claim):
     row = re.search(rf"^\| \[{claim}\]\(.*$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
     assert row
-    measured = row[0].split(" | ")[2]
-    assert set(NUMBER.findall(measured)) <= set(NUMBER.findall(section(claim))), measured
+    stated = " ".join(row[0].split(" | ")[2:4])
+    assert set(NUMBER.findall(stated)) <= set(NUMBER.findall(section(claim))), stated
+
+
+@each_claim
+def test_the_table_says_how_often_each_claim_that_hangs_on_chance_was_tried(claim):
+    row = re.search(rf"^\| \[{claim}\]\(.*$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    assert row
+    chance = row[0].split(" | ")[3]
+    settings = inspect.signature(EXPERIMENTS[claim][0]).parameters
+    often = next((settings[s].default for s in ("seeds", "runs") if s in settings), None)
+    if often is None:
+        assert chance == experiment.NO_CHANCE
+    else:
+        assert often >= 8
+        assert chance.startswith((f"{often} seeds", f"{often} runs"))
 
 
 @pytest.mark.parametrize("claim", [c for c, (_, _, smaller) in EXPERIMENTS.items() if not smaller])

@@ -13,6 +13,20 @@ function openTab(name) {
     if (key !== name) tab.player.toggle(false);
   }
   TABS[name].look();
+  showChosen();
+}
+
+/* Where a row of choices is wider than the page, let it show the one that is chosen. */
+function showChosen() {
+  for (const [row, chosen] of [
+    ["claims", '[aria-pressed="true"]'],
+    ["surfaces", "label:has(:checked)"],
+  ]) {
+    const [outer, inner] = [$(row), $(row).querySelector(chosen)].map(e =>
+      e?.getBoundingClientRect(),
+    );
+    if (inner) $(row).scrollLeft += inner.left + inner.width / 2 - outer.left - outer.width / 2;
+  }
 }
 
 /* Set up a claim; null takes its note away. */

@@ -337,6 +337,7 @@ class NetworkTab {
       const word = classes ? share : shortNumber;
       return `${name} ${word(now[train])}${now.test === undefined ? "" : ` (${word(now[test])})`}`;
     };
+    if (!this.trainers[0].trainer.steps) return "Not trained yet: press Train.";
     const what = classes ? "Right in training" : "Squared error in training";
     const tests = this.points.test.length ? " (on the test points)" : "";
     const alive = this.trainers.filter(({trainer}) => !trainer.lost);

@@ -11,7 +11,8 @@ const PRESETS = {
     claim: "Standardized data is more learnable",
     look:
       "y is measured in a unit 20 times smaller. Press Train: with standardized inputs SGD " +
-      "finds the boundary, on the raw numbers, at the same rate, it does not.",
+      "finds the boundary in 300 steps. On the raw numbers, at the same rate, it is far from " +
+      "it by then, and may need thousands.",
     network: {
       data: "moons",
       unit: 20,
@@ -29,7 +30,8 @@ const PRESETS = {
     look:
       "The first weights are three times too small. Press Train, and watch the distributions " +
       "below: with BatchNorm every layer gets values of a deviation about 1, without it they " +
-      "fade from layer to layer, and for long nothing is learned.",
+      "fade from layer to layer, and for hundreds of steps nothing is learned. In the end both " +
+      "have learned it: what BatchNorm saves is the way there.",
     network: {
       data: "moons",
       units: [8, 8, 8, 8, 8],

@@ -97,9 +97,10 @@ Object.assign(RaceTab.prototype, {
     for (const [x, y] of surface.optima) cross(pen, X(x), Y(y));
     if (surface.center) cross(pen, X(time), Y(0));
     markers(pen, heads);
-    const handle = $("start").style;
-    handle.left = `${100 * Math.min(Math.max(X(state.start[0]) / wide, 0), 1)}%`;
-    handle.top = `${100 * Math.min(Math.max(Y(state.start[1]) / high, 0), 1)}%`;
+    const handle = $("start");
+    handle.style.left = `${100 * Math.min(Math.max(X(state.start[0]) / wide, 0), 1)}%`;
+    handle.style.top = `${100 * Math.min(Math.max(Y(state.start[1]) / high, 0), 1)}%`;
+    handle.classList.toggle("high", Y(state.start[1]) < 50); // its name then stands below it
   },
 
   drawPath(pen, run, i, end, X, Y, lastX, lastY) {

@@ -14,8 +14,8 @@ STYLE = """
     fill: #1b1f24; text-anchor: middle; }
   .mdl .name { font-weight: 600; }
   .mdl .small { font-size: 10px; fill: #57606a; text-anchor: start; }
-  .mdl .back { fill: #b34700; }
   .mdl .about { text-anchor: start; fill: #57606a; }
+  .mdl .back { fill: #b34700; }
   .mdl .card { fill: #ffffff; stroke: #d0d7de; }
   .mdl .operation, .mdl .result { fill: #eef2f6; stroke: #57606a; stroke-width: 1.2; }
   .mdl .result { stroke-width: 2.4; }

@@ -10,13 +10,12 @@ import numpy as np
 import minidl
 from minidl import Tensor, data, nn, optim
 from minidl.lecture.experiment import (
-    BLUE,
     COLORS,
     CONDITION,
     GRAY,
     GREEN,
     HOLDS,
-    ORANGE,
+    NO_CHANCE,
     Array,
     Finding,
     Loss,
@@ -61,9 +60,10 @@ def scaling(steps: int = 200, eps: float = 1e-10) -> Finding:
 
     def draw(page: Any) -> None:
         left, right = page.subplots(1, 2)
-        for i, (name, color) in enumerate((("along the ravine", BLUE), ("across", ORANGE))):
-            left.loglog(np.arange(1, steps + 1), rates[:, i], color=color, label=name)
-            right.semilogy(np.abs(path[:, i]), color=color, label=name, linestyle=("-", "--")[i])
+        for i, (name, line) in enumerate((("along the ravine", "-"), ("across", "--"))):
+            style: dict[str, Any] = {"color": GREEN, "label": name, "linestyle": line}
+            left.loglog(np.arange(1, steps + 1), rates[:, i], **style)
+            right.semilogy(np.abs(path[:, i]), **style)
         left.set(xlabel="step", ylabel="lr / (sqrt(cache) + eps)", title="Effective learning rate")
         right.set(xlabel="step", ylabel="distance from the minimum", title="Progress")
         left.legend(loc="center right")
@@ -85,6 +85,7 @@ def scaling(steps: int = 200, eps: float = 1e-10) -> Finding:
         "independent of the units of the loss.",
         numbers={"error": error, "ratio": ratio, "angle": angle.max(), "moved": moved},
         brief=f"equal up to {error:.0e}; {ratio:,.0f}x between coordinates",
+        chance=NO_CHANCE,
         alt="Effective learning rate for each coordinate, and progress in each",
         caption="Left: the factor of each coordinate. Right: the steep direction does not hold up "
         "the flat one.",
@@ -130,9 +131,12 @@ def overshooting(most: int = 4000, angle: float = 45.0) -> Finding:
         "Adagrad": steps_down(optim.Adagrad, ravine, start, high, most),
         "Adagrad, never across": steps_down(optim.Adagrad, ravine, start, (0.5,), most),
         "Adagrad, turned": steps_down(optim.Adagrad, turned(angle), start @ there, high, most),
+        "SGD, turned": steps_down(optim.SGD, turned(angle), start @ there, low, most),
     }
     need = {name: len(path) - 1 for name, path in best.items()}
     flips = {n: int((np.diff(np.sign(path[:, 1])) != 0).sum()) for n, path in best.items()}
+    gain = need["SGD, turned"] / need["Adagrad, turned"]
+    left_over = "nothing is" if gain <= 1 else f"only {times(gain)} is"
     parts = {name: CURVATURE * path**2 / 2 for name, path in best.items()}  # along, and across
     alone = {
         n: [1 + int(np.flatnonzero(x >= 1e-3).max(initial=-1)) for x in parts[n].T] for n in parts
@@ -154,9 +158,13 @@ def overshooting(most: int = 4000, angle: float = 45.0) -> Finding:
         )
         left.set(ylim=(1e-6, 1e10), title="What is left in each direction")
         left.legend(loc="upper right", frameon=True, framealpha=0.9)
-        names = ["SGD", "Adagrad, turned", "Adagrad"]
-        labels = ["SGD, at any angle", f"Adagrad, turned by {angle:g}°", "Adagrad, along an axis"]
-        colors = [COLORS["SGD"], COLORS["Adagrad"], COLORS["Adagrad"]]
+        names = ["SGD", "SGD, turned", "Adagrad", "Adagrad, turned"]
+        labels = [
+            f"{name}, {how}"
+            for name in ("SGD", "Adagrad")
+            for how in ("along an axis", f"turned by {angle:g}°")
+        ]
+        colors = [COLORS["SGD"], COLORS["SGD"], COLORS["Adagrad"], COLORS["Adagrad"]]
         bars = right.barh(labels[::-1], [need[n] for n in names][::-1], color=colors[::-1])
         right.bar_label(bars, [f"{need[n]:,}" for n in names][::-1], padding=3)
         right.grid(False)
@@ -172,12 +180,13 @@ def overshooting(most: int = 4000, angle: float = 45.0) -> Finding:
         "curvature, each rule at the best of several learning rates and at one at which it never "
         f"overshoots; then turns the ravine by {angle:g} degrees.",
         measured=f"SGD needs {need['SGD']:,} steps, Adagrad {need['Adagrad']:,}. Overshooting is "
-        f"not what costs: at these rates both overshoot across in every step, and where neither "
-        f"ever does SGD needs {need['SGD, never across']:,} steps and Adagrad "
+        f"not what costs: at these rates SGD overshoots across in {flips['SGD']:,} of its steps "
+        f"and Adagrad in {flips['Adagrad']:,}, and at rates at which neither does SGD needs "
+        f"{need['SGD, never across']:,} steps and Adagrad "
         f"{need['Adagrad, never across']:,}. Undershooting does: SGD has arrived across after "
         f"{alone['SGD'][1]:,} steps and along the ravine after {alone['SGD'][0]:,}, Adagrad after "
-        f"{alone['Adagrad'][1]:,} and {alone['Adagrad'][0]:,}. In the turned ravine SGD takes the "
-        f"same steps, Adagrad {need['Adagrad, turned']:,}.",
+        f"{alone['Adagrad'][1]:,} and {alone['Adagrad'][0]:,}. In the turned ravine SGD needs "
+        f"{need['SGD, turned']:,} steps, Adagrad {need['Adagrad, turned']:,}.",
         verdict=judge(
             seen=need["Adagrad"] < need["SGD"] / 10
             and alone["SGD"][0] > 10 * alone["SGD"][1]
@@ -188,9 +197,10 @@ def overshooting(most: int = 4000, angle: float = 45.0) -> Finding:
         because="the steep direction limits SGD's rate, and the flat one then takes as many steps "
         "as it is flatter. Adagrad's step does not know how steep a direction is, so that both "
         "need equally many. But directions are those of the axes, that is of single weights: in a "
-        "slanting ravine every weight is steep, and little is gained.",
+        f"slanting ravine every weight is steep, and {left_over} gained.",
         brief=f"{need['Adagrad']:,} steps, SGD {need['SGD']:,}; turned by {angle:g}° "
         f"{need['Adagrad, turned']:,}",
+        chance=NO_CHANCE,
         alt="What is left of the loss along and across the ravine for SGD and Adagrad, and the "
         "steps that each needs, also in a turned ravine",
         caption="Left: SGD is soon done across the ravine, and crawls along it; Adagrad's two "
@@ -227,6 +237,10 @@ def rates_in_training(rule: Any, epochs: int, seed: int) -> Array:
 
 def going_on(steps: int = 4000, epochs: int = 15, seeds: int = 8, rule: str = "Adagrad") -> Finding:
     """C12. Problem: what happens as training goes on?"""
+    if rule not in ("Adagrad", "RMSProp"):
+        raise ValueError(
+            f"going_on: rule is 'Adagrad' or 'RMSProp', which keep a cache, got {rule!r}"
+        )
     lr, tested = 0.1, getattr(optim, rule)
     rates: dict[str, Array] = {}
     for name, noise in (("bowl with noise", 1.0), ("bowl without noise", 0.0)):
@@ -246,11 +260,12 @@ def going_on(steps: int = 4000, epochs: int = 15, seeds: int = 8, rule: str = "A
 
     def draw(page: Any) -> None:
         left, right = page.subplots(1, 2)
-        for (name, rate), color in zip(rates.items(), (ORANGE, BLUE, GREEN), strict=True):
+        for (name, rate), line in zip(rates.items(), ("-", ":", "--"), strict=True):
             left.loglog(
                 1 + np.arange(len(rate)),
                 rate,
-                color=color,
+                line,
+                color=COLORS[rule],
                 label=f"{name}: t^{round(power[name], 2) + 0.0:.2f}",
             )
         batches = 29 * np.arange(1, epochs + 1)
@@ -291,6 +306,7 @@ def going_on(steps: int = 4000, epochs: int = 15, seeds: int = 8, rule: str = "A
         numbers={**power, "stall": far[1] / far[0]},
         brief=f"the step shrinks as t^{power['bowl with noise']:.2f} under noise, "
         f"t^{round(power['bowl without noise'], 2) + 0.0:.2f} without",
+        chance=f"{seeds} seeds: in a network from t^{min(digits):.2f} to t^{max(digits):.2f}",
         alt="Adagrad's effective learning rate over time in four cases, and the way it makes "
         "on a slope",
         caption="Left: the effective learning rate over time, both axes logarithmic, so that a "

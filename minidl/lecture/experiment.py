@@ -70,6 +70,8 @@ class Finding:
     """What the usual verdict means."""
     brief: str
     """The most important of the numbers, for a table."""
+    chance: str
+    """How often it ran where chance plays a part, and how far the runs differ, for the table."""
     alt: str
     """The figure for those who do not see it."""
     caption: str
@@ -112,6 +114,8 @@ def judge(*, seen: bool, exception: bool) -> str:
         return FAILS
     return CONDITION if exception else HOLDS
 
+
+NO_CHANCE = "no chance in it"
 
 Experiment = Callable[..., Finding]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from minidl.lecture.experiment import Experiment, Finding
 
 HEAD = """\
-# The lecture, claim by claim
+# The lecture, tried out
 
 The lecture behind minidl, "Neural networks: learning and evaluation", makes seventeen claims about
 preparing data and about the five rules. Here each is an experiment with minidl's own rules, layers
@@ -72,9 +72,14 @@ def figure_of(claim: str) -> str:
 def written(findings: Sequence[Finding], experiments: Mapping[str, Experiment]) -> str:
     """The whole page."""
     rows = [
-        f"| [{f.claim}](#{_anchor(f)}) | {f.title} | {f.brief} | {f.verdict} |" for f in findings
+        f"| [{f.claim}](#{_anchor(f)}) | {f.title} | {f.brief} | {f.chance} | {f.verdict} |"
+        for f in findings
     ]
-    table = "\n".join(["| | claim | measured | verdict |", "| --- | --- | --- | --- |", *rows])
+    head = [
+        "| | claim | measured | seeds and spread | verdict |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    table = "\n".join([*head, *rows])
     return "\n".join([HEAD, f"{table}\n", *(section(f, experiments[f.claim]) for f in findings)])
 
 

@@ -11,10 +11,11 @@ import numpy as np
 
 from minidl import Tensor, optim
 from minidl.lecture.experiment import (
-    BLUE,
     COLORS,
     CONDITION,
     GRAY,
+    NO_CHANCE,
+    ORANGE,
     RULES,
     Array,
     Finding,
@@ -109,6 +110,9 @@ def forgetting(
         numbers=gain,
         brief=f"Adagrad's loss {gain['jumps and flattens']:.2f} times RMSProp's where gradients "
         f"shrink, {gain['stays']:.2f} times where nothing changes",
+        chance=f"{runs} runs: {spread['jumps and flattens'].min():.2f} to "
+        f"{spread['jumps and flattens'].max():.2f} and {spread['stays'].min():.2f} to "
+        f"{spread['stays'].max():.2f}",
         alt="Distance to a minimum that jumps and flattens, jumps, or stays, for Adagrad and "
         "RMSProp",
         caption="The mean of the runs, and the band in which eight of ten are; each peak is a jump "
@@ -192,6 +196,7 @@ def at_the_saddle(steps: int = 1000, lr: float = 0.01, eps: float | None = None)
             ),
         },
         brief=f"exactly on it: for ever; {offsets[-1]:g} off: {need['RMSProp'][-1]} steps",
+        chance=NO_CHANCE,
         alt="Steps to leave a saddle against the distance at the start, and the distance over "
         "time, for SGD and RMSProp",
         caption="The same learning rate for both. RMSProp's first step is even lr / sqrt(1 - "
@@ -268,7 +273,7 @@ def with_momentum(steps: int = 600, seeds: int = 8, bias_correction: bool = Fals
         parts = np.abs(joined) / lr
         left.plot(parts[:100, 2], "--", color=GRAY, label="velocity / root of cache")
         late = np.abs(np.diff(after, axis=0)) / lr
-        left.plot(late[:100, 2], ":", color=BLUE, label="momentum on RMSProp's steps")
+        left.plot(late[:100, 2], ":", color=ORANGE, label="momentum on RMSProp's steps")
         left.set(xlabel="step", ylabel="change of x / learning rate", title="The same rule")
         left.legend(loc="upper right")
         for name, path in paths.items():
@@ -299,6 +304,8 @@ def with_momentum(steps: int = 600, seeds: int = 8, bias_correction: bool = Fals
         "beta1. What it adds is a steadier step.",
         numbers={"error": error, "other": other, **{f"turn, {n}": turn[n] for n in turn}},
         brief=f"equal up to {error:.0e}; in the other order {other:.1f} lr apart",
+        chance=f"{seeds} seeds: steps turn by {_range(turns['RMSProp'], '.0f')}° with RMSProp, "
+        f"{_range(turns['Adam'], '.0f')}° with Adam",
         alt="Adam's steps are those of the velocity over the root of the cache; in a noisy "
         "ravine Adam's path is smoother",
         caption="Left: three ways to combine the two. Right: the same noise for both rules.",
