@@ -2,6 +2,7 @@
 
 import re
 import xml.etree.ElementTree as ET
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -124,8 +125,26 @@ def test_numbers_that_are_not_finite_are_counted():
         y = np.log(x)
         z = y.sum()
     assert rows(draw(z))["y"][2] == "0 … 2.77, 1 not finite"
+    del y  # and is computed anew, without a warning
+    assert rows(draw(z))["t1"][2] == "0 … 2.77, 1 not finite"
     nothing = Tensor(np.full(5, np.nan), requires_grad=True)
     assert rows(draw(nothing.sum()))["nothing"][2] == "5 not finite"
+
+
+def test_of_many_values_that_are_no_numbers_the_dtype_is_shown():
+    x = Tensor(np.arange(5.0), requires_grad=True)
+    mask = np.arange(5) > 2
+    assert rows(draw((x * mask).sum()))["mask"] == ["array", "(5,)", "bool"]
+
+
+def test_the_columns_of_the_text_stand_below_each_other():
+    head, *lines = str(draw(GRAPHS["network"]())).splitlines()[1:]
+    shape, value = head.index("shape"), head.index("value") + len("value")
+    assert len(lines) == 19
+    for line in lines:
+        assert line[shape - 2 : shape + 1] == "  ("
+        assert line[value : value + 2] == "  "[: len(line) - value]
+        assert len(line) == len(head) or "array" in line  # where the gradients end
 
 
 @pytest.mark.parametrize(
@@ -315,6 +334,25 @@ def test_rows_are_in_the_order_with_few_crossings():
     )
     order = [[p.key for p in row] for row in found]
     assert order == [["a", "b"], ["p", "r", "q"], ["y"]]
+
+
+def test_inputs_that_have_no_room_beside_each_other_get_rows_of_their_own():
+    inputs = {**dict.fromkeys("abcdefg", ()), "y": tuple("abcdefg")}
+    found = places(inputs, dict.fromkeys(inputs, 50), dict.fromkeys(inputs, False), 10, 180)
+    own = ["".join(p.key for p in row if p.key is not None) for row in found]
+    assert own == ["abc", "def", "g", "y"]
+    found = places(inputs, dict.fromkeys(inputs, 50), dict.fromkeys(inputs, False), 10, 420)
+    assert [len(row) for row in found] == [7, 1]
+
+
+def test_a_line_that_passes_rows_runs_straight():
+    inputs = {"x": (), **{key: (before,) for before, key in pairwise("xabcdefghijy")}}
+    inputs |= {"f": ("e", "b"), "y": ("j", "x")}
+    light = {key: not sources for key, sources in inputs.items()}
+    found = places(inputs, dict.fromkeys(inputs, 64), light, 16, 760)
+    passing = [[p.x for p in row if p.key is None] for row in found]
+    assert [len(row) for row in passing] == [0, 1, 1, 2, 2, 2, 1, 1, 1, 1, 1, 0]
+    assert np.ptp([max(row) for row in passing if row]) < 2
 
 
 # --- Where it goes --------------------------------------------------------------------------------

@@ -271,6 +271,7 @@ def test_a_schedule_that_waits_spans_the_run_and_each_run_anew(
     assert noted(waiting, accumulate=3) == [known(6)(step) for step in range(6)]
     assert noted(waiting, again=2, epochs=1) == [known(7)(step) for step in range(7)] * 2
     assert noted(waiting, compiled=False) == noted(known(14))
+    assert noted(waiting, epochs=0) == []
 
 
 def test_a_schedule_that_waits_is_refused_outside_fit() -> None:

@@ -162,6 +162,8 @@ def test_a_loss_that_falls_by_a_factor_of_100_has_a_logarithmic_axis(
     loss, error = History(loss=values, error=values).plot().axes
     assert (loss.get_yscale(), error.get_yscale()) == (scale, "linear")
     assert loss.get_ylabel() == ("loss (logarithmic)" if scale == "log" else "loss")
+    both = History(loss=values[:1], validation_loss=values[1:]).plot().axes[0]
+    assert both.get_yscale() == scale  # since it is one axis for both
 
 
 @pytest.mark.usefixtures("figures")

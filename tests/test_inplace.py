@@ -141,6 +141,13 @@ class Threshold(Optimizer):
         x -= lr * dx * (abs(dx) > 10)
 
 
+class Slow(Optimizer):
+    """Moves so little in a step that it shows in float64 only, even at a rate of 1."""
+
+    def update(self, x: Array, dx: Array, *, lr: float) -> None:
+        x -= 1e-12 * lr * dx
+
+
 class CannotBeCopied(Optimizer):
     def __init__(self, params: Any, lr: float) -> None:
         super().__init__(params, lr=lr)
@@ -161,6 +168,7 @@ class CannotBeCopied(Optimizer):
         (Unused, {"amsgrad": False}, 1.0),
         (Unused, {"amsgrad": True}, 1.0),
         (Threshold, {}, 1.0),
+        (Slow, {}, 1.0),
         (CannotBeCopied, {}, 1.0),
         (SGD, {}, 1e-20),  # too small to move 1.0 in float32
         (SGD, {"lr": 1e-30}, 1.0),

@@ -131,6 +131,9 @@ def test_a_schedule_spans_each_run_anew_and_waits_again():
                 model, nn.CrossEntropyLoss(), optimizer, in_batches(X, Y, size=55), epochs=2,
                 callbacks=[lambda run: rates.append(run.optimizer.lr)], progress=False, ranks=ranks,
             )  # fmt: skip
+        parallel.fit(
+            model, nn.CrossEntropyLoss(), optimizer, (X, Y), epochs=0, progress=False, ranks=ranks
+        )
         return rates, optimizer.groups[0]["lr"].waits
 
     (rates, waits), (other, _) = on_ranks(2, train)
