@@ -174,6 +174,33 @@ def test_a_batch_that_fails_undoes_the_batches_of_its_update_too() -> None:
     assert bits(model.state_dict()) == before
 
 
+class Short(DataLoader):
+    """Gives one batch, whatever it has said."""
+
+    def __iter__(self) -> Any:
+        yield next(super().__iter__())
+
+
+@pytest.mark.parametrize("kind", [DataLoader, Short])
+def test_an_update_that_waited_in_vain_for_batches_is_undone_too_if_it_fails(kind: Any) -> None:
+    class Steep(Module):
+        """Its value is finite, and its gradient is not."""
+
+        def __init__(self) -> None:
+            self.scale = nn.Parameter(np.zeros(1))
+            self.norm = nn.BatchNorm(4)
+
+        def forward(self, x: Array) -> Tensor:
+            return self.norm(x) * np.sqrt(self.scale)
+
+    model, y = Steep(), np.where(np.arange(50) < 8, Y, -100)
+    before = bits(model.state_dict())
+    loader = kind(X, y, batch_size=8)
+    with pytest.raises(FloatingPointError, match="norm of the gradients is"):
+        fit(model, F.cross_entropy, sgd(model), loader, accumulate=9, clip_norm=1.0, **quiet)
+    assert bits(model.state_dict()) == before
+
+
 def test_ctrl_c_waits_for_the_update_and_nothing_is_lost(tmp_path: Any) -> None:
     def run(path: Any, stop_at: int | None = None, **changed: Any) -> tuple[Any, Any]:
         minidl.seed(4)

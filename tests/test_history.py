@@ -148,6 +148,8 @@ def test_nan_and_infinity_are_gaps_that_are_counted(tmp_path: pathlib.Path) -> N
     assert loss.get_title() == "4 values NaN or infinite, not drawn"
     assert f1.get_title() == "48 values NaN or infinite, not drawn"
     assert list(f1.get_yticks()) == []
+    [nothing] = History(loss=[NAN, INF]).plot().axes
+    assert nothing.get_title() == "2 values NaN or infinite, not drawn"
     figure.savefig(tmp_path / "history.svg")  # without a warning
 
 

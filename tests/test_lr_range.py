@@ -241,8 +241,10 @@ def test_parameters_of_the_loss_are_put_back() -> None:
     for _ in range(2):
         lr_range(model, loss, (X, X[:, :1]), optim.SGD([*model.parameters(), loss.scale], lr=0.1))
     assert loss.scale.item() == 1
+    model.bias.grad = np.float32([2.0])
     with pytest.warns(RuntimeWarning, match="lr_range: SGD does not hold bias"):
         lr_range(model, loss, (X, X[:, :1]), optim.SGD([model.weight], lr=0.1))
+    assert model.bias.grad == [2.0]  # to which each step has added
 
 
 # --- What it takes --------------------------------------------------------------------------------
