@@ -291,6 +291,22 @@ def test_each_input_has_an_arrow_that_comes_from_above(name):
             assert path.get("marker-end") is None or y1 in tops
 
 
+@pytest.mark.parametrize("name", ["network", "residual", "wide"])
+def test_lines_do_not_cross_where_they_come_into_a_box(name):
+    drawing = draw(GRAPHS[name]())
+    ways = [
+        [*map(float, re.findall(r"-?[\d.]+", path.get("d")))]
+        for path in ET.fromstring(drawing.svg).iter(f"{SVG}path")
+        if path.get("marker-end")
+    ]
+    several = 0
+    for left, top, right, _ in boxes_of(drawing.svg):
+        mine = sorted((x0, x1) for x0, _, *_, x1, y1 in ways if y1 == top and left <= x1 <= right)
+        several += len(mine) > 1
+        assert [x1 for _, x1 in mine] == sorted(x1 for _, x1 in mine)
+    assert several
+
+
 def test_words_fit_into_their_boxes_and_a_network_into_800_pixels():
     drawing = draw(GRAPHS["network"]())
     root = ET.fromstring(drawing.svg)

@@ -40,6 +40,19 @@ def test_batch_size_is_of_arrays_and_taken_as_it_is_given(
     assert optimizer.steps == steps
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_arrays_become_what_the_parameters_are(dtype: Any) -> None:
+    class Notes(nn.Linear):
+        def forward(self, x: Any) -> Tensor:
+            seen.append(x.dtype)
+            return super().forward(x)
+
+    model, seen, x = Notes(4, 1, dtype=dtype), [], X.astype(np.float64)
+    fit(model, nn.MSELoss(), sgd(model, 0.01), (x, x[:, :1]), (x, x[:, :1]), epochs=1, **quiet)
+    assert len(seen) == 3
+    assert set(seen) == {np.dtype(dtype)}
+
+
 def test_a_batch_size_beside_a_loader_or_that_is_none_is_refused() -> None:
     with pytest.raises(ValueError, match=r"train is a DataLoader.* of its own, 8: give 16 to the"):
         fit(**setting(), batch_size=16)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,15 @@ def test_an_update_that_returns_something_is_refused() -> None:
 class RebindsX(Optimizer):
     def update(self, x: Array, dx: Array, *, lr: float) -> None:
         x = x - lr * dx
+
+
+class RebindsXLoudly(Optimizer):
+    """Warns, too, of numbers that it gets only when it is tried."""
+
+    def update(self, x: Array, dx: Array, *, lr: float) -> None:
+        if abs(dx).max() > 100:
+            warnings.warn("large", stacklevel=1)
+        x = x - lr * np.exp(dx)
 
 
 class RebindsXInAHelper(Optimizer):
@@ -66,6 +76,7 @@ class RebindsWholeTensors(RebindsV):
     ("rule", "name"),
     [
         (RebindsX, "x"),
+        (RebindsXLoudly, "x"),
         (RebindsXInAHelper, "x"),
         (RebindsV, "v"),
         (RebindsSecond, "v"),

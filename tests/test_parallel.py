@@ -247,6 +247,14 @@ def test_running_statistics_become_their_means_and_a_model_that_differs_is_named
                                                                "1.seen")]  # fmt: skip
 
     assert on_ranks(2, join) == [[[0.5, 1], [3, 3], [5]]] * 2
+
+    def join_precisely(ranks):
+        model = nn.BatchNorm(1, dtype=np.float64)
+        model.running_mean += ranks.rank * 2e-12 + 1
+        ranks.join_buffers(model)
+        return model.running_mean.item()
+
+    assert on_ranks(2, join_precisely) == pytest.approx([1 + 1e-12] * 2, rel=1e-15)
     with pytest.raises(RuntimeError, match=r"do not hold the same model: weight differ"):
         on_ranks(2, lambda ranks: ranks.check_alike(nn.Linear(1, 1, rng=ranks.rank)))
 
