@@ -353,6 +353,7 @@ def test_wrong_arguments_are_refused_by_name() -> None:
     refused(ValueError, "lr_range: the loss is a float", loss=lambda z, y: 1.0)
     refused(ValueError, "lr_range: the loss is a Tensor", loss=lambda z, y: Tensor(1.0))
     refused(ValueError, "one number for each batch", loss=nn.CrossEntropyLoss(reduction="none"))
+    refused(ValueError, "of my own", loss=at_call(3, raising(ValueError("of my own"))))
     nowhere = lambda z, y: cross_entropy(z, y) * math.nan
     refused(FloatingPointError, "loss of the first batch is nan", loss=nowhere)
     assert lr_range(**good | {"steps": 10}).rates.tolist() == pytest.approx(
