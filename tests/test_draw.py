@@ -130,6 +130,12 @@ def test_numbers_that_are_not_finite_are_counted():
     assert rows(draw(nothing.sum()))["nothing"][2] == "5 not finite"
 
 
+def test_four_numbers_are_shown_and_of_more_the_smallest_and_the_largest():
+    for n, value in ((4, "[0 1 2 3]"), (5, "0 … 4")):
+        x = Tensor(np.arange(float(n)), requires_grad=True)
+        assert rows(draw(x.sum()))["x"][2] == value
+
+
 def test_of_many_values_that_are_no_numbers_the_dtype_is_shown():
     x = Tensor(np.arange(5.0), requires_grad=True)
     mask = np.arange(5) > 2
@@ -330,6 +336,20 @@ def test_a_chain_of_layers_runs_straight_down():
     ]
     assert len(middles) == 8
     assert max(middles) - min(middles) < 40
+
+
+@pytest.mark.parametrize(
+    ("function", "labels"),
+    [
+        (lambda p, q: p - q, ["a", "b"]),  # which is which matters
+        (lambda p, q: p + q, []),
+        (lambda p, q: np.exp(p), []),
+    ],
+)
+def test_inputs_are_told_apart_where_their_order_matters(function, labels):
+    p, q = scalar(1.0), scalar(2.0)
+    root = ET.fromstring(draw(function(p, q)).svg)
+    assert [t.text for t in root.iter(f"{SVG}text") if t.get("class") == "small"] == labels
 
 
 def test_the_picture_needs_nothing_else_and_its_words_are_escaped():
