@@ -330,6 +330,11 @@ def test_weights_of_samples_and_several_inputs_are_taken_as_by_fit() -> None:
         lr_range(classifier(), own, weighted)
 
 
+def test_it_is_found_in_optim_and_other_names_are_not() -> None:
+    assert optim.lr_range is lr_range
+    assert not hasattr(optim, "lr_ranges")
+
+
 def test_wrong_arguments_are_refused_by_name() -> None:
     good: dict[str, Any] = {"model": classifier(), "loss": cross_entropy, "data": loader()}
 
