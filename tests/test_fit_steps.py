@@ -255,6 +255,22 @@ def test_ctrl_c_waits_for_the_update_and_nothing_is_lost(tmp_path: Any) -> None:
             assert bits(again[part].state_dict()) == bits(whole[part].state_dict())
 
 
+@pytest.mark.parametrize("compiled", [False, True])
+def test_ctrl_c_waits_for_the_step_only(compiled: bool) -> None:
+    calls = 0
+
+    def metric(z: Array, y: Array) -> float:
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            press_ctrl_c()
+        return 0.0
+
+    arguments = setting()
+    fit(**arguments, metrics={"m": metric}, compiled=compiled, on_interrupt="return")
+    assert arguments["optimizer"].steps == calls == 3
+
+
 def test_updates_from_several_batches_are_not_compiled() -> None:
     with pytest.raises(ValueError, match=r"not for accumulate=2.* larger batch_size does the same"):
         fit(**setting(), accumulate=2, compiled=True)
