@@ -32,7 +32,7 @@ class Meeting:
 
 
 class ThreadComm:
-    """The communicator of one thread; ``calls`` counts its sums."""
+    """The communicator of one thread; ``calls`` counts its sums, the last one of ``dtype``."""
 
     def __init__(self, meeting: Meeting, rank: int) -> None:
         self.meeting, self.rank, self.calls = meeting, rank, 0
@@ -56,6 +56,7 @@ class ThreadComm:
 
     def Allreduce(self, sent: np.ndarray, received: np.ndarray) -> None:
         self.calls += 1
+        self.dtype = sent.dtype
         arrays = self.meeting.all(self.rank, sent.copy())
         assert len({(a.shape, a.dtype) for a in arrays}) == 1, "MPI would mix them up or hang"
         received[...] = sum(arrays[1:], start=arrays[0])

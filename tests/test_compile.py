@@ -1238,6 +1238,7 @@ def fitted(compiled: bool, epochs: int = 3, **options: Any) -> tuple[Any, dict[s
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((70, 6), np.float32), rng.integers(0, 3, 70)
     model, loss = network()
+    loss = options.pop("loss", loss)
     optimizer = optim.Adam(model.parameters(), lr=optim.schedules.cosine(0.05, steps=12))
     loader = minidl.data.DataLoader(x, y, batch_size=16, shuffle=True)
     history = minidl.fit(
@@ -1247,9 +1248,19 @@ def fitted(compiled: bool, epochs: int = 3, **options: Any) -> tuple[Any, dict[s
     return dict(history), {name: a.tobytes() for name, a in model.state_dict().items()}
 
 
-def test_fit_compiled_is_fit() -> None:
-    history, state = fitted(compiled=True)
-    expected, wanted = fitted(compiled=False)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"ignore_index": 1},  # of which each batch has another number
+        {"weight": np.array([0.5, 3.0, 1.0], np.float32)},
+        {"reduction": "sum"},
+    ],
+    ids=["mean", "ignored targets", "weights of classes", "sum"],
+)
+def test_fit_compiled_is_fit(options: dict[str, Any]) -> None:
+    history, state = fitted(compiled=True, loss=nn.CrossEntropyLoss(**options))
+    expected, wanted = fitted(compiled=False, loss=nn.CrossEntropyLoss(**options))
     assert history == expected
     assert state == wanted
 

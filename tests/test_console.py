@@ -219,6 +219,31 @@ def test_the_bar_shows_epoch_loss_accuracy_and_validation(
     )
 
 
+def test_the_bar_is_as_wide_as_the_terminal_also_when_that_changes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    termios = pytest.importorskip("termios", reason="it sets the size of a Unix terminal")
+    ends = os.openpty()
+
+    def widen(columns: int) -> None:
+        termios.tcsetwinsize(ends[1], (24, columns))
+
+    def bar() -> str:
+        return terminal.getvalue().split("\r")[-1].rstrip()
+
+    def narrow(run: Any) -> None:
+        widths.append(len(bar()))
+        widen(65)
+
+    terminal, widths = on_terminal(monkeypatch), []
+    monkeypatch.setattr(terminal, "fileno", lambda: ends[1], raising=False)
+    widen(90)
+    fit(**setting() | {"progress": True}, epochs=1, callbacks=[narrow])
+    for end in ends:
+        os.close(end)
+    assert [*widths, len(bar())] == [89, 64]  # a column is left for the cursor
+
+
 def test_the_bar_is_drawn_by_the_clock_and_moves_within_an_epoch(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

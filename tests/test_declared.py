@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import math
 import re
 from collections.abc import Callable
@@ -341,7 +342,11 @@ def test_what_only_looks_like_a_hyper_parameter_may_be_read() -> None:
 
         def update(self, x: Array, dx: Array, *, lr: float, eps: float) -> None:
             info = np.finfo(x.dtype)
-            x -= lr * self.scale * dx / (np.abs(dx) + max(eps, info.eps))
+            x -= lr * self.scale * self.half() * 2 * dx / (np.abs(dx) + max(eps, info.eps))
+
+        @staticmethod
+        def half() -> float:
+            return 0.5
 
         def step(self) -> None:
             assert self.lr == 0.5  # outside of update it is the first group's
@@ -349,3 +354,17 @@ def test_what_only_looks_like_a_hyper_parameter_may_be_read() -> None:
 
     p = leaf([1.0])
     np.testing.assert_allclose(moved(Rule([p], lr=0.5, eps=0.0), p, [4.0]), [0.0], atol=1e-12)
+
+
+def test_an_update_that_is_no_function_of_python_is_taken() -> None:
+    class Ready:
+        """As a function of a compiled language is: without code to look into."""
+
+        __signature__ = inspect.signature(lambda self, x, dx, *, lr: None)
+
+        def __call__(self, x: Array, dx: Array, *, lr: float) -> None:
+            x -= lr * dx
+
+    p = leaf([1.0])
+    optimizer = type("Rule", (Optimizer,), {"update": Ready()})([p], lr=0.5)
+    np.testing.assert_array_equal(moved(optimizer, p, [1.0]), [0.5])

@@ -124,8 +124,32 @@ def test_numbers_that_are_not_finite_are_counted():
         y = np.log(x)
         z = y.sum()
     assert rows(draw(z))["y"][2] == "0 … 2.77, 1 not finite"
+    del y  # and is computed anew, without a warning
+    assert rows(draw(z))["t1"][2] == "0 … 2.77, 1 not finite"
     nothing = Tensor(np.full(5, np.nan), requires_grad=True)
     assert rows(draw(nothing.sum()))["nothing"][2] == "5 not finite"
+
+
+def test_four_numbers_are_shown_and_of_more_the_smallest_and_the_largest():
+    for n, value in ((4, "[0 1 2 3]"), (5, "0 … 4")):
+        x = Tensor(np.arange(float(n)), requires_grad=True)
+        assert rows(draw(x.sum()))["x"][2] == value
+
+
+def test_of_many_values_that_are_no_numbers_the_dtype_is_shown():
+    x = Tensor(np.arange(5.0), requires_grad=True)
+    mask = np.arange(5) > 2
+    assert rows(draw((x * mask).sum()))["mask"] == ["array", "(5,)", "bool"]
+
+
+def test_the_columns_of_the_text_stand_below_each_other():
+    head, *lines = str(draw(GRAPHS["network"]())).splitlines()[1:]
+    shape, value = head.index("shape"), head.index("value") + len("value")
+    assert len(lines) == 19
+    for line in lines:
+        assert line[shape - 2 : shape + 1] == "  ("
+        assert line[value : value + 2] == "  "[: len(line) - value]
+        assert len(line) == len(head) or "array" in line  # where the gradients end
 
 
 @pytest.mark.parametrize(
@@ -273,6 +297,22 @@ def test_each_input_has_an_arrow_that_comes_from_above(name):
             assert path.get("marker-end") is None or y1 in tops
 
 
+@pytest.mark.parametrize("name", ["network", "residual", "wide"])
+def test_lines_do_not_cross_where_they_come_into_a_box(name):
+    drawing = draw(GRAPHS[name]())
+    ways = [
+        [*map(float, re.findall(r"-?[\d.]+", path.get("d")))]
+        for path in ET.fromstring(drawing.svg).iter(f"{SVG}path")
+        if path.get("marker-end")
+    ]
+    several = 0
+    for left, top, right, _ in boxes_of(drawing.svg):
+        mine = sorted((x0, x1) for x0, _, *_, x1, y1 in ways if y1 == top and left <= x1 <= right)
+        several += len(mine) > 1
+        assert [x1 for _, x1 in mine] == sorted(x1 for _, x1 in mine)
+    assert several
+
+
 def test_words_fit_into_their_boxes_and_a_network_into_800_pixels():
     drawing = draw(GRAPHS["network"]())
     root = ET.fromstring(drawing.svg)
@@ -296,6 +336,20 @@ def test_a_chain_of_layers_runs_straight_down():
     ]
     assert len(middles) == 8
     assert max(middles) - min(middles) < 40
+
+
+@pytest.mark.parametrize(
+    ("function", "labels"),
+    [
+        (lambda p, q: p - q, ["a", "b"]),  # which is which matters
+        (lambda p, q: p + q, []),
+        (lambda p, q: np.exp(p), []),
+    ],
+)
+def test_inputs_are_told_apart_where_their_order_matters(function, labels):
+    p, q = scalar(1.0), scalar(2.0)
+    root = ET.fromstring(draw(function(p, q)).svg)
+    assert [t.text for t in root.iter(f"{SVG}text") if t.get("class") == "small"] == labels
 
 
 def test_the_picture_needs_nothing_else_and_its_words_are_escaped():
@@ -324,6 +378,31 @@ def test_rows_are_in_the_order_with_few_crossings():
     )
     order = [[p.key for p in row] for row in found]
     assert order == [["a", "b"], ["p", "r", "q"], ["y"]]
+
+
+def test_inputs_that_have_no_room_beside_each_other_get_rows_of_their_own():
+    inputs = {**dict.fromkeys("abcdefg", ()), "y": tuple("abcdefg")}
+    found = places(inputs, dict.fromkeys(inputs, 50), dict.fromkeys(inputs, False), 10, 180)
+    own = ["".join(p.key for p in row if p.key is not None) for row in found]
+    assert own == ["abc", "def", "g", "y"]
+    found = places(inputs, dict.fromkeys(inputs, 50), dict.fromkeys(inputs, False), 10, 420)
+    assert [len(row) for row in found] == [7, 1]
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        {"x": "", "w": "", "a": "x", "b": "a", "c": "b", "d": "c", "y": "dxw"},
+        {"x": "", "w": "", "a": "x", "b": "a", "c": "b", "d": "cw", "y": "da"},
+    ],
+)
+def test_a_line_that_passes_rows_runs_straight(inputs):
+    light = {key: not sources for key, sources in inputs.items()}
+    found = places(inputs, dict.fromkeys(inputs, 64), light, gap=16, room=760)
+    lines = [p for row in found for p in row if p.key is None]
+    bends = [abs(p.x - q.x) for p in lines for q in p.below if q.key is None]
+    assert len(bends) >= 2
+    assert max(bends) < 8
 
 
 # --- Where it goes --------------------------------------------------------------------------------

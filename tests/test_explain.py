@@ -81,6 +81,17 @@ class Draws(Optimizer):
         x -= lr * dx * self.rng.uniform(size=x.shape)
 
 
+def test_numbers_that_only_float64_can_hold_are_told_as_they_are() -> None:
+    p = leaf([1.0, 2.0], np.float64)
+    rows = rows_of(told(SGD([p], lr=0.5), p, [1e-200, 1e200]))
+    assert rows["gradient dx"] == [1e-200, 1e200]
+    assert rows["effective rate |step/dx|"] == [0, 0.5]
+    assert rows["step"] == [0, -5e199]
+    q = leaf(np.ones(8), np.float64)
+    rows = rows_of(told(SGD([q], lr=0.5), q, [1e-200, *[1.0] * 6, 3e100]))
+    assert rows["gradient dx"] == [3e100, 1e-200, 1, 3e100, 3e100]
+
+
 @pytest.mark.parametrize("weight_decay", [0.0, 0.01, 2.0])
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 @pytest.mark.parametrize(

@@ -253,6 +253,25 @@ def test_evaluate_and_predict_take_several_inputs() -> None:
     fit(model, F.cross_entropy, sgd(model), ((X, B), Y), ({"a": X[:9], "b": B[:9]}, Y[:9]), **quiet)
 
 
+@pytest.mark.parametrize("form", [tuple, lambda x: dict(zip("ab", x, strict=True))])
+def test_several_inputs_of_other_lengths_are_tried_before_the_first_step(form: Any) -> None:
+    class Pooled(Two):
+        def forward(self, a: Array, b: Array) -> Tensor:
+            return super().forward(a, b.mean(axis=1))
+
+    x = form((X, np.stack([B] * 3, axis=1)))  # (N, 3, 2)
+    longer = form((X, np.stack([B] * 5, axis=1)))
+    model = Pooled()
+    history = fit(model, F.cross_entropy, sgd(model), (x, Y), (longer, Y), epochs=1, **quiet)
+    assert len(history["validation_loss"]) == 1
+    before = bits(model.state_dict())
+    wrong = form((X[:, :3], np.stack([B] * 5, axis=1)))
+    with pytest.raises(ValueError) as caught:
+        fit(model, F.cross_entropy, sgd(model), (x, Y), (wrong, Y), epochs=1, **quiet)
+    assert "(50, 3) and (50, 5, 2) and (50,) are not" in caught.value.__notes__[-1]
+    assert bits(model.state_dict()) == before
+
+
 @pytest.mark.parametrize(
     ("x", "message"),
     [

@@ -40,6 +40,19 @@ def test_batch_size_is_of_arrays_and_taken_as_it_is_given(
     assert optimizer.steps == steps
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_arrays_become_what_the_parameters_are(dtype: Any) -> None:
+    class Notes(nn.Linear):
+        def forward(self, x: Any) -> Tensor:
+            seen.append(x.dtype)
+            return super().forward(x)
+
+    model, seen, x = Notes(4, 1, dtype=dtype), [], X.astype(np.float64)
+    fit(model, nn.MSELoss(), sgd(model, 0.01), (x, x[:, :1]), (x, x[:, :1]), epochs=1, **quiet)
+    assert len(seen) == 3
+    assert set(seen) == {np.dtype(dtype)}
+
+
 def test_a_batch_size_beside_a_loader_or_that_is_none_is_refused() -> None:
     with pytest.raises(ValueError, match=r"train is a DataLoader.* of its own, 8: give 16 to the"):
         fit(**setting(), batch_size=16)
@@ -174,6 +187,33 @@ def test_a_batch_that_fails_undoes_the_batches_of_its_update_too() -> None:
     assert bits(model.state_dict()) == before
 
 
+class Short(DataLoader):
+    """Gives one batch, whatever it has said."""
+
+    def __iter__(self) -> Any:
+        yield next(super().__iter__())
+
+
+@pytest.mark.parametrize("kind", [DataLoader, Short])
+def test_an_update_that_waited_in_vain_for_batches_is_undone_too_if_it_fails(kind: Any) -> None:
+    class Steep(Module):
+        """Its value is finite, and its gradient is not."""
+
+        def __init__(self) -> None:
+            self.scale = nn.Parameter(np.zeros(1))
+            self.norm = nn.BatchNorm(4)
+
+        def forward(self, x: Array) -> Tensor:
+            return self.norm(x) * np.sqrt(self.scale)
+
+    model, y = Steep(), np.where(np.arange(50) < 8, Y, -100)
+    before = bits(model.state_dict())
+    loader = kind(X, y, batch_size=8)
+    with pytest.raises(FloatingPointError, match="norm of the gradients is"):
+        fit(model, F.cross_entropy, sgd(model), loader, accumulate=9, clip_norm=1.0, **quiet)
+    assert bits(model.state_dict()) == before
+
+
 def test_ctrl_c_waits_for_the_update_and_nothing_is_lost(tmp_path: Any) -> None:
     def run(path: Any, stop_at: int | None = None, **changed: Any) -> tuple[Any, Any]:
         minidl.seed(4)
@@ -213,6 +253,22 @@ def test_ctrl_c_waits_for_the_update_and_nothing_is_lost(tmp_path: Any) -> None:
         assert dict(second) == dict(history)
         for part in ("model", "optimizer"):
             assert bits(again[part].state_dict()) == bits(whole[part].state_dict())
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_ctrl_c_waits_for_the_step_only(compiled: bool) -> None:
+    calls = 0
+
+    def metric(z: Array, y: Array) -> float:
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            press_ctrl_c()
+        return 0.0
+
+    arguments = setting()
+    fit(**arguments, metrics={"m": metric}, compiled=compiled, on_interrupt="return")
+    assert arguments["optimizer"].steps == calls == 3
 
 
 def test_updates_from_several_batches_are_not_compiled() -> None:
@@ -286,6 +342,7 @@ def test_a_schedule_that_waits_spans_the_run_and_each_run_anew(
     assert noted(waiting, accumulate=3) == [known(6)(step) for step in range(6)]
     assert noted(waiting, again=2, epochs=1) == [known(7)(step) for step in range(7)] * 2
     assert noted(waiting, compiled=False) == noted(known(14))
+    assert noted(waiting, epochs=0) == []
 
 
 def test_a_schedule_that_waits_is_refused_outside_fit() -> None:

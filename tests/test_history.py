@@ -148,6 +148,8 @@ def test_nan_and_infinity_are_gaps_that_are_counted(tmp_path: pathlib.Path) -> N
     assert loss.get_title() == "4 values NaN or infinite, not drawn"
     assert f1.get_title() == "48 values NaN or infinite, not drawn"
     assert list(f1.get_yticks()) == []
+    [nothing] = History(loss=[NAN, INF]).plot().axes
+    assert nothing.get_title() == "2 values NaN or infinite, not drawn"
     figure.savefig(tmp_path / "history.svg")  # without a warning
 
 
@@ -162,6 +164,8 @@ def test_a_loss_that_falls_by_a_factor_of_100_has_a_logarithmic_axis(
     loss, error = History(loss=values, error=values).plot().axes
     assert (loss.get_yscale(), error.get_yscale()) == (scale, "linear")
     assert loss.get_ylabel() == ("loss (logarithmic)" if scale == "log" else "loss")
+    both = History(loss=values[:1], validation_loss=values[1:]).plot().axes[0]
+    assert both.get_yscale() == scale  # since it is one axis for both
 
 
 @pytest.mark.usefixtures("figures")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,15 @@ def test_an_update_that_returns_something_is_refused() -> None:
 class RebindsX(Optimizer):
     def update(self, x: Array, dx: Array, *, lr: float) -> None:
         x = x - lr * dx
+
+
+class RebindsXLoudly(Optimizer):
+    """Warns, too, of numbers that it gets only when it is tried."""
+
+    def update(self, x: Array, dx: Array, *, lr: float) -> None:
+        if abs(dx).max() > 100:
+            warnings.warn("large", stacklevel=1)
+        x = x - lr * np.exp(dx)
 
 
 class RebindsXInAHelper(Optimizer):
@@ -66,6 +76,7 @@ class RebindsWholeTensors(RebindsV):
     ("rule", "name"),
     [
         (RebindsX, "x"),
+        (RebindsXLoudly, "x"),
         (RebindsXInAHelper, "x"),
         (RebindsV, "v"),
         (RebindsSecond, "v"),
@@ -141,6 +152,13 @@ class Threshold(Optimizer):
         x -= lr * dx * (abs(dx) > 10)
 
 
+class Slow(Optimizer):
+    """Moves so little in a step that it shows in float64 only, even at a rate of 1."""
+
+    def update(self, x: Array, dx: Array, *, lr: float) -> None:
+        x -= 1e-12 * lr * dx
+
+
 class CannotBeCopied(Optimizer):
     def __init__(self, params: Any, lr: float) -> None:
         super().__init__(params, lr=lr)
@@ -161,6 +179,7 @@ class CannotBeCopied(Optimizer):
         (Unused, {"amsgrad": False}, 1.0),
         (Unused, {"amsgrad": True}, 1.0),
         (Threshold, {}, 1.0),
+        (Slow, {}, 1.0),
         (CannotBeCopied, {}, 1.0),
         (SGD, {}, 1e-20),  # too small to move 1.0 in float32
         (SGD, {"lr": 1e-30}, 1.0),

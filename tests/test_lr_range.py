@@ -241,8 +241,10 @@ def test_parameters_of_the_loss_are_put_back() -> None:
     for _ in range(2):
         lr_range(model, loss, (X, X[:, :1]), optim.SGD([*model.parameters(), loss.scale], lr=0.1))
     assert loss.scale.item() == 1
+    model.bias.grad = np.float32([2.0])
     with pytest.warns(RuntimeWarning, match="lr_range: SGD does not hold bias"):
         lr_range(model, loss, (X, X[:, :1]), optim.SGD([model.weight], lr=0.1))
+    assert model.bias.grad == [2.0]  # to which each step has added
 
 
 # --- What it takes --------------------------------------------------------------------------------
@@ -328,6 +330,11 @@ def test_weights_of_samples_and_several_inputs_are_taken_as_by_fit() -> None:
         lr_range(classifier(), own, weighted)
 
 
+def test_it_is_found_in_optim_and_other_names_are_not() -> None:
+    assert optim.lr_range is lr_range
+    assert not hasattr(optim, "lr_ranges")
+
+
 def test_wrong_arguments_are_refused_by_name() -> None:
     good: dict[str, Any] = {"model": classifier(), "loss": cross_entropy, "data": loader()}
 
@@ -354,6 +361,7 @@ def test_wrong_arguments_are_refused_by_name() -> None:
     refused(ValueError, "lr_range: the loss is a float", loss=lambda z, y: 1.0)
     refused(ValueError, "lr_range: the loss is a Tensor", loss=lambda z, y: Tensor(1.0))
     refused(ValueError, "one number for each batch", loss=nn.CrossEntropyLoss(reduction="none"))
+    refused(ValueError, "of my own", loss=at_call(3, raising(ValueError("of my own"))))
     nowhere = lambda z, y: cross_entropy(z, y) * math.nan
     refused(FloatingPointError, "loss of the first batch is nan", loss=nowhere)
     assert lr_range(**good | {"steps": 10}).rates.tolist() == pytest.approx(

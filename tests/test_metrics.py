@@ -259,6 +259,12 @@ def test_of_several_classes_each_is_asked_against_the_rest(seed: int) -> None:
     assert roc_auc(z[few], y[few]) == pytest.approx(expected)
 
 
+def test_logits_that_float32_could_not_tell_apart_keep_their_order() -> None:
+    z, y = np.random.default_rng(0).normal(size=(60, 3)) * 1e-9, np.arange(60) % 3
+    p = np.exp(z) / np.exp(z).sum(1, keepdims=True)
+    assert roc_auc(z, y) == pytest.approx(np.mean([pairs_right(p[:, c], y == c) for c in range(3)]))
+
+
 def test_areas_are_those_of_scikit_learn() -> None:
     z, y = drawn(2)
     assert roc_auc(z, y) == pytest.approx(SKLEARN["auc", "ovr"], abs=1e-15)

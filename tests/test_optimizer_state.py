@@ -14,7 +14,7 @@ import pytest
 from rules import X, assert_same, backward, leaf, moved, small_model, train, weights
 
 from minidl import Tensor, nn
-from minidl.optim import SGD, Adam, Momentum, schedules
+from minidl.optim import SGD, Adam, Momentum, Optimizer, schedules
 
 
 def test_a_state_dict_has_the_names_of_the_model_and_plain_values() -> None:
@@ -51,6 +51,22 @@ def test_loading_puts_hyper_parameters_and_schedule_position_in_place() -> None:
     assert other.mu == 0.5
     np.testing.assert_allclose(other.lr, 0.01)
     assert other.groups[0]["lr"] is schedule
+
+
+def test_a_state_dict_shares_nothing_with_the_optimizers_it_is_of_and_for() -> None:
+    class Layered(SGD):
+        def __init__(self, params: Any, lr: float, stages: Any) -> None:
+            Optimizer.__init__(self, params, lr=lr, stages=stages)
+
+        @classmethod
+        def checked(cls, name: str, value: Any) -> Any:
+            return value if name == "stages" else super().checked(name, value)
+
+    one, other = (Layered([leaf([1.0])], lr=0.1, stages=[n]) for n in (1, 2))
+    saved = one.state_dict()
+    other.load_state_dict(saved)
+    saved["groups"][0]["hyper"]["stages"].append(3)
+    assert (one.groups[0]["stages"], other.groups[0]["stages"]) == ([1], [1])
 
 
 def test_a_parameter_shared_by_name_in_two_groups_keeps_both_states() -> None:

@@ -69,6 +69,19 @@ def test_a_parameter_without_a_gradient_on_some_ranks_counts_as_0_there():
         np.testing.assert_allclose(values, [[-5, -4], [-5, -4], [1, 2]], rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("dtypes", "sent"), [("ee", "f"), ("ff", "f"), ("ef", "f"), ("fd", "d"), ("dd", "d")]
+)
+def test_gradients_are_sent_in_the_widest_dtype_of_the_parameters_and_no_wider(dtypes, sent):
+    def train(ranks):
+        params = [Tensor(np.ones(2, dtype), requires_grad=True) for dtype in dtypes]
+        sum(p.astype("d").sum() for p in params).backward()
+        ranks.average_gradients(optim.SGD(params, lr=1), 1)
+        return ranks.comm.dtype.char
+
+    assert on_ranks(2, train) == [sent, sent]
+
+
 def test_losses_that_are_sums_are_added():
     def train(ranks):
         x = Tensor([1.0], requires_grad=True)
@@ -234,6 +247,14 @@ def test_running_statistics_become_their_means_and_a_model_that_differs_is_named
                                                                "1.seen")]  # fmt: skip
 
     assert on_ranks(2, join) == [[[0.5, 1], [3, 3], [5]]] * 2
+
+    def join_precisely(ranks):
+        model = nn.BatchNorm(1, dtype=np.float64)
+        model.running_mean += ranks.rank * 2e-12 + 1
+        ranks.join_buffers(model)
+        return model.running_mean.item()
+
+    assert on_ranks(2, join_precisely) == pytest.approx([1 + 1e-12] * 2, rel=1e-15)
     with pytest.raises(RuntimeError, match=r"do not hold the same model: weight differ"):
         on_ranks(2, lambda ranks: ranks.check_alike(nn.Linear(1, 1, rng=ranks.rank)))
 

@@ -103,6 +103,12 @@ def test_evaluation_is_that_of_one_process_also_where_a_rank_has_no_sample():
         for result in found:
             assert result == pytest.approx(expected, rel=1e-12)
     assert model.training
+    one = X[:1], np.ones((1, 4))  # only the last rank knows what is measured of it
+
+    def evaluate_one(ranks):
+        return parallel.evaluate(copy.deepcopy(model), nn.MSELoss(), one, ranks=ranks)
+
+    assert on_ranks(3, evaluate_one) == [minidl.evaluate(model, nn.MSELoss(), one)] * 3
 
 
 @pytest.mark.parametrize(

@@ -83,6 +83,34 @@ def test_bad_schedules_are_refused(
         make()
 
 
+SETTINGS: dict[Any, dict[str, Any]] = {
+    schedules.step_decay: {"lr": 0.1, "every": 3, "factor": 0.5},
+    schedules.exponential_decay: {"lr": 0.1, "rate": 0.9},
+    schedules.cosine: {"lr": 0.1, "steps": 10, "final": 0.01},
+    schedules.linear: {"lr": 0.1, "steps": 10, "final": 0.01},
+    schedules.one_cycle: {
+        "lr": 0.1, "steps": 10, "pct_start": 0.3, "div_factor": 25.0, "final_div_factor": 1e4,
+    },
+    schedules.warmup: {"lr": 0.1, "steps": 10},
+}  # fmt: skip
+AT_LEAST = {"steps": 1, "every": 1, "div_factor": 1, "final_div_factor": 1}  # of others it is 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [(kind, name) for kind, settings in SETTINGS.items() for name in settings]
+)
+def test_each_setting_of_a_schedule_may_be_as_low_as_is_said_and_no_lower(
+    kind: Any, name: str
+) -> None:
+    least = AT_LEAST.get(name, 0)
+    too_low = [least - 1, *([0, 1] if name == "pct_start" else [])]
+    for value in too_low:
+        with pytest.raises(ValueError, match=rf"{kind.__name__}: {name} is a .*, got {value}"):
+            kind(**SETTINGS[kind] | {name: value})
+    if name != "pct_start":
+        assert getattr(kind(**SETTINGS[kind] | {name: least}), name) == least
+
+
 def test_a_schedule_is_printed_compared_and_pickled() -> None:
     schedule = schedules.warmup(schedules.cosine(0.1, steps=100), steps=5)
     assert repr(schedule) == "warmup(lr=cosine(lr=0.1, steps=100, final=0.0), steps=5)"

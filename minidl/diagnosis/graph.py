@@ -310,7 +310,6 @@ def shown(x: Any) -> str:
         return _numbers(a.tolist())
     if a.dtype.kind not in "fiu":
         return str(a.dtype)
-    a = a.astype(np.float64)
     finite = a[np.isfinite(a)]
     parts = [f"{a.size - finite.size} not finite"] if finite.size < a.size else []
     if finite.size:

@@ -125,7 +125,7 @@ def _order(rows: list[list[Place]]) -> None:
             means = {}
             for j, p in enumerate(rows[i]):
                 near = [where[id(q)] for q in (p.above if down else p.below)]
-                means[id(p)] = sum(near) / len(near) if near else float(j)
+                means[id(p)] = sum(near) / len(near) if near else j
             rows[i].sort(key=lambda p: means[id(p)])
         crossings = _crossings(rows)
         if crossings < fewest:

@@ -88,7 +88,7 @@ def picture(boxes: Sequence[Box], title: str) -> str:
     parts: list[str] = []
     tops, heights, y = [], [], 28.0 + 18 * len(about)
     for row in rows:
-        height = max([len(texts[p.key]) * LINE for p in row if p.key is not None] or [0]) + 2 * PAD
+        height = max(len(texts[p.key]) * LINE for p in row if p.key is not None) + 2 * PAD
         tops.append(y)
         heights.append(height)
         y += height + 38

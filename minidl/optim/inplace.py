@@ -76,7 +76,7 @@ def _tried(rule: Any, hyper: dict[str, Any], start: list[Array]) -> list[Array]:
     own = {key: value for key, value in rule.__dict__.items() if key != "groups"}
     again.__dict__.update(copy.deepcopy(own), groups=rule.groups)
     x, dx, *state = [array.copy() for array in start]
-    unit = np.cos(np.arange(x.size, dtype=np.float64)).reshape(x.shape)
+    unit = np.cos(np.arange(x.size)).reshape(x.shape)
     for n, t in enumerate(STEPS):
         again.steps = t - 1
         known = hyper | {"lr": 1.0, "t": t}

@@ -324,7 +324,7 @@ def _confusion(
 ) -> tuple[Array, Array]:
     """The confusion matrix (C, C), and how many targets of each class got NaN (C,)."""
     z, y, classes = _counted(name, predictions, targets, ignore_index)
-    meant = classes_meant(z, y, name).astype(np.int64)
+    meant = classes_meant(z, y, name)
     known = ~np.isnan(z if z.ndim == 1 else z.max(axis=1))
     pairs = y[known] * classes + meant[known]
     matrix = np.bincount(pairs, minlength=classes**2).reshape(classes, classes)

@@ -117,9 +117,6 @@ def counted_of(targets: Array, ignore_index: int | None) -> Array:
 
 def as_pairs(predictions: Array, targets: Array, name: str = "accuracy") -> tuple[Array, Array]:
     """Predictions (N, C, ...) with targets (N, ...), or one prediction for each target."""
-    n, *rest = predictions.shape or (0,)
-    if rest and rest[0] != 1 and targets.shape == (n, *rest[1:]):
-        return predictions, targets
     single = predictions.shape[1:2] == (1,)
     if single:
         targets = targets[:, 0] if targets.shape == predictions.shape else targets

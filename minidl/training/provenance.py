@@ -36,7 +36,6 @@ def generators(owners: Mapping[str, Any]) -> Iterator[tuple[str, np.random.Gener
         seen.add(id(value))
         if isinstance(value, np.random.Generator):
             yield place, value
-            continue
         members: Iterable[tuple[Any, Any]]
         if isinstance(value, Mapping):
             members = value.items()
