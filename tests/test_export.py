@@ -11,6 +11,7 @@ import pytest
 from exported import MODELS, model_and_example
 from networks import random
 from programs import ROOT, run_python
+from reference import make_exports
 
 import minidl
 from minidl import export, nn
@@ -529,6 +530,25 @@ class Unused(nn.Module):
 def test_what_cannot_be_written_for_pytorch_is_refused_by_name(model, x, message):
     with pytest.raises(export.ExportError, match=f"(?s)to_pytorch: .*{message}"):
         export.to_pytorch(model, x)
+
+
+EXPORTED = [*MODELS, *FUNCTIONS, *NUMPY]
+
+
+def as_written(name):
+    """The source of a model; of one that calls a function, what is its own."""
+    if name in MODELS:
+        return export.to_pytorch(*model_and_example(name)).source
+    model, x = Calls((FUNCTIONS | NUMPY)[name]), random(2, 3, 4, 6)
+    whole = export.to_pytorch(model, x).source
+    return whole.partition("super().__init__()\n")[2].partition("\n\ndef load")[0]
+
+
+@pytest.mark.skipif(np.lib.NumpyVersion(np.__version__) < "2.1.0", reason="other signatures")
+@pytest.mark.parametrize("name", EXPORTED)
+def test_the_source_reads_as_when_pytorch_gave_the_same(name):
+    """If it is to read otherwise: python tests/laboratory/reference/make_exports.py"""
+    assert as_written(name) == make_exports.stored()[name]
 
 
 # Where PyTorch is installed: it is heavy, and no extra of minidl asks for it. So these tests are
