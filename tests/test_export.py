@@ -112,6 +112,54 @@ NUMPY = {
     "in place": lambda x: added(x.data) + x.sum(axis=0) / len(x),
     "twice the batch": lambda x: np.concatenate([x, -x]).reshape(2, len(x), -1)[1],
     "astype": lambda x: x.astype(np.float64).astype(np.float32) + np.copy(x),
+    "other dtypes": lambda x: np.sum(x, axis=1, dtype=np.float64) + np.mean(x.data > 0, axis=1)
+    + np.var(x.data, axis=1, dtype=np.float64) + np.sum(x.data > 0, axis=1),
+    "a question": lambda x: (x > 0) & (x < 1),
+    "bounds of one side": lambda x: np.clip(x, None, 0.5) * np.clip(x, -0.25, None),
+    "of all numbers": lambda x: np.argmax(x) + np.cumsum(x).reshape(x.shape) * np.std(x)
+    + np.max(x) + F.logsumexp(x, None),
+    "axes kept": lambda x: np.linalg.norm(x, axis=(1, 2), keepdims=True) * np.var(x, axis=2,
+    keepdims=True) + F.logsumexp(x, (1, 2), True) + F.logsumexp(x, 1)[:, None],
+    "other norms": lambda x: np.linalg.norm(x, ord=1, axis=-1) + np.std(x, axis=(1, 2), ddof=2)[
+        :, None, :3].sum(axis=-1, keepdims=True),
+    "ones for each sample": lambda x: x * np.ones((len(x), 1, 1, 1), "f") + 3 * np.ones_like(x.data)
+    + np.full_like(x.data, fill_value=2),
+    "two for each sample": lambda x: np.broadcast_to(x[0], (2 * len(x), *x.shape[1:]))
+    + np.zeros((2 * len(x), 1, 1, 1), "f"),
+    "no number": lambda x: np.where(np.isnan(np.where(x > 0, x, np.nan)), 2, x)
+    + np.maximum(np.where(x > 0, x, -np.inf), -1),
+    "an array without axes": lambda x: x * np.array(2.5, "f") + np.float32(1.5),
+    "all axes turned": lambda x: np.flip(x[:, :, :1], (1, -1)).T + np.flip(x[:1, :, :1]).mT.T,
+    "axes from the end": lambda x: np.swapaxes(np.transpose(x, (0, -1, 1, -2)), -3, -1),
+    "triangles": lambda x: np.tril(x, 1) * np.tril(x, -1) + np.triu(x),
+    "stacked inside": lambda x: np.stack([x, 2 * x], axis=1)[:, 1]
+    + np.stack([x, -x], -2)[..., 1, :],
+    "a place that is computed": lambda x: x[:, np.argmax(x.data[0, 0, :3, 0])],
+    "all but one": lambda x: x[1:] + x[:-1] + x[: len(x) - 1],
+    "none of it": lambda x: x[:, :0],
+    "a bias added": lambda x: F.conv2d(x, minidl.Tensor(random(2, 3, 2, 2)), stride=2, padding=1)
+    + random(2, seed=1).reshape(2, 1, 1) + F.conv2d(x, minidl.Tensor(random(4, 3, 3, 3)))[:, :1, :1]
+    + F.conv2d(x, *map(minidl.Tensor, (random(4, 3, 2, 1), random(4, seed=2))))[:, :2, :1, :4],
+    "products of matrices": lambda x: F.linear(x, minidl.Tensor(random(2, 6)), minidl.Tensor(
+        random(2, seed=1))) + (x @ random(6))[..., None],
+    "softmax of other axes": lambda x: F.log_softmax(x, 1) + F.softmax(x, -2),
+}  # fmt: skip
+
+IN_ONNX = {  # what PyTorch has no word for
+    "bounds of an array": lambda x: np.clip(x.data, -0.5, 0.5) + np.clip(x.data, 0.25, None)
+    + np.clip(x.data, None, 1) + np.clip(x.data, a_min=None, a_max=0.75),
+    "a place in all, axes kept": lambda x: x * np.argmax(x, keepdims=True) * np.argmin(x),
+    "backwards": lambda x: x[:, ::-1, ::2, 4:1:-1][:, 1::-1],
+    "log of small numbers": lambda x: np.log1p(x / 1e9) * 1e9,
+}  # fmt: skip
+IN_TORCH = {  # what ONNX has no operator for
+    "an angle": lambda x: np.arctan2(x, 2.0),
+    "a norm of order 3": lambda x: np.linalg.norm(x, 3, axis=1, keepdims=True),
+    "an end that is computed": lambda x: x[:, : np.argmax(x.data[0, 0, 0])],
+    "spreads over the batch": lambda x: np.var(x, axis=0, ddof=1) + np.std(x[:, 0], ddof=2),
+    "two arrays": lambda x: x[:, [0, 1], [1, 2]],
+    "a sum of booleans": lambda x: np.where((x > 0) + (x < -1), x, 0),
+    "bits": lambda x: x.data * (x.data.astype(np.int64) & 1),
 }  # fmt: skip
 
 
@@ -126,9 +174,9 @@ def test_every_function_is_exported_here():
 
 
 @needs_onnx
-@pytest.mark.parametrize("name", [*FUNCTIONS, *NUMPY])
+@pytest.mark.parametrize("name", [*FUNCTIONS, *NUMPY, *IN_ONNX])
 def test_a_function_is_the_same_in_onnx(name, tmp_path):
-    model, x = Calls((FUNCTIONS | NUMPY)[name]), random(2, 3, 4, 6)
+    model, x = Calls((FUNCTIONS | NUMPY | IN_ONNX)[name]), random(2, 3, 4, 6)
     written = export.to_onnx(model, tmp_path / "model.onnx", x)
     assert written.difference < 1e-5  # on x, and on a larger batch
 
@@ -532,14 +580,14 @@ def test_what_cannot_be_written_for_pytorch_is_refused_by_name(model, x, message
         export.to_pytorch(model, x)
 
 
-EXPORTED = [*MODELS, *FUNCTIONS, *NUMPY]
+EXPORTED = [*MODELS, *FUNCTIONS, *NUMPY, *IN_TORCH]
 
 
 def as_written(name):
     """The source of a model; of one that calls a function, what is its own."""
     if name in MODELS:
         return export.to_pytorch(*model_and_example(name)).source
-    model, x = Calls((FUNCTIONS | NUMPY)[name]), random(2, 3, 4, 6)
+    model, x = Calls((FUNCTIONS | NUMPY | IN_TORCH)[name]), random(2, 3, 4, 6)
     whole = export.to_pytorch(model, x).source
     return whole.partition("super().__init__()\n")[2].partition("\n\ndef load")[0]
 
@@ -589,12 +637,12 @@ if importlib.util.find_spec("torch"):
             other = theirs.state_dict()[key].numpy()
             np.testing.assert_allclose(other, array, rtol=1e-5, atol=1e-6)
 
-    @pytest.mark.parametrize("name", [*FUNCTIONS, *NUMPY])
+    @pytest.mark.parametrize("name", [*FUNCTIONS, *NUMPY, *IN_TORCH])
     def test_a_function_is_the_same_in_pytorch(name):
         import torch
 
         x = random(2, 3, 4, 6)
-        model = Calls((FUNCTIONS | NUMPY)[name])
+        model = Calls((FUNCTIONS | NUMPY | IN_TORCH)[name])
         theirs = loaded(*export.to_pytorch(model, x))
         more = random(5, 3, 4, 6, seed=1)
         found = theirs(torch.as_tensor(more)).detach().numpy()

@@ -54,8 +54,9 @@ def _reduced(w: Any, what: str, a: str, axis: Any, keeps: bool, n: Node | None =
 
 @row(np.var, np.std)
 def var(
-    w: Any, n: Node, a: Node, axis: Any, dtype: Any, out: Any, ddof: float, keepdims: bool
-) -> str:
+    w: Any, n: Node, a: Node, axis: Any = None, dtype: Any = None, out: Any = None, ddof: float = 0,
+    keepdims: bool = False,
+) -> str:  # fmt: skip
     x = w.array(a, n.dtype)
     centered = w.put("Sub", x, _reduced(w, "ReduceMean", x, axis, True))
     squares = w.put("Mul", centered, centered)

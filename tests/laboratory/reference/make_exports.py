@@ -26,7 +26,9 @@ def main() -> None:
     import torch
 
     file = TESTS / "test_export.py"
-    if pytest.main(["-q", "-p", "no:cacheprovider", str(file), "-k", "in_pytorch or pytorch_gives"]):
+    if pytest.main(
+        ["-q", "-p", "no:cacheprovider", str(file), "-k", "in_pytorch or pytorch_gives"]
+    ):
         sys.exit("nothing is stored: PyTorch does not give what minidl gives")
     from test_export import EXPORTED, as_written
 
