@@ -600,6 +600,8 @@ LABELS = idx(8, np.arange(6, dtype="u1"))
     ("content", "words"),
     [
         (b"", "begins with the bytes (none)"),
+        (b"\0\0\x08", "begins with the bytes 00 00 08, expected 00 00"),
+        (b"\0", "begins with the bytes 00, expected 00 00"),
         (b"\x89PNG....", "begins with the bytes 89 50 4e 47, expected 00 00, a kind of numbers"),
         (b"\0\0\x0a\1" + LABELS[4:], "begins with the bytes 00 00 0a 01"),
         (b"\0\0\x08\0", "begins with the bytes 00 00 08 00"),
