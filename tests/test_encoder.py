@@ -303,7 +303,7 @@ def test_numbers_up_to_the_largest_of_float32_are_taken() -> None:
     for values in ([0.0, largest], np.array([0, largest], "f")):
         assert fitted({"a": values}).transform({"a": values}).tolist() == [[-1], [1]]
     for more in (2 * largest, np.longdouble("1e400")):
-        with pytest.raises(ValueError, match="in row 1 .*is (too large for float32|infinite)"):
+        with pytest.raises(ValueError, match=r"in row 1 .*is (too large for float32|infinite)"):
             fitted({"a": np.array([0, more])})
 
 

@@ -198,6 +198,8 @@ def test_onnxruntime_gives_what_the_model_gives(name, tmp_path):
     file = onnx.load(written.path)
     onnx.checker.check_model(file, full_check=True)
     assert (file.producer_name, file.opset_import[0].version) == ("minidl", written.opset)
+    assert (file.producer_version, file.ir_version) == (minidl.__version__, 9)
+    assert file.doc_string.startswith(f"{type(model).__name__}, in prediction: BatchNorm by its")
     for n in (1, 7):
         batch = x[np.arange(n) % len(x)]
         np.testing.assert_allclose(

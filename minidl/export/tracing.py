@@ -155,7 +155,7 @@ class _Pass(Watcher):
             whole = layers(module)
             module.training = training and not whole
             module.__dict__["forward"] = self._called(module, path, whole)
-        self.argument = Value("argument", x, name="x")
+        self.argument = Value("argument", x)
         given: Any = Traced(self.trace, self.argument, x)
         with watched_by(self), drawing_through(self._no_draws):
             try:
