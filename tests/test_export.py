@@ -2,6 +2,7 @@
 
 import ast
 import contextlib
+import functools
 import importlib.util
 import io
 import re
@@ -92,7 +93,8 @@ NUMPY = {
     + np.where(np.isnan(x) | np.isinf(x), 1.0, x),
     "more logic": lambda x: np.where(np.logical_or(x > 1, np.logical_not(x < 0)), x, 1.0)
     + np.where(np.logical_and(x > 0, x < 1) ^ (x > 0.5), x, 1.0)
-    + np.where(np.logical_xor(x > 0, x > 1), x, 2.0),
+    + np.where(np.logical_xor(x > 0, x > 1), x, 2.0)
+    + np.where(np.logical_not(np.floor(x.data)), x, 2.0),
     "sums": lambda x: x.sum(axis=(1, 2)) + np.mean(x, axis=(1, -2)) + x.max(axis=1).min(axis=1),
     "sums that keep axes": lambda x: x.sum(keepdims=True) * x.max(axis=1, keepdims=True)
     + np.argmax(x, axis=2, keepdims=True) + np.zeros_like(x) + np.full_like(x.data, 2),
@@ -221,6 +223,8 @@ def test_the_names_in_the_file_are_those_of_the_model(tmp_path):
     assert all(np.array_equal(arrays[k], state[k]) for k in state)
     assert [n.op_type for n in graph.node] == ["Gemm", "BatchNormalization", "Relu", "Gemm",
                                                "Identity"]  # fmt: skip
+    assert [n.name for n in graph.node[:-1]] == ["0/Gemm", "1/BatchNormalization", "2/Relu",
+                                                 "4/Gemm"]  # fmt: skip
     assert (graph.input[0].name, graph.output[0].name) == ("x", "y")
     assert graph.input[0].type.tensor_type.shape.dim[0].dim_param == "batch"
 
@@ -369,10 +373,15 @@ def test_the_blocks_of_the_docs_that_need_the_extra_print_what_they_say(tmp_path
 # --- PyTorch --------------------------------------------------------------------------------------
 
 
+@functools.cache
+def for_pytorch(name):
+    model, x = model_and_example(name)
+    return model, export.to_pytorch(model, x)
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_the_source_is_python_and_the_state_has_all_arrays(name):
-    model, x = model_and_example(name)
-    source, state = export.to_pytorch(model, x)
+    model, (source, state) = for_pytorch(name)
     tree = ast.parse(source)
     assert "minidl" not in source.split("\n", 1)[1]
     assert [n.name for n in tree.body if isinstance(n, ast.FunctionDef)] == ["load"]
@@ -384,8 +393,8 @@ def test_the_source_is_python_and_the_state_has_all_arrays(name):
 
 def test_a_model_of_layers_needs_no_example():
     for name in ("digits", "cnn", "lenet", "activations", "pools", "shared"):
-        model, x = model_and_example(name)
-        assert export.to_pytorch(model).source == export.to_pytorch(model, x).source
+        model, (source, _) = for_pytorch(name)
+        assert export.to_pytorch(model).source == source
 
 
 def test_the_source_reads_as_one_would_write_it():
@@ -588,7 +597,7 @@ EXPORTED = [*MODELS, *FUNCTIONS, *NUMPY, *IN_TORCH]
 def as_written(name):
     """The source of a model; of one that calls a function, what is its own."""
     if name in MODELS:
-        return export.to_pytorch(*model_and_example(name)).source
+        return for_pytorch(name)[1].source
     model, x = Calls((FUNCTIONS | NUMPY | IN_TORCH)[name]), random(2, 3, 4, 6)
     whole = export.to_pytorch(model, x).source
     return whole.partition("super().__init__()\n")[2].partition("\n\ndef load")[0]
