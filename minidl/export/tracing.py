@@ -380,7 +380,7 @@ class _Merged:
         """Nested arguments of several passes as one."""
         first = values[0]
         if isinstance(first, Value):
-            return self.nodes[first] if of is not None else self.node(values)
+            return self.node(values)
         if isinstance(first, tuple | list):
             if len({len(v) for v in values}) > 1:
                 raise self._differs(of, "it computes with lists of another length")
