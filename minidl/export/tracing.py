@@ -345,9 +345,9 @@ class _Merged:
 
     def _made(self, group: Sequence[Value]) -> Node:
         first = group[0]
-        if isinstance(first.sample, tuple | list):  # no table has a row for several results
-            shapes, dtype = [()], np.dtype(object)
-        else:
+        shapes: list[tuple[int, ...]] = [()]
+        dtype = np.dtype(object)
+        if not isinstance(first.sample, tuple | list):  # no table has a row for several results
             shapes = [v.shape for v in group]
             dtype = np.dtype(getattr(first.sample, "dtype", None) or np.result_type(first.sample))
         shape: tuple[int | Dim, ...] = self._merge(shapes, first)
