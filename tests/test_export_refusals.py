@@ -158,7 +158,7 @@ def more_calls(m, x):
         (Reaching(lambda m, h, x: h + m.weight), "part computes with weight, which is no part of"),
         (Reaching(lambda m, h, x: m.layer(h)), "part calls layer, which is no part of it"),
         (Reaching(lambda m, h, x: h + x), "part computes with the input of the model.*pass it"),
-        (With(both_of, inner=With(pair)), "With does not return one Tensor"),
+        (With(both_of, inner=With(pair)), r"With \(inner\) does not return one Tensor"),
         (Twice(), r"With \(inner\) does other things each time.*a module of each"),
         (
             nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3, dtype=np.float64)),
