@@ -136,6 +136,7 @@ NUMPY = {
     "triangles": lambda x: np.tril(x, 1) * np.tril(x, -1) + np.triu(x),
     "stacked inside": lambda x: np.stack([x, 2 * x], axis=1)[:, 1]
     + np.stack([x, -x], -2)[..., 1, :],
+    "a gap within": lambda x: x[:, ..., 0, None] * x[:, :1, ..., 2:3] + x[:1, ..., 1][..., None],
     "a place that is computed": lambda x: x[:, np.argmax(x.data[0, 0, :3, 0])],
     "all but one": lambda x: x[1:] + x[:-1] + x[: len(x) - 1],
     "none of it": lambda x: x[:, :0],

@@ -189,7 +189,7 @@ class Writer:
             doc_string=f"{title}, in prediction: BatchNorm by its running statistics, no dropout",
         )
 
-    def put(self, what: str, *inputs: str, node: Node | None = None, **settings: Any) -> str:
+    def put(self, what: str, *inputs: str, **settings: Any) -> str:
         """Add an operator; the name of its result. The same one is not added twice."""
         key = (what, inputs, repr(sorted(settings.items())))
         if key not in self.known:
