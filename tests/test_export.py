@@ -124,7 +124,7 @@ NUMPY = {
     keepdims=True) + F.logsumexp(x, (1, 2), True) + F.logsumexp(x, 1)[:, None],
     "other norms": lambda x: np.linalg.norm(x, ord=1, axis=-1) + np.std(x, axis=(1, 2), ddof=2)[
         :, None, :3].sum(axis=-1, keepdims=True),
-    "ones for each sample": lambda x: x * np.ones((len(x), 1, 1, 1), "f") + 3 * np.ones_like(x.data)
+    "ones for each sample": lambda x: x * np.ones((len(x), 3, 1, 1), "f") + 3 * np.ones_like(x.data)
     + np.full_like(x.data, fill_value=2),
     "two for each sample": lambda x: np.broadcast_to(x[0], (2 * len(x), *x.shape[1:]))
     + np.zeros((2 * len(x), 1, 1, 1), "f"),
