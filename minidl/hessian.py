@@ -95,7 +95,5 @@ def _slope(f: Callable[[Tensor], Any], leaf: Tensor) -> Tensor:
         raise TypeError(f"the function must return a Tensor, not a {type(y).__name__}")
     if y.size != 1:
         raise ValueError(f"the function must return one element, not the shape {y.shape}")
-    if not y.requires_grad:
-        return Tensor(np.zeros(leaf.shape, leaf.dtype))
     result: Tensor = grad(y, leaf, np.ones(y.shape, y.dtype), create_graph=True, allow_unused=True)
     return result

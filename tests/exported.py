@@ -3,6 +3,7 @@
 import numpy as np
 from networks import random
 
+import minidl
 from minidl import functional as F
 from minidl import nn
 
@@ -72,6 +73,28 @@ class Gated(nn.Module):
         return both - np.mean(both, axis=-1, keepdims=True)
 
 
+class Keyed(nn.Module):
+    """Modules and parameters in all that can hold them, a buffer, and an array of no axes."""
+
+    buffers = ("seen", "unseen")
+
+    def __init__(self):
+        self.by_name = nn.ModuleDict({"a": nn.Linear(4, 4, rng=0), "b-c": Residual(4)})
+        self.steps = [nn.Parameter(random(4, seed=i)) for i in range(2)]
+        self.named = {"bias": nn.Parameter(random(4, seed=2))}
+        self.layers = [nn.Linear(4, 4, rng=1), nn.Sequential()]
+        self.none = nn.ModuleList([])
+        self.seen, self.unseen = random(4, seed=3), None
+        self.half, self.fixed = np.array(0.5, "f"), {"rows": [random(4, seed=4)]}
+        self.shift = minidl.Tensor(random(4, seed=5))
+
+    def forward(self, x):
+        for name in ("a", "b-c"):
+            x = self.by_name[name](x) * self.steps[0] + self.steps[1]
+        x = self.layers[1](self.layers[0](x)) * self.half + self.seen
+        return x * self.fixed["rows"][0] + self.named["bias"] + self.shift
+
+
 def shared():
     inner = nn.Linear(5, 5, rng=0)
     return nn.Sequential(inner, nn.Tanh(), inner)
@@ -121,6 +144,8 @@ MODELS = {
         np.random.default_rng(1).integers(0, 9, (4, 5)),
     ),
     "shared": lambda: (shared(), random(4, 5)),
+    "keyed": lambda: (nn.Sequential(Keyed(), Residual(4), nn.Linear(4, 6, rng=0), Residual(6)),
+                      random(4, 4)),
 }  # fmt: skip
 
 

@@ -266,6 +266,10 @@ def test_what_cannot_be_described_is_refused_by_name_and_place():
         def __init__(self, size, function=None):
             self.size, self.function = size, function
 
+    class Many(nn.Module):
+        def __init__(self, **options):
+            self.options = options
+
     Linear = type("Linear", (nn.Linear,), {})
     late = nn.Sequential(nn.Linear(2, 2))
     late[0].extra = nn.Parameter([1.0])
@@ -279,6 +283,7 @@ def test_what_cannot_be_described_is_refused_by_name_and_place():
     cases = [
         (nn.Sequential(nn.Tanh(), Hidden()), ValueError, r"modules\.1, a Hidden: .*'factor'"),
         (Doubling(3), ValueError, "Doubling describes itself otherwise"),
+        (Many(a=1), ValueError, r"model, a Many: its constructor takes 'options'"),
         (Odd(1, np.tanh), TypeError, r"model\.function is a ufunc"),
         (Odd(nn.Parameter([1.0])), TypeError, r"model\.size is a Parameter"),
         (Odd(np.ones(2)), TypeError, r"model\.size is a ndarray"),
@@ -372,6 +377,30 @@ def test_deep_nesting_is_refused_before_it_costs_anything(what):
         nn.build({"class": "Residual", "inner": inner}, classes=OWN)
     while isinstance(inner, dict | list):  # Python itself takes so deep a thing apart by recursion
         inner = inner.popitem()[1] if isinstance(inner, dict) else inner.pop()
+
+
+class Keeps(nn.Module):
+    """One that keeps anything."""
+
+    def __init__(self, what):
+        self.what = what
+
+
+@pytest.mark.parametrize("around", [lambda x: [x], lambda x: (1, x), lambda x: {"a": x}, Keeps])
+def test_what_is_nested_90_deep_comes_back_and_what_is_deeper_does_not(around):
+    deep = 1
+    for _ in range(90 if around is not Keeps else 89):
+        deep = around(deep)
+    model = Keeps(deep)
+    description = nn.describe(model)
+    copy = nn.build(description, classes=[Keeps])
+    assert nn.describe(copy) == description
+    with pytest.raises(ValueError, match="nested more than 90 deep"):
+        nn.describe(Keeps(around(deep)))
+    deeper = {**description, "what": around(description["what"])} if around is not Keeps else {
+        "class": "Keeps", "what": description}  # fmt: skip
+    with pytest.raises(ValueError, match="nested more than 90 deep"):
+        nn.build(deeper, classes=[Keeps])
 
 
 def test_wrong_arguments_of_build():

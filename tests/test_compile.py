@@ -702,6 +702,9 @@ WRITTEN: dict[str, tuple[Callable[[Any, Any], Any], dict[str, Any]]] = {
     "what is computed again in other memory": (computed_again, {"rows": np.ones((8, 6), "f4")}),
     "counts in containers": (counts_in_containers, {
         "counts": [np.zeros(3, np.float32), {"b": [np.ones(3, np.float32)]}]}),
+    "a bound that is none": (
+        lambda m, x: m.linear(np.clip(x, 0.25, None) + np.clip(x, None, 0.5)) * x.clip(None, 1)[
+            :, :3], {}),
     "the norm of a weight": (lambda m, x: m.linear(x) / np.linalg.norm(m.linear.weight), {}),
 }  # fmt: skip
 

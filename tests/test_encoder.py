@@ -292,6 +292,40 @@ def test_a_regression_is_standardised_and_decoded_in_its_own_unit() -> None:
     assert encoder.decode(y).dtype == np.float64
 
 
+def test_a_target_that_float32_cannot_hold_is_refused() -> None:
+    encoder = fitted({"a": [1.0, 2, 3], "t": [0.0, 0.1, 0.2]}, target="t")
+    with pytest.raises(ValueError, match=r"'t'.* row 1"):
+        encoder.targets({"a": [1.0, 2], "t": [0.1, 3e38]})
+
+
+def test_numbers_up_to_the_largest_of_float32_are_taken() -> None:
+    largest = float(np.finfo(np.float32).max)
+    for values in ([0.0, largest], np.array([0, largest], "f")):
+        assert fitted({"a": values}).transform({"a": values}).tolist() == [[-1], [1]]
+    for more in (2 * largest, np.longdouble("1e400")):
+        with pytest.raises(ValueError, match=r"in row 1 .*is (too large for float32|infinite)"):
+            fitted({"a": np.array([0, more])})
+
+
+def test_the_summary_tells_of_each_column_what_it_was_and_what_became_of_it() -> None:
+    rows = {
+        "same": [2.0, 2, 2], "one": ["x", "x", "x"], "size": [1.0, 2, 3], "w": ["a", "b", "a"],
+        "took": np.array([24, 48, 72], "m8[h]"), "day": ["2024-01-01", "2024-01-03", "2024-01-05"],
+    }  # fmt: skip
+    with pytest.warns(UserWarning, match="left out"):
+        encoder = fitted(rows)
+    lines = [" ".join(line.split()) for line in encoder.summary().splitlines()]
+    for told in (
+        "same numbers left out, 2 in every row",
+        "one words left out, 'x' in every row",
+        "size numbers mean 2, standard deviation 0.8165",
+        "w words 2 categories: a, b",
+        "took durations mean 2 days, standard deviation 0.8165 days",
+        "day dates mean 2024-01-03, standard deviation 1.633 days",
+    ):
+        assert told in lines
+
+
 def test_classes_are_decoded_by_name() -> None:
     encoder = fitted(ROWS, target="kind")
     assert encoder.decode([[2.0, 1], [0, 1]]).tolist() == ["daisy", "rose"]
@@ -311,6 +345,7 @@ def test_classes_are_decoded_by_name() -> None:
         (["x", "y"], "regression", "holds words such as x.*task='classification'"),
         ([2.0, 2.0], "regression", "2 in every row"),
         (["2024-01-01", "2024-01-02"], "auto", "the target 't' holds dates"),
+        (np.array([1, 2], "m8[D]"), "classification", "'t' holds durations: make classes or"),
         ([f"n{i}" for i in range(20)], "auto", "20 classes in 20 rows, such as n0"),
         ([*range(40)], "classification", "40 classes in 40 rows.*task='regression'"),
         ([1.0, np.inf], "regression", "'t': inf in row 1"),

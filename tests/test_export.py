@@ -2,6 +2,7 @@
 
 import ast
 import contextlib
+import functools
 import importlib.util
 import io
 import re
@@ -11,6 +12,7 @@ import pytest
 from exported import MODELS, model_and_example
 from networks import random
 from programs import ROOT, run_python
+from reference import make_exports
 
 import minidl
 from minidl import export, nn
@@ -91,7 +93,8 @@ NUMPY = {
     + np.where(np.isnan(x) | np.isinf(x), 1.0, x),
     "more logic": lambda x: np.where(np.logical_or(x > 1, np.logical_not(x < 0)), x, 1.0)
     + np.where(np.logical_and(x > 0, x < 1) ^ (x > 0.5), x, 1.0)
-    + np.where(np.logical_xor(x > 0, x > 1), x, 2.0),
+    + np.where(np.logical_xor(x > 0, x > 1), x, 2.0)
+    + np.where(np.logical_not(np.floor(x.data)), x, 2.0),
     "sums": lambda x: x.sum(axis=(1, 2)) + np.mean(x, axis=(1, -2)) + x.max(axis=1).min(axis=1),
     "sums that keep axes": lambda x: x.sum(keepdims=True) * x.max(axis=1, keepdims=True)
     + np.argmax(x, axis=2, keepdims=True) + np.zeros_like(x) + np.full_like(x.data, 2),
@@ -111,6 +114,55 @@ NUMPY = {
     "in place": lambda x: added(x.data) + x.sum(axis=0) / len(x),
     "twice the batch": lambda x: np.concatenate([x, -x]).reshape(2, len(x), -1)[1],
     "astype": lambda x: x.astype(np.float64).astype(np.float32) + np.copy(x),
+    "other dtypes": lambda x: np.sum(x, axis=1, dtype=np.float64) + np.mean(x.data > 0, axis=1)
+    + np.var(x.data, axis=1, dtype=np.float64) + np.sum(x.data > 0, axis=1),
+    "a question": lambda x: (x > 0) & (x < 1),
+    "bounds of one side": lambda x: np.clip(x, None, 0.5) * np.clip(x, -0.25, None),
+    "of all numbers": lambda x: np.argmax(x) + np.cumsum(x).reshape(x.shape) * np.std(x)
+    + np.max(x) + F.logsumexp(x, None),
+    "axes kept": lambda x: np.linalg.norm(x, axis=(1, 2), keepdims=True) * np.var(x, axis=2,
+    keepdims=True) + F.logsumexp(x, (1, 2), True) + F.logsumexp(x, 1)[:, None],
+    "other norms": lambda x: np.linalg.norm(x, ord=1, axis=-1) + np.std(x, axis=(1, 2), ddof=2)[
+        :, None, :3].sum(axis=-1, keepdims=True),
+    "ones for each sample": lambda x: x * np.ones((len(x), 3, 1, 1), "f") + 3 * np.ones_like(x.data)
+    + np.full_like(x.data, fill_value=2),
+    "two for each sample": lambda x: np.broadcast_to(x[0], (2 * len(x), *x.shape[1:]))
+    + np.zeros((2 * len(x), 1, 1, 1), "f"),
+    "no number": lambda x: np.where(np.isnan(np.where(x > 0, x, np.nan)), 2, x)
+    + np.maximum(np.where(x > 0, x, -np.inf), -1),
+    "an array without axes": lambda x: x * np.array(2.5, "f") + np.float32(1.5),
+    "all axes turned": lambda x: np.flip(x[:, :, :1], (1, -1)).T + np.flip(x[:1, :, :1]).mT.T,
+    "axes from the end": lambda x: np.swapaxes(np.transpose(x, (0, -1, 1, -2)), -3, -1),
+    "triangles": lambda x: np.tril(x, 1) * np.tril(x, -1) + np.triu(x),
+    "stacked inside": lambda x: np.stack([x, 2 * x], axis=1)[:, 1]
+    + np.stack([x, -x], -2)[..., 1, :],
+    "a gap within": lambda x: x[:, ..., 0, None] * x[:, :1, ..., 2:3] + x[:1, ..., 1][..., None],
+    "a place that is computed": lambda x: x[:, np.argmax(x.data[0, 0, :3, 0])],
+    "all but one": lambda x: x[1:] + x[:-1] + x[: len(x) - 1],
+    "none of it": lambda x: x[:, :0],
+    "a bias added": lambda x: F.conv2d(x, minidl.Tensor(random(2, 3, 2, 2)), stride=2, padding=1)
+    + random(2, seed=1).reshape(2, 1, 1) + F.conv2d(x, minidl.Tensor(random(4, 3, 3, 3)))[:, :1, :1]
+    + F.conv2d(x, *map(minidl.Tensor, (random(4, 3, 2, 1), random(4, seed=2))))[:, :2, :1, :4],
+    "products of matrices": lambda x: F.linear(x, minidl.Tensor(random(2, 6)), minidl.Tensor(
+        random(2, seed=1))) + (x @ random(6))[..., None],
+    "softmax of other axes": lambda x: F.log_softmax(x, 1) + F.softmax(x, -2),
+}  # fmt: skip
+
+IN_ONNX = {  # what PyTorch has no word for
+    "bounds of an array": lambda x: np.clip(x.data, -0.5, 0.5) + np.clip(x.data, 0.25, None)
+    + np.clip(x.data, None, 1) + np.clip(x.data, a_min=None, a_max=0.75),
+    "a place in all, axes kept": lambda x: x * np.argmax(x, keepdims=True) * np.argmin(x),
+    "backwards": lambda x: x[:, ::-1, ::2, 4:1:-1][:, 1::-1],
+    "log of small numbers": lambda x: np.log1p(x / 1e9) * 1e9,
+}  # fmt: skip
+IN_TORCH = {  # what ONNX has no operator for
+    "an angle": lambda x: np.arctan2(x, 2.0),
+    "a norm of order 3": lambda x: np.linalg.norm(x, 3, axis=1, keepdims=True),
+    "an end that is computed": lambda x: x[:, : np.argmax(x.data[0, 0, 0])],
+    "spreads over the batch": lambda x: np.var(x, axis=0, ddof=1) + np.std(x[:, 0], ddof=2),
+    "two arrays": lambda x: x[:, [0, 1], [1, 2]],
+    "a sum of booleans": lambda x: np.where((x > 0) + (x < -1), x, 0),
+    "bits": lambda x: x.data * (x.data.astype(np.int64) & 1),
 }  # fmt: skip
 
 
@@ -125,9 +177,9 @@ def test_every_function_is_exported_here():
 
 
 @needs_onnx
-@pytest.mark.parametrize("name", [*FUNCTIONS, *NUMPY])
+@pytest.mark.parametrize("name", [*FUNCTIONS, *NUMPY, *IN_ONNX])
 def test_a_function_is_the_same_in_onnx(name, tmp_path):
-    model, x = Calls((FUNCTIONS | NUMPY)[name]), random(2, 3, 4, 6)
+    model, x = Calls((FUNCTIONS | NUMPY | IN_ONNX)[name]), random(2, 3, 4, 6)
     written = export.to_onnx(model, tmp_path / "model.onnx", x)
     assert written.difference < 1e-5  # on x, and on a larger batch
 
@@ -149,6 +201,8 @@ def test_onnxruntime_gives_what_the_model_gives(name, tmp_path):
     file = onnx.load(written.path)
     onnx.checker.check_model(file, full_check=True)
     assert (file.producer_name, file.opset_import[0].version) == ("minidl", written.opset)
+    assert (file.producer_version, file.ir_version) == (minidl.__version__, 9)
+    assert file.doc_string.startswith(f"{type(model).__name__}, in prediction: BatchNorm by its")
     for n in (1, 7):
         batch = x[np.arange(n) % len(x)]
         np.testing.assert_allclose(
@@ -170,6 +224,8 @@ def test_the_names_in_the_file_are_those_of_the_model(tmp_path):
     assert all(np.array_equal(arrays[k], state[k]) for k in state)
     assert [n.op_type for n in graph.node] == ["Gemm", "BatchNormalization", "Relu", "Gemm",
                                                "Identity"]  # fmt: skip
+    assert [n.name for n in graph.node[:-1]] == ["0/Gemm", "1/BatchNormalization", "2/Relu",
+                                                 "4/Gemm"]  # fmt: skip
     assert (graph.input[0].name, graph.output[0].name) == ("x", "y")
     assert graph.input[0].type.tensor_type.shape.dim[0].dim_param == "batch"
 
@@ -318,23 +374,29 @@ def test_the_blocks_of_the_docs_that_need_the_extra_print_what_they_say(tmp_path
 # --- PyTorch --------------------------------------------------------------------------------------
 
 
+@functools.cache
+def for_pytorch(name):
+    model, x = model_and_example(name)
+    return model, export.to_pytorch(model, x)
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_the_source_is_python_and_the_state_has_all_arrays(name):
-    model, x = model_and_example(name)
-    source, state = export.to_pytorch(model, x)
+    model, (source, state) = for_pytorch(name)
     tree = ast.parse(source)
     assert "minidl" not in source.split("\n", 1)[1]
     assert [n.name for n in tree.body if isinstance(n, ast.FunctionDef)] == ["load"]
     for key, array in model.state_dict().items():
         assert np.array_equal(state[key], array)
-        assert state[key] is not array
+    for name, p in model.named_parameters():
+        assert not np.shares_memory(state[name], p.data)
     assert max(map(len, source.splitlines())) <= 100
 
 
 def test_a_model_of_layers_needs_no_example():
     for name in ("digits", "cnn", "lenet", "activations", "pools", "shared"):
-        model, x = model_and_example(name)
-        assert export.to_pytorch(model).source == export.to_pytorch(model, x).source
+        model, (source, _) = for_pytorch(name)
+        assert export.to_pytorch(model).source == source
 
 
 def test_the_source_reads_as_one_would_write_it():
@@ -531,6 +593,25 @@ def test_what_cannot_be_written_for_pytorch_is_refused_by_name(model, x, message
         export.to_pytorch(model, x)
 
 
+EXPORTED = [*MODELS, *FUNCTIONS, *NUMPY, *IN_TORCH]
+
+
+def as_written(name):
+    """The source of a model; of one that calls a function, what is its own."""
+    if name in MODELS:
+        return for_pytorch(name)[1].source
+    model, x = Calls((FUNCTIONS | NUMPY | IN_TORCH)[name]), random(2, 3, 4, 6)
+    whole = export.to_pytorch(model, x).source
+    return whole.partition("super().__init__()\n")[2].partition("\n\ndef load")[0]
+
+
+@pytest.mark.skipif(np.lib.NumpyVersion(np.__version__) < "2.1.0", reason="other signatures")
+@pytest.mark.parametrize("name", EXPORTED)
+def test_the_source_reads_as_when_pytorch_gave_the_same(name):
+    """If it is to read otherwise: python tests/laboratory/reference/make_exports.py"""
+    assert as_written(name) == make_exports.stored()[name]
+
+
 # Where PyTorch is installed: it is heavy, and no extra of minidl asks for it. So these tests are
 # there or not, and never skipped.
 if importlib.util.find_spec("torch"):
@@ -569,12 +650,12 @@ if importlib.util.find_spec("torch"):
             other = theirs.state_dict()[key].numpy()
             np.testing.assert_allclose(other, array, rtol=1e-5, atol=1e-6)
 
-    @pytest.mark.parametrize("name", [*FUNCTIONS, *NUMPY])
+    @pytest.mark.parametrize("name", [*FUNCTIONS, *NUMPY, *IN_TORCH])
     def test_a_function_is_the_same_in_pytorch(name):
         import torch
 
         x = random(2, 3, 4, 6)
-        model = Calls((FUNCTIONS | NUMPY)[name])
+        model = Calls((FUNCTIONS | NUMPY | IN_TORCH)[name])
         theirs = loaded(*export.to_pytorch(model, x))
         more = random(5, 3, 4, 6, seed=1)
         found = theirs(torch.as_tensor(more)).detach().numpy()

@@ -228,6 +228,15 @@ def test_statistics_that_overflow_are_refused() -> None:
         Standardize().fit([[-1.7e308], [1.7e308]])
 
 
+def test_standardize_measures_each_feature_by_itself() -> None:
+    rounded = np.array([1, 1 + 2**-52, 1])
+    x = np.stack([rounded, [1e-200, 2e-200, 3e-200], [1e200, 3e200, 2e200], [1, 3, 2]], axis=1)
+    scale = Standardize().fit(x)
+    alone = [Standardize().fit(x[:, [i]]).std.item() for i in range(4)]
+    assert scale.std.tolist() == alone
+    assert (alone[0], alone[1] > 0) == (0, True)
+
+
 def test_standardize_leaves_its_input_alone() -> None:
     x = np.arange(6.0).reshape(3, 2)
     kept = x.copy()

@@ -145,7 +145,7 @@ class Traced(mixins.NDArrayOperatorsMixin):
     def _called(self, function: Any, what: str, args: tuple[Any, ...], kwargs: Any) -> Any:
         """Call a function on the arrays themselves, and write the call down."""
         _name_by_variables()
-        options = {k: v for k, v in kwargs.items() if v is not None or k == "axis"}
+        options = dict(kwargs)
         out = options.pop("out", None)
         out = out[0] if isinstance(out, tuple) else out
         if not isinstance(raw(out), np.ndarray):  # ``x += y`` of numbers gives a new one

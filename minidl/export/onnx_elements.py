@@ -68,14 +68,14 @@ def one(w: Any, n: Node, x: Node) -> str:
     asks = n.dtype == np.bool_ and n.function not in (np.isnan, np.isinf)
     wide = x.dtype if n.dtype == np.bool_ and x.dtype.kind == "f" else n.dtype
     dtype = np.dtype(np.bool_) if asks else wide
-    return w.put(_ONE[n.function], w.array(x, dtype), node=n)
+    return w.put(_ONE[n.function], w.array(x, dtype))
 
 
 @row(*_TWO)
 def two(w: Any, n: Node, a: Any, b: Any) -> str:
     if n.dtype == np.bool_:
         raise refuse(n, f"np.{n.function.__name__} of booleans: convert with astype(np.float32)")
-    return w.put(_TWO[n.function], w.array(a, n.dtype), w.array(b, n.dtype), node=n)
+    return w.put(_TWO[n.function], w.array(a, n.dtype), w.array(b, n.dtype))
 
 
 @row(*_ASK, np.not_equal)
@@ -83,27 +83,27 @@ def ask(w: Any, n: Node, a: Any, b: Any) -> str:
     dtype = np.result_type(*(x.dtype if isinstance(x, Node) else x for x in (a, b)))
     a, b = w.array(a, dtype), w.array(b, dtype)
     if n.function is np.not_equal:
-        return w.put("Not", w.put("Equal", a, b), node=n)
-    return w.put(_ASK[n.function], a, b, node=n)
+        return w.put("Not", w.put("Equal", a, b))
+    return w.put(_ASK[n.function], a, b)
 
 
 @row(*_LOGIC)
 def logic(w: Any, n: Node, a: Any, b: Any) -> str:
     if n.dtype != np.bool_:
         raise refuse(n, f"{n.function.__name__} of integers")
-    return w.put(_LOGIC[n.function], w.array(a, n.dtype), w.array(b, n.dtype), node=n)
+    return w.put(_LOGIC[n.function], w.array(a, n.dtype), w.array(b, n.dtype))
 
 
 @row(np.isfinite)
 def isfinite(w: Any, n: Node, x: Node) -> str:
     a = w.array(x)
-    return w.put("Not", w.put("Or", w.put("IsNaN", a), w.put("IsInf", a)), node=n)
+    return w.put("Not", w.put("Or", w.put("IsNaN", a), w.put("IsInf", a)))
 
 
 @row(np.where)
 def where(w: Any, n: Node, condition: Any, a: Any, b: Any) -> str:
     c = w.array(condition, np.dtype(np.bool_))
-    return w.put("Where", c, w.array(a, n.dtype), w.array(b, n.dtype), node=n)
+    return w.put("Where", c, w.array(a, n.dtype), w.array(b, n.dtype))
 
 
 @row(np.clip)
@@ -111,13 +111,13 @@ def clip(w: Any, n: Node, a: Node, a_min: Any = None, a_max: Any = None, **names
     low, high = names.get("min", a_min), names.get("max", a_max)
     y = w.array(a, n.dtype)
     y = y if low is None else w.put("Max", y, w.array(low, n.dtype))
-    return y if high is None else w.put("Min", y, w.array(high, n.dtype), node=n)
+    return y if high is None else w.put("Min", y, w.array(high, n.dtype))
 
 
 @row(np.square)
 def square(w: Any, n: Node, x: Node) -> str:
     a = w.array(x, n.dtype)
-    return w.put("Mul", a, a, node=n)
+    return w.put("Mul", a, a)
 
 
 @row(np.expm1)
@@ -125,29 +125,29 @@ def expm1(w: Any, n: Node, x: Node) -> str:
     """``tanh(x / 2) (exp(x) + 1)``, which loses no digits near 0."""
     a = w.array(x, n.dtype)
     half = w.put("Tanh", w.put("Mul", a, w.array(0.5, n.dtype)))
-    return w.put("Mul", half, w.put("Add", w.put("Exp", a), w.array(1, n.dtype)), node=n)
+    return w.put("Mul", half, w.put("Add", w.put("Exp", a), w.array(1, n.dtype)))
 
 
 @row(np.log1p)
 def log1p(w: Any, n: Node, x: Node) -> str:
     """``log(u) x / (u - 1)`` with ``u = 1 + x``, which is exact where u was rounded (W. Kahan)."""
-    return _log1p(w, w.array(x, n.dtype), n.dtype, n)
+    return _log1p(w, w.array(x, n.dtype), n.dtype)
 
 
-def _log1p(w: Any, a: str, dtype: Any, n: Node | None = None) -> str:
+def _log1p(w: Any, a: str, dtype: Any) -> str:
     u = w.put("Add", a, w.array(1, dtype))
     rest = w.put("Sub", u, w.array(1, dtype))
     tiny = w.put("Equal", rest, w.array(0, dtype))
     rest = w.put("Where", tiny, w.array(1, dtype), rest)
     y = w.put("Mul", w.put("Log", u), w.put("Div", a, rest))
-    return w.put("Where", tiny, a, y, node=n)
+    return w.put("Where", tiny, a, y)
 
 
 @row(np.logaddexp)
 def logaddexp(w: Any, n: Node, a: Any, b: Any) -> str:
     a, b = w.array(a, n.dtype), w.array(b, n.dtype)
     less = w.put("Exp", w.put("Neg", w.put("Abs", w.put("Sub", a, b))))
-    return w.put("Add", w.put("Max", a, b), _log1p(w, less, n.dtype), node=n)
+    return w.put("Add", w.put("Max", a, b), _log1p(w, less, n.dtype))
 
 
 @row(np.log2, np.log10, np.degrees, np.rad2deg, np.radians, np.deg2rad)
@@ -158,34 +158,34 @@ def scaled(w: Any, n: Node, x: Node) -> str:
     }  # fmt: skip
     a = w.array(x, n.dtype)
     a = w.put("Log", a) if n.function in (np.log2, np.log10) else a
-    return w.put("Mul", a, w.array(factors.get(n.function, math.pi / 180), n.dtype), node=n)
+    return w.put("Mul", a, w.array(factors.get(n.function, math.pi / 180), n.dtype))
 
 
 @row(np.exp2)
 def exp2(w: Any, n: Node, x: Node) -> str:
-    return w.put("Pow", w.array(2, n.dtype), w.array(x, n.dtype), node=n)
+    return w.put("Pow", w.array(2, n.dtype), w.array(x, n.dtype))
 
 
 @row(np.hypot)
 def hypot(w: Any, n: Node, a: Any, b: Any) -> str:
     a, b = w.array(a, n.dtype), w.array(b, n.dtype)
-    return w.put("Sqrt", w.put("Add", w.put("Mul", a, a), w.put("Mul", b, b)), node=n)
+    return w.put("Sqrt", w.put("Add", w.put("Mul", a, a), w.put("Mul", b, b)))
 
 
 @row(F.leaky_relu)
 def leaky_relu(w: Any, n: Node, x: Node, negative_slope: float) -> str:
-    return w.put("LeakyRelu", w.array(x, n.dtype), node=n, alpha=float(negative_slope))
+    return w.put("LeakyRelu", w.array(x, n.dtype), alpha=float(negative_slope))
 
 
 @row(F.gelu)
 def gelu(w: Any, n: Node, x: Node, approximate: str) -> str:
-    return w.put("Gelu", w.array(x, n.dtype), node=n, approximate=approximate)
+    return w.put("Gelu", w.array(x, n.dtype), approximate=approximate)
 
 
 @row(F.softplus)
 def softplus(w: Any, n: Node, x: Node, beta: float) -> str:
     a = w.put("Mul", w.array(x, n.dtype), w.array(beta, n.dtype))
-    return w.put("Div", w.put("Softplus", a), w.array(beta, n.dtype), node=n)
+    return w.put("Div", w.put("Softplus", a), w.array(beta, n.dtype))
 
 
 @row(astype, "astype")

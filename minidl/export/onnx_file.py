@@ -54,7 +54,10 @@ def write(model: nn.Module, path: Any, example: Any) -> OnnxFile:
     followed = follow(model, x, whose="to_onnx", layers=_whole, known=TABLE)
     written = Writer(onnx, followed.argument)
     result = written.model(followed.result, type(model).__name__)
-    onnx.checker.check_model(result, full_check=True)
+    try:
+        onnx.checker.check_model(result, full_check=True)
+    except onnx.shape_inference.InferenceError as error:
+        raise _not_run(x, error) from error
     data = result.SerializeToString()
     difference = _tried(runtime, data, model, x)
     try:
@@ -93,6 +96,7 @@ def _tried(runtime: Any, data: bytes, model: nn.Module, x: Array) -> float:
     Raises:
         ExportError: if onnxruntime does not run it, or gives something else.
     """
+    state = runtime.capi.onnxruntime_pybind11_state
     options = runtime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
@@ -105,9 +109,7 @@ def _tried(runtime: Any, data: bytes, model: nn.Module, x: Array) -> float:
             batch = x[np.arange(n) % len(x)]
             (found,) = session.run(None, {"x": batch})
             worst = max(worst, _difference(found, _predicted(twin, batch)))
-    except runtime.capi.onnxruntime_pybind11_state.Fail as error:
-        raise _not_run(x, error) from error
-    except runtime.capi.onnxruntime_pybind11_state.NotImplemented as error:
+    except (state.Fail, state.NotImplemented) as error:
         raise _not_run(x, error) from error
     limit = 1e-2 if x.dtype.itemsize == 2 else 1e-4
     if not worst <= limit:
@@ -187,7 +189,7 @@ class Writer:
             doc_string=f"{title}, in prediction: BatchNorm by its running statistics, no dropout",
         )
 
-    def put(self, what: str, *inputs: str, node: Node | None = None, **settings: Any) -> str:
+    def put(self, what: str, *inputs: str, **settings: Any) -> str:
         """Add an operator; the name of its result. The same one is not added twice."""
         key = (what, inputs, repr(sorted(settings.items())))
         if key not in self.known:

@@ -40,22 +40,19 @@ def reduced(w: Any, n: Node, a: Node, axis: Any = None, *rest: Any, **options: A
         raise refuse(n, "a reduction with initial= or where=: write np.where(mask, x, 0) before it")
     if axis == ():
         raise refuse(n, "a reduction along no axis")
-    return _reduced(w, _REDUCE[n.function], w.array(a, n.dtype), axis, _keeps(a, n), n)
+    return _reduced(w, _REDUCE[n.function], w.array(a, n.dtype), axis, n.ndim == a.ndim)
 
 
-def _keeps(a: Node, n: Node) -> bool:
-    return n.ndim == a.ndim
-
-
-def _reduced(w: Any, what: str, a: str, axis: Any, keeps: bool, n: Node | None = None) -> str:
+def _reduced(w: Any, what: str, a: str, axis: Any, keeps: bool) -> str:
     axes = () if axis is None else (w.integers(axis if isinstance(axis, tuple) else (axis,)),)
-    return w.put(what, a, *axes, node=n, keepdims=int(keeps))
+    return w.put(what, a, *axes, keepdims=int(keeps))
 
 
 @row(np.var, np.std)
 def var(
-    w: Any, n: Node, a: Node, axis: Any, dtype: Any, out: Any, ddof: float, keepdims: bool
-) -> str:
+    w: Any, n: Node, a: Node, axis: Any = None, dtype: Any = None, out: Any = None, ddof: float = 0,
+    keepdims: bool = False,
+) -> str:  # fmt: skip
     x = w.array(a, n.dtype)
     centered = w.put("Sub", x, _reduced(w, "ReduceMean", x, axis, True))
     squares = w.put("Mul", centered, centered)
@@ -67,7 +64,7 @@ def var(
             raise refuse(n, "a variance over the batch with ddof")
         count = math.prod(lengths)  # type: ignore[arg-type]
         y = w.put("Mul", y, w.array(count / (count - ddof), n.dtype))
-    return w.put("Sqrt", y, node=n) if n.function is np.std else y
+    return w.put("Sqrt", y) if n.function is np.std else y
 
 
 @row(norm)
@@ -75,7 +72,7 @@ def root_of_squares(w: Any, n: Node, x: Node, ord: float, axis: Any, keepdims: b
     if ord != 2:
         raise refuse(n, f"np.linalg.norm with ord={ord}: write it as np.sum of powers")
     a = w.array(x, n.dtype)
-    return w.put("Sqrt", _reduced(w, "ReduceSum", w.put("Mul", a, a), axis, keepdims), node=n)
+    return w.put("Sqrt", _reduced(w, "ReduceSum", w.put("Mul", a, a), axis, keepdims))
 
 
 @row(np.argmax, np.argmin)
@@ -84,7 +81,7 @@ def argmax(w: Any, n: Node, a: Node, axis: Any = None, **options: Any) -> str:
     if axis is None:
         x, axis = w.put("Reshape", x, w.integers((-1,))), 0
     what = "ArgMax" if n.function is np.argmax else "ArgMin"
-    return w.put(what, x, node=n, axis=axis, keepdims=int(options.get("keepdims", False)))
+    return w.put(what, x, axis=axis, keepdims=int(options.get("keepdims", False)))
 
 
 @row(np.cumsum)
@@ -92,13 +89,13 @@ def cumsum(w: Any, n: Node, a: Node, axis: Any = None, *rest: Any, **options: An
     x = w.array(a, n.dtype)
     if axis is None:
         x, axis = w.put("Reshape", x, w.integers((-1,))), 0
-    return w.put("CumSum", x, w.array(axis, np.dtype(np.int64)), node=n)
+    return w.put("CumSum", x, w.array(axis, np.dtype(np.int64)))
 
 
 @row(F.softmax, F.log_softmax)
 def softmax(w: Any, n: Node, x: Node, axis: int) -> str:
     what = "Softmax" if n.function is F.softmax else "LogSoftmax"
-    return w.put(what, w.array(x, n.dtype), node=n, axis=axis)
+    return w.put(what, w.array(x, n.dtype), axis=axis)
 
 
 @row(F.logsumexp)
@@ -107,7 +104,7 @@ def logsumexp(w: Any, n: Node, x: Node, axis: Any, keepdims: bool) -> str:
     top = _reduced(w, "ReduceMax", a, axis, True)
     total = _reduced(w, "ReduceSum", w.put("Exp", w.put("Sub", a, top)), axis, True)
     y = w.put("Add", top, w.put("Log", total))
-    return y if keepdims else w.put("Reshape", y, w.shape(n.shape), node=n)
+    return y if keepdims else w.put("Reshape", y, w.shape(n.shape))
 
 
 # --- Layers ---------------------------------------------------------------------------------------
@@ -118,9 +115,9 @@ def linear(w: Any, n: Node, x: Node, weight: Node, bias: Node | None) -> str:
     a, m = w.array(x, n.dtype), w.array(weight, n.dtype)
     b = () if bias is None else (w.array(bias, n.dtype),)
     if x.ndim == 2:
-        return w.put("Gemm", a, m, *b, node=n, transB=1)
+        return w.put("Gemm", a, m, *b, transB=1)
     y = w.put("MatMul", a, w.put("Transpose", m, perm=[1, 0]))
-    return w.put("Add", y, *b, node=n) if b else y
+    return w.put("Add", y, *b) if b else y
 
 
 def _settings(at: Any) -> dict[str, Any]:
@@ -141,7 +138,7 @@ def _convolution(w: Any, n: Node, c: Node, *bias: str) -> str:
             )
         ]
     what = "Conv" if c.function is conv else "ConvTranspose"
-    return w.put(what, w.array(x, n.dtype), w.array(weight, n.dtype), *bias, node=n, **settings)
+    return w.put(what, w.array(x, n.dtype), w.array(weight, n.dtype), *bias, **settings)
 
 
 @row(conv, conv_x)
@@ -161,13 +158,13 @@ def added(w: Any, n: Node, a: Any, b: Any) -> str:
 
 @row(max_pool)
 def pool_max(w: Any, n: Node, x: Node, at: Any) -> str:
-    return w.put("MaxPool", w.array(x, n.dtype), node=n, **_settings(at))
+    return w.put("MaxPool", w.array(x, n.dtype), **_settings(at))
 
 
 @row(avg_pool)
 def pool_mean(w: Any, n: Node, x: Node, at: Any) -> str:
     a = w.array(x, n.dtype)
-    return w.put("AveragePool", a, node=n, count_include_pad=1, **_settings(at))
+    return w.put("AveragePool", a, count_include_pad=1, **_settings(at))
 
 
 @row(F.layer_norm)
@@ -175,7 +172,7 @@ def layer_norm(w: Any, n: Node, x: Node, shape: Any, weight: Any, bias: Any, eps
     scale = w.array(np.ones(shape, n.dtype) if weight is None else weight, n.dtype)
     shift = () if bias is None else (w.array(bias, n.dtype),)
     a = w.array(x, n.dtype)
-    return w.put("LayerNormalization", a, scale, *shift, node=n, axis=-len(shape), epsilon=eps)
+    return w.put("LayerNormalization", a, scale, *shift, axis=-len(shape), epsilon=eps)
 
 
 @row(nn.BatchNorm)
@@ -189,7 +186,7 @@ def batch_norm(w: Any, n: Node, x: Node) -> str:
         "running_var": layer.running_var,
     }
     four = [w.given(array, f"{path}.{name}".strip("."), n.dtype) for name, array in given.items()]
-    return w.put("BatchNormalization", w.array(x, n.dtype), *four, node=n, epsilon=layer.eps)
+    return w.put("BatchNormalization", w.array(x, n.dtype), *four, epsilon=layer.eps)
 
 
 # --- Products and shapes --------------------------------------------------------------------------
@@ -197,7 +194,7 @@ def batch_norm(w: Any, n: Node, x: Node) -> str:
 
 @row(einsum)
 def products(w: Any, n: Node, subscripts: str, a: Node, b: Node) -> str:
-    return w.put("Einsum", w.array(a, n.dtype), w.array(b, n.dtype), node=n, equation=subscripts)
+    return w.put("Einsum", w.array(a, n.dtype), w.array(b, n.dtype), equation=subscripts)
 
 
 @row(np.reshape, np.expand_dims, np.squeeze, np.ravel)
@@ -205,30 +202,30 @@ def reshaped(w: Any, n: Node, a: Node, *settings: Any, **options: Any) -> str:
     order = options.get("order", settings[1] if len(settings) > 1 else "C")
     if n.function in (np.reshape, np.ravel) and order not in ("C", "K", "A"):
         raise refuse(n, f"reshape with order={order!r}: transpose before and after it")
-    return w.put("Reshape", w.array(a), w.shape(n.shape), node=n)
+    return w.put("Reshape", w.array(a), w.shape(n.shape))
 
 
 @row(np.transpose)
 def transposed(w: Any, n: Node, a: Node, axes: Any = None) -> str:
     order = reversed(range(a.ndim)) if axes is None else (i % a.ndim for i in axes)
-    return w.put("Transpose", w.array(a), node=n, perm=list(order))
+    return w.put("Transpose", w.array(a), perm=list(order))
 
 
 @row(np.swapaxes)
 def swapped(w: Any, n: Node, a: Node, axis1: int, axis2: int) -> str:
     order = list(range(a.ndim))
     order[axis1], order[axis2] = order[axis2], order[axis1]
-    return w.put("Transpose", w.array(a), node=n, perm=order)
+    return w.put("Transpose", w.array(a), perm=order)
 
 
 @row(np.broadcast_to)
 def spread(w: Any, n: Node, a: Node, *shape: Any, **options: Any) -> str:
-    return w.put("Expand", w.array(a), w.shape(n.shape, exact=True), node=n)
+    return w.put("Expand", w.array(a), w.shape(n.shape, exact=True))
 
 
 @row(np.full)
 def full(w: Any, n: Node, shape: Any, value: Any) -> str:
-    return w.put("Expand", w.array(value, n.dtype), w.shape(n.shape, exact=True), node=n)
+    return w.put("Expand", w.array(value, n.dtype), w.shape(n.shape, exact=True))
 
 
 @row(np.zeros_like, np.ones_like, np.full_like)
@@ -239,20 +236,20 @@ def like(w: Any, n: Node, a: Node, *value: Any, **options: Any) -> str:
 
 @row(np.concatenate)
 def joined(w: Any, n: Node, arrays: Any, axis: int = 0, **options: Any) -> str:
-    return w.put("Concat", *(w.array(a, n.dtype) for a in arrays), node=n, axis=axis)
+    return w.put("Concat", *(w.array(a, n.dtype) for a in arrays), axis=axis)
 
 
 @row(np.stack)
 def stacked(w: Any, n: Node, arrays: Any, axis: int = 0, **options: Any) -> str:
     at = w.integers((axis,))
     rows = [w.put("Unsqueeze", w.array(a, n.dtype), at) for a in arrays]
-    return w.put("Concat", *rows, node=n, axis=axis)
+    return w.put("Concat", *rows, axis=axis)
 
 
 @row(np.tril, np.triu)
 def triangle(w: Any, n: Node, m: Node, k: int = 0) -> str:
     upper = int(n.function is np.triu)
-    return w.put("Trilu", w.array(m), w.array(k, np.dtype(np.int64)), node=n, upper=upper)
+    return w.put("Trilu", w.array(m), w.array(k, np.dtype(np.int64)), upper=upper)
 
 
 @row(np.flip)
@@ -287,9 +284,9 @@ def getitem(w: Any, n: Node, a: Node, index: Any) -> str:
     for i, places in arrays:
         if places.dtype.kind not in "iu":
             raise refuse(n, f"an index of {places.dtype}: use np.where in place of a mask")
-        y = w.put("Gather", y, w.array(places, np.dtype(np.int64)), node=n, axis=i)
+        y = w.put("Gather", y, w.array(places, np.dtype(np.int64)), axis=i)
     if any(p is None for p in parts):
-        y = w.put("Reshape", y, w.shape(n.shape), node=n)
+        y = w.put("Reshape", y, w.shape(n.shape))
     return y
 
 

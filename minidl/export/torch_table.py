@@ -192,16 +192,22 @@ def reduced(b: Any, n: Node, a: Node, axis: Any = None, *rest: Any, **options: A
         raise b.refuse(n, "a reduction along no axis")
     keeps = ", keepdim=True" if n.ndim == a.ndim else ""
     axis = tuple(range(a.ndim)) if axis is None and (keeps or name.startswith("a")) else axis
-    return f"{b.tight(a)}.{name}({'' if axis is None else f'dim={axis}{keeps}'})"
+    return f"{_as_summed(b, n, a)}.{name}({'' if axis is None else f'dim={axis}{keeps}'})"
+
+
+def _as_summed(b: Any, n: Node, a: Node) -> str:
+    """What is summed, in the dtype of the result, in which NumPy computes."""
+    return b.tight(a) + (f".to(torch.{n.dtype.name})" if n.dtype != a.dtype else "")
 
 
 @row(np.var, np.std)
 def var(
-    b: Any, n: Node, a: Node, axis: Any, dtype: Any, out: Any, ddof: float, keepdims: bool
-) -> str:
+    b: Any, n: Node, a: Node, axis: Any = None, dtype: Any = None, out: Any = None, ddof: float = 0,
+    keepdims: bool = False,
+) -> str:  # fmt: skip
     axis = tuple(range(a.ndim)) if axis is None else axis
     keeps = ", keepdim=True" if keepdims else ""
-    return f"{b.tight(a)}.{n.function.__name__}(dim={axis}, correction={ddof}{keeps})"
+    return f"{_as_summed(b, n, a)}.{n.function.__name__}(dim={axis}, correction={ddof}{keeps})"
 
 
 @row(norm)

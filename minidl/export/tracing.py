@@ -155,7 +155,7 @@ class _Pass(Watcher):
             whole = layers(module)
             module.training = training and not whole
             module.__dict__["forward"] = self._called(module, path, whole)
-        self.argument = Value("argument", x, name="x")
+        self.argument = Value("argument", x)
         given: Any = Traced(self.trace, self.argument, x)
         with watched_by(self), drawing_through(self._no_draws):
             try:
@@ -319,7 +319,7 @@ class _Merged:
     def part(self, parts: Sequence[Part]) -> Part:
         """The call of a module, with nodes in place of values."""
         first = parts[0]
-        if len({len(p.parts) for p in parts}) > 1 or len({p.path for p in parts}) > 1:
+        if len({tuple(inner.path for inner in p.parts) for p in parts}) > 1:
             raise ExportError(
                 f"{self.whose}: {first.path or type(first.module).__name__} calls other modules "
                 f"for a batch of another size"
@@ -336,7 +336,7 @@ class _Merged:
         ]
         if value.kind in ("call", "view"):
             in_place = value.into or value.target
-            function = f"{value.what} in place" if in_place else _function(one.trace, value.what)
+            function = f"{value.what} in place" if in_place else _function(value.what)
             ways.append((function, value.args, dict(value.options), value.line))
         for way in ways:
             if isinstance(way[0], Layer) or way[0] in self.known:
@@ -345,8 +345,11 @@ class _Merged:
 
     def _made(self, group: Sequence[Value]) -> Node:
         first = group[0]
-        shapes = [v.shape for v in group]
-        dtype = np.dtype(getattr(first.sample, "dtype", None) or np.result_type(first.sample))
+        shapes: list[tuple[int, ...]] = [()]
+        dtype = np.dtype(object)
+        if not isinstance(first.sample, tuple | list):  # no table has a row for several results
+            shapes = [v.shape for v in group]
+            dtype = np.dtype(getattr(first.sample, "dtype", None) or np.result_type(first.sample))
         shape: tuple[int | Dim, ...] = self._merge(shapes, first)
         if first.kind == "argument":
             return Node("argument", shape, dtype, first.name)
@@ -377,9 +380,7 @@ class _Merged:
         """Nested arguments of several passes as one."""
         first = values[0]
         if isinstance(first, Value):
-            return self.nodes[first] if of is not None else self.node(values)
-        if isinstance(first, np.ndarray) and not first.ndim:
-            return first
+            return self.node(values)
         if isinstance(first, tuple | list):
             if len({len(v) for v in values}) > 1:
                 raise self._differs(of, "it computes with lists of another length")
@@ -407,12 +408,10 @@ class _Merged:
         )
 
 
-def _function(trace: Trace, what: str) -> Any:
+def _function(what: str) -> Any:
     """The function that a program calls by this name; the name itself of what is none."""
     if what == "getitem":
         return operator.getitem
-    if what in trace.given:
-        return trace.given[what]
     if not what.startswith("np."):
         return what
     found: Any = np
