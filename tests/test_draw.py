@@ -209,6 +209,14 @@ def test_models_are_told_apart_only_where_two_are_in_the_graph():
     del other
 
 
+def test_tensors_without_gradient_have_the_names_of_their_variables_too():
+    w, v = Tensor(np.ones(2), requires_grad=True), Tensor(np.ones(2), requires_grad=True)
+    first, second = Tensor([1.0, 2.0]), Tensor([3.0, 4.0])
+    found = rows(draw((w * first + v * second).sum()))
+    assert found["first"] == ["array", "(2,)", "[1 2]"]
+    assert found["second"] == ["array", "(2,)", "[3 4]"]
+
+
 def test_what_enters_twice_is_one_box():
     w, v = Tensor(np.ones((4, 2)), requires_grad=True), Tensor(np.ones((4, 2)), requires_grad=True)
     x = X.astype(np.float64)
@@ -347,9 +355,13 @@ def test_a_chain_of_layers_runs_straight_down():
     ],
 )
 def test_inputs_are_told_apart_where_their_order_matters(function, labels):
+    def small(drawing):
+        root = ET.fromstring(drawing.svg)
+        return [t.text for t in root.iter(f"{SVG}text") if t.get("class") == "small"]
+
     p, q = scalar(1.0), scalar(2.0)
-    root = ET.fromstring(draw(function(p, q)).svg)
-    assert [t.text for t in root.iter(f"{SVG}text") if t.get("class") == "small"] == labels
+    assert small(draw(function(p, q))) == labels
+    assert small(draw(function(p, q), a=p, b=q)) == []  # names that say it
 
 
 def test_the_picture_needs_nothing_else_and_its_words_are_escaped():

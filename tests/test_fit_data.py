@@ -158,6 +158,10 @@ def test_a_loss_of_ones_own_is_refused_unless_it_gives_the_loss_of_each_sample()
     known = NUMBERS[:, 0] > 0
     expected = (w * known * ((z - NUMBERS) ** 2).sum(1)).sum() / (w * known).sum()
     assert evaluate(model, Each(), (X, NUMBERS, w), {})["loss"] == pytest.approx(expected, rel=1e-7)
+    large = 2.0**24 + 1  # which float32 cannot hold
+    Each.divisors = lambda self, z, y: known * large  # type: ignore[method-assign]
+    found = evaluate(model, Each(), (X, NUMBERS, w), {})["loss"]
+    assert found * large == pytest.approx(expected, rel=1e-12)
     Each.each = lambda self, z, y: (z - y) ** 2  # type: ignore[method-assign]
     with pytest.raises(
         ValueError, match=r"Each\.each returned something of shape \(50, 3\) for 50"

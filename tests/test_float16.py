@@ -154,3 +154,12 @@ def test_a_float16_model_trains_as_a_float32_one() -> None:
         losses[dtype] = loss.item()
     assert losses[np.float32] < 0.1
     np.testing.assert_allclose(losses[np.float16], losses[np.float32], rtol=0.02)
+
+
+def test_a_weight_beyond_float16_is_known_and_saved_without_a_warning() -> None:
+    p = leaf([60000.0], np.float16)
+    optimizer = SGD([("p", p)], lr=1.0)
+    with np.errstate(over="ignore"):  # which the step warns of
+        moved(optimizer, p, [-60000.0])
+    assert p.item() == np.inf
+    assert optimizer.state_dict()["groups"][0]["params"]["p"]["x"] == [120000]

@@ -94,6 +94,14 @@ def test_an_update_that_does_not_work_in_place_is_refused_in_the_first_step(
         moved(optimizer, p, np.ones((2, 2)))
 
 
+def test_what_numpy_and_the_rule_warn_of_where_it_is_tried_is_not_heard() -> None:
+    filters = warnings.filters[:]
+    p = leaf([1.0, -2.0])
+    with np.errstate(all="raise"), pytest.raises(TypeError, match="does not change x"):
+        moved(RebindsXLoudly([p], lr=0.1), p, [1.0, 1.0])
+    assert warnings.filters == filters
+
+
 def test_a_first_gradient_of_zero_or_rate_of_zero_only_defers_the_refusal() -> None:
     p = leaf([1.0])
     optimizer = RebindsX([p], lr=lambda step: step / 10)

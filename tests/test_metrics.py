@@ -263,6 +263,8 @@ def test_logits_that_float32_could_not_tell_apart_keep_their_order() -> None:
     z, y = np.random.default_rng(0).normal(size=(60, 3)) * 1e-9, np.arange(60) % 3
     p = np.exp(z) / np.exp(z).sum(1, keepdims=True)
     assert roc_auc(z, y) == pytest.approx(np.mean([pairs_right(p[:, c], y == c) for c in range(3)]))
+    one = 1 + z[:, 0]
+    assert roc_auc(one, y == 1) == pytest.approx(pairs_right(one, y == 1))
 
 
 def test_areas_are_those_of_scikit_learn() -> None:
@@ -275,6 +277,8 @@ def test_logits_whose_probabilities_are_rounded_to_1_keep_their_order() -> None:
     z = np.array([[90.0, 0, 0], [80, 0, 0], [70, 0, 0], [0, 95, 0], [0, 1, 99]])
     y = np.array([0, 0, 1, 1, 2])
     assert roc_auc(z, y) == 1
+    far = np.array([[9000.0, 0, 0], [0, 9000, 0], [0, 1, 9000]])  # where others are 0
+    assert roc_auc(far, np.arange(3)) == 1
 
 
 def test_one_class_alone_has_no_area() -> None:

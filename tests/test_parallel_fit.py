@@ -97,12 +97,15 @@ def test_evaluation_is_that_of_one_process_also_where_a_rank_has_no_sample():
 
     def evaluate(ranks):
         own = copy.deepcopy(model)
-        return [parallel.evaluate(own, loss, d, "accuracy", ranks=ranks) for d in ((X, Y), batches)]
+        found = [
+            parallel.evaluate(own, loss, d, "accuracy", ranks=ranks) for d in ((X, Y), batches)
+        ]
+        assert own.training
+        return found
 
     for found in on_ranks(3, evaluate):
         for result in found:
             assert result == pytest.approx(expected, rel=1e-12)
-    assert model.training
     one = X[:1], np.ones((1, 4))  # only the last rank knows what is measured of it
 
     def evaluate_one(ranks):
@@ -134,4 +137,13 @@ def test_fit_refuses_at_once_what_would_go_wrong(change, message, capsys):
         on_ranks(3, train)
     text = "\n".join([str(caught.value), *getattr(caught.value, "__notes__", [])])
     assert re.search(message, text), text
+    assert "ends the run:" in capsys.readouterr().err
+
+
+def test_an_error_in_an_evaluation_ends_all_ranks(capsys):
+    def evaluate(ranks):
+        parallel.evaluate(network(), nn.CrossEntropyLoss(), (X + ranks.rank, Y), ranks=ranks)
+
+    with pytest.raises(ValueError, match=r"evaluate: the given data of rank \d is .float64"):
+        on_ranks(2, evaluate)
     assert "ends the run:" in capsys.readouterr().err

@@ -12,7 +12,7 @@ import rank_program
 from rank_program import X, network
 from ranks import ONE, assert_alike, on_ranks, part
 
-from minidl import Tensor, nn
+from minidl import Tensor, grad, nn
 from minidl.parallel import SyncBatchNorm, sync_batch_norm
 from minidl.parallel.norm import sum_over_ranks
 
@@ -138,6 +138,17 @@ def test_layers_stay_the_objects_they_were_and_can_be_copied():
     for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
         np.testing.assert_array_equal(other.eval()(X).data, model.eval()(X).data)
         model.train()
+
+
+def test_the_derivative_of_a_sum_over_ranks_has_a_derivative():
+    def second(ranks):
+        x = Tensor(np.array([1.0, 2.0 + ranks.rank]), requires_grad=True)
+        first = grad((sum_over_ranks(x, ranks) ** 2).sum(), x, create_graph=True)
+        return first.data, grad(first.sum(), x)
+
+    for first, found in on_ranks(2, second):  # of 2 (sum x)^2, and of the sum of two such
+        np.testing.assert_array_equal(first, [8, 20])
+        np.testing.assert_array_equal(getattr(found, "data", found), [8, 8])
 
 
 def test_a_sum_over_ranks_goes_back_as_a_sum_over_ranks():

@@ -279,6 +279,11 @@ class Flipping(DataLoader):
         return ((-x, y) for x, y in super().__iter__())
 
 
+class Negative(nn.CrossEntropyLoss):
+    def divisor(self, input, target):
+        return -1.0
+
+
 class Tokens(nn.Module):
     """Takes no batch of no sample."""
 
@@ -309,6 +314,7 @@ class Tokens(nn.Module):
         ({"validation": (X[:, :5], Y)}, "tried before the first step"),
         ({"epochs": [2, 3]}, r"the epochs of rank \d is \d, and that of rank \d \d"),
         ({"checkpoint": ["run.npz", None]}, "the checkpoint given of rank"),
+        ({"loss": Negative}, "fit: the divisor of the loss is a finite number, at least 0, got -1"),
         ({"clip_norm": [2.0, 3.0]}, "the clip_norm of rank"),
         ({"accumulate": [2, 3]}, "the accumulate of rank"),
         ({"metrics": ["f1", "auc"]}, "the metrics of rank"),
@@ -318,6 +324,8 @@ class Tokens(nn.Module):
 def test_what_is_not_taken_is_refused_by_its_name(options, message):
     def train(ranks):
         mine = {k: v[ranks.rank] if isinstance(v, list) else v for k, v in options.items()}
+        if mine.get("loss") is Negative:
+            mine["loss"] = Negative()
         run(parallel.fit, **{"train": (X, Y)} | mine, ranks=ranks)
 
     with pytest.raises((TypeError, ValueError)) as caught:

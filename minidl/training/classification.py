@@ -308,8 +308,7 @@ def _counted(
             f"{name}: of {total} targets none counts (those below 0 and "
             f"ignore_index={ignore_index} do not)"
         )
-    with np.errstate(invalid="ignore"):
-        wrong = y[~((y < classes) & (y == np.floor(y)))]  # NaN among them
+    wrong = y[~((y < classes) & (y == np.floor(y)))]  # NaN among them
     if wrong.size:
         wanted = "0 and 1" if single else f"whole numbers from 0 to {classes - 1}"
         raise ValueError(
