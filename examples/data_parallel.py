@@ -15,6 +15,7 @@ It needs mpi4py and an MPI. In a clone of minidl:  python -m pip install -e '.[m
 
 from __future__ import annotations
 
+import argparse
 import time
 from collections.abc import Sequence
 
@@ -50,9 +51,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     try:
         ranks = parallel.Ranks()
-    except ImportError as error:
+    except (ImportError, RuntimeError) as error:  # no MPI, or two that do not fit together
         parser.error(str(error))
+    with parser.one_line_errors():
+        run(args, ranks)
 
+
+def run(args: argparse.Namespace, ranks: parallel.Ranks) -> None:
+    """Train on all ranks, and let the first one say how well it went."""
     with ranks:  # if one rank fails, all end
         minidl.seed(args.seed)
         x, y = data.load_digits()

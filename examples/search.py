@@ -192,7 +192,9 @@ def run(args: argparse.Namespace) -> None:
         for i, settings in enumerate(drawn)
         for fold in range(FOLDS)
     ]
-    sklearn("base")  # or an error now
+    if args.dask is not None:
+        need("dask.distributed", extra="dask", what="--dask")  # or an error now; it brings sklearn
+    sklearn("base")
     with backend(args.dask) as name:
         start = time.monotonic()
         found = search(tasks, args.jobs or -1)

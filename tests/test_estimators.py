@@ -385,6 +385,8 @@ def test_weights_are_routed_to_it(flowers):
 
 # --- What is refused ------------------------------------------------------------------------------
 
+WIDTHS = "Classifier: each of hidden is a whole number, got"
+FUNCTION = "Classifier: module is a function of the numbers of inputs and outputs that returns a"
 BAD = {
     "epochs": (0, "Classifier: epochs is a whole number of at least 1, got 0"),
     "batch_size": (0, "Classifier: batch_size is a whole number of at least 1, got 0"),
@@ -402,6 +404,36 @@ BAD = {
         "Classifier: module is a function of the numbers of inputs",
     ),
 }
+
+
+MORE_BAD = [
+    ({"hidden": "64"}, f"{WIDTHS} '64' (str)"),
+    ({"hidden": 64.5}, f"{WIDTHS} 64.5 (float)"),
+    ({"hidden": {64: 1}}, f"{WIDTHS} {{64: 1}} (dict)"),
+    ({"hidden": None}, f"{WIDTHS} None (NoneType)"),
+    ({"batch_norm": "no"}, "Classifier: batch_norm is False or True, not 'no'"),
+    ({"early_stopping": "no"}, "Classifier: early_stopping is False or True, not 'no'"),
+    ({"early_stopping": True, "validation_fraction": 0.001},
+     "Classifier: early_stopping holds out a validation_fraction of 0.001: test_size=0.001 of 150"),
+    ({"rule": 3}, "Classifier: rule is the name of one, or a class as optim.AdamW is, got 3"),
+    ({"rule": dict}, "Classifier: rule is the name of one, or a class"),
+    ({"rule": optim.Momentum}, "Classifier: Momentum has no learning rate of its own: give lr"),
+    ({"module": 3}, f"{FUNCTION} Module, got 3"),
+    ({"module": nn.ReLU()}, f"{FUNCTION} Module, got ReLU()"),
+    ({"module": lambda inputs, outputs: nn.Linear(inputs, outputs + 1)},
+     "Classifier: module(4, 3) gives for 2 samples an array of shape (2, 4), expected (2, 3)"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("settings", "message"), MORE_BAD)
+def test_settings_of_another_kind_are_refused_by_name(flowers, settings, message):
+    with pytest.raises((TypeError, ValueError), match=re.escape(message)):
+        small(**settings).fit(*flowers)
+
+
+@pytest.mark.parametrize("hidden", [8, np.int64(8), [8], (8,), np.array([8])])
+def test_the_widths_may_come_in_any_sequence_or_be_one_number(flowers, hidden):
+    assert weights_of(small(hidden=hidden).fit(*flowers)) == weights_of(small().fit(*flowers))
 
 
 @pytest.mark.parametrize("name", BAD)

@@ -255,6 +255,8 @@ REFUSED = {
         lambda x: np.linalg.inv(x.mT @ x + np.eye(3)),
         r"linalg\.inv.*test_exp",
     ),
+    "a function made of another": (lambda x: np.sort(x), r"np\.argsort, which np\.sort is made"),
+    "an edge": (lambda x: np.pad(x, ((0, 0), (1, 1))), r"place, which np\.pad is made of, is not"),
     "a branch on values": (lambda x: x if x.data.mean() > 0 else -x, r"branches on a value.*line"),
     "a Python number": (lambda x: x * float(x.data.sum()), "makes a Python number"),
     "an array out of sight": (lambda x: x + np.asarray(x.data), "out of NumPy's sight"),
@@ -267,6 +269,12 @@ REFUSED = {
     "nothing": (lambda x: None, "returns None"),
     "a constant": (lambda x: np.zeros(3), "does not come from it"),
 }
+
+
+def test_an_error_for_a_batch_of_another_size_says_that_there_are_such():
+    with pytest.raises(ValueError, match="cannot reshape array of size 9") as caught:
+        export.to_pytorch(Calls(lambda x: x.reshape(2, 3)), random(2, 3))
+    assert "batch of shape (3, 3)" in caught.value.__notes__[-1]
 
 
 @needs_onnx
@@ -575,6 +583,7 @@ class Unused(nn.Module):
         (Pair(), random(2, 3), r"Calls \(part\) does not return one Tensor"),
         (Unused(), random(2, 3), r"Calls \(part\) is a part of the model that is not called"),
         (Calls(lambda x: np.linalg.inv(x)), random(2, 3, 3), r"linalg.inv.*line \d+"),
+        (Calls(lambda x: np.sort(x)), random(2, 3), r"np\.sort is made of, is not.*line \d+"),
         (Calls(lambda x: x[::-1]), random(2, 3), "step below 0.*np.flip"),
         (Calls(lambda x: x[0, :, [0, 2]]), random(2, 3, 4), "numbers and arrays apart.*one axis"),
         (Calls(lambda x: x[:, [0, 2], :, 1]), random(2, 3, 4, 2), "numbers and arrays apart"),

@@ -107,6 +107,26 @@ def test_without_mpi4py_the_example_says_what_to_install(tmp_path):
     assert "python -m pip install -e '.[mpi]'" in done.stderr
 
 
+NO_OTHERS = """
+from minidl.parallel import Alone
+COMM_WORLD = Alone()
+def Get_library_version():
+    return "Some MPI 5, old"
+"""
+
+
+def test_what_is_wrong_with_a_run_of_the_example_is_told_in_a_line(tmp_path):
+    (tmp_path / "mpi4py").mkdir()
+    (tmp_path / "mpi4py" / "__init__.py").touch()
+    (tmp_path / "mpi4py" / "MPI.py").write_text(NO_OTHERS)
+    path = os.pathsep.join([str(tmp_path), environment()["PYTHONPATH"]])
+    for variables, message in [({}, "no such folder"), ({"PMI_SIZE": "2"}, "Some MPI 5")]:
+        options = ["--checkpoint", tmp_path / "none" / "run.npz"]
+        done = run_python(EXAMPLES / "data_parallel.py", *options, PYTHONPATH=path, **variables)
+        assert done.returncode == 2
+        assert re.fullmatch(rf"data_parallel\.py: error: .*{message}.*\n", done.stderr)
+
+
 def test_an_mpi_that_is_missing_and_an_mpiexec_of_another_one_are_named(monkeypatch):
     module = types.ModuleType("mpi4py")
     monkeypatch.setitem(sys.modules, "mpi4py", module)

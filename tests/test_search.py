@@ -139,11 +139,8 @@ assert not [name for name in sys.modules if name.startswith("sklearn.")]
          "'minidl[sklearn]'` (in a clone of minidl: `python -m pip install -e '.[sklearn]'`)"),
         ("sklearn", "import search; search.main([])",
          "error: examples/search.py needs sklearn: install it with"),
-        pytest.param(
-            "dask", "import search; search.main(['--dask'])",
-            "error: --dask needs dask: install it with `python -m pip install 'minidl[dask]'`",
-            marks=needs_sklearn,
-        ),
+        ("dask", "import search; search.main(['--dask'])",
+         "error: --dask needs dask: install it with `python -m pip install 'minidl[dask]'`"),
     ],
 )  # fmt: skip
 def test_where_an_extra_is_missing_one_line_says_how_to_get_it(missing, code, message):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -108,6 +109,7 @@ class Network(BaseEstimator):
                 if self.early_stopping
                 else EarlyStopping(self.patience, monitor="loss", min_delta=tol, restore_best=False)
             ]
+        one_of(self.early_stopping, f"{self._name}: early_stopping", (False, True))
         self._rng = own_generator(self.random_state)
         x, y, weights = in_order(x, y, weights)
         if self.early_stopping:
@@ -116,7 +118,7 @@ class Network(BaseEstimator):
         y = self._scaled(y, weights, first=True)
         if held_out is not None:
             held_out = (held_out[0], self._scaled(held_out[1], None, first=False), *held_out[2:])
-        self._begin(x.shape[1], self._outputs_for(y))
+        self._begin(x, self._outputs_for(y))
         return self._learn(x, y, weights, held_out, epochs, callbacks)
 
     def _partial_fit(self, X: Any, y: Any, sample_weight: Any, classes: Any = None) -> Any:
@@ -126,7 +128,7 @@ class Network(BaseEstimator):
         y = self._scaled(y, weights, first)
         if first:
             self._rng = own_generator(self.random_state)
-            self._begin(x.shape[1], self._outputs_for(y))
+            self._begin(x, self._outputs_for(y))
         return self._learn(x, y, weights, None, 1, [])
 
     @property
@@ -169,9 +171,14 @@ class Network(BaseEstimator):
             self.validation_fraction, f"{self._name}: validation_fraction", above=0, below=1
         )
         arrays = (x, y) if weights is None else (x, y, weights)
-        parts = train_test_split(
-            *arrays, test_size=share, stratify=y if y.ndim == 1 else None, rng=self._rng
-        )
+        classes = y if y.ndim == 1 else None
+        try:
+            parts = train_test_split(*arrays, test_size=share, stratify=classes, rng=self._rng)
+        except ValueError as error:
+            raise ValueError(
+                f"{self._name}: early_stopping holds out a validation_fraction of {share:g}: "
+                f"{error}"
+            ) from error
         return (*parts[::2], *[None] * (3 - len(arrays)), parts[1::2])
 
     def _drawing(self) -> Block:
@@ -179,31 +186,59 @@ class Network(BaseEstimator):
         own = generator()
         return drawing_through(lambda rng: self._rng if rng is own else rng)
 
-    def _begin(self, inputs: int, outputs: int) -> None:
+    def _begin(self, x: Array, outputs: int) -> None:
         """Make the network and its optimizer."""
         with self._drawing():
-            self.model_ = self._network(inputs, outputs)
+            self.model_ = self._network(x.shape[1], outputs)
+            if self.module is not None:
+                self._check_module(x[:2], outputs)
+        self.optimizer_ = self._optimizer()
+        self.loss_curve_: list[float] = []
+
+    def _check_module(self, x: Array, outputs: int) -> None:
+        """Raise unless the network, or rather a copy, gives so many numbers for each sample."""
+        shape = predict(copy.deepcopy(self.model_), x).shape
+        if shape != (len(x), outputs):
+            raise ValueError(
+                f"{self._name}: module({x.shape[1]}, {outputs}) gives for {len(x)} samples an "
+                f"array of shape {shape}, expected ({len(x)}, {outputs})"
+            )
+
+    def _optimizer(self) -> optim.Optimizer:
         rule, lr = self.rule, self.lr
         if isinstance(rule, str):
             one_of(rule, f"{self._name}: rule, if no class,", list(RULES))
             rule, usual = RULES[rule]
             lr = usual if lr is None else lr
+        elif not callable(rule) or (
+            isinstance(rule, type) and not issubclass(rule, optim.Optimizer)
+        ):
+            raise TypeError(
+                f"{self._name}: rule is the name of one, or a class as optim.AdamW is, got {rule!r}"
+            )
+        elif lr is None and _is_needed("lr", rule):
+            raise ValueError(
+                f"{self._name}: {getattr(rule, '__name__', rule)} has no learning rate of its own: "
+                f"give lr as well"
+            )
         settings: dict[str, Any] = {} if lr is None else {"lr": lr}
         if self.weight_decay:
             settings["weight_decay"] = self.weight_decay
-        self.optimizer_ = rule(self.model_.parameters(), **settings)
-        self.loss_curve_: list[float] = []
+        return rule(self.model_.parameters(), **settings)
 
     def _network(self, inputs: int, outputs: int) -> nn.Module:
         if self.module is not None:
+            what = "module is a function of the numbers of inputs and outputs that returns a Module"
+            if not callable(self.module) or isinstance(self.module, nn.Module):
+                raise TypeError(f"{self._name}: {what}, got {self.module!r}")
             model = self.module(inputs, outputs)
             if not isinstance(model, nn.Module):
-                raise TypeError(
-                    f"{self._name}: module is a function of the numbers of inputs and outputs that "
-                    f"returns a Module, and it returned {model!r}"
-                )
+                raise TypeError(f"{self._name}: {what}, and it returned {model!r}")
             return model
-        hidden = (self.hidden,) if isinstance(self.hidden, int | np.integer) else self.hidden
+        one_of(self.batch_norm, f"{self._name}: batch_norm", (False, True))
+        hidden: Any = self.hidden
+        if isinstance(hidden, str | dict | set) or not np.iterable(hidden):
+            hidden = (hidden,)
         layers: list[nn.Module] = []
         for width in hidden:
             width = whole_number(width, f"{self._name}: each of hidden", at_least=1)
@@ -258,6 +293,12 @@ class Network(BaseEstimator):
         with np.errstate(over="ignore", invalid="ignore"):
             x = validation.validate_data(self, X, reset=False, dtype=np.float32)
         return predict(in_double(self.model_), x.astype(np.float64))
+
+
+def _is_needed(name: str, function: Callable[..., Any]) -> bool:
+    """Whether a function has an argument of that name, and no default for it."""
+    argument = inspect.signature(function).parameters.get(name)
+    return argument is not None and argument.default is argument.empty
 
 
 def own_generator(random_state: Any) -> np.random.Generator:

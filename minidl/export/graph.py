@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from minidl.arrays import Array
+from minidl.table import name_of
 
 
 class ExportError(ValueError):
@@ -31,6 +32,16 @@ class ExportError(ValueError):
         ...     print(str(error)[:60])
         to_pytorch: Sorted has a forward of its own, and to write it
     """
+
+
+MADE_OF = {"np.argsort": "np.sort", "place": "np.pad"}
+"""What the functions are called that people use, of those which may be left of them."""
+
+
+def name_for_people(function: Any) -> str:
+    """The name of what a node calls, for messages."""
+    name = function if isinstance(function, str) else name_of(function)
+    return f"{name}, which {MADE_OF[name]} is made of," if name in MADE_OF else name
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import numpy as np
 import minidl
 from minidl import nn
 from minidl.arrays import Array
-from minidl.export.graph import Dim, ExportError, Node, in_order
+from minidl.export.graph import Dim, ExportError, Node, in_order, name_for_people
 from minidl.export.onnx_elements import refuse
 from minidl.export.onnx_table import TABLE
 from minidl.export.tracing import Layer, checked_example, checked_model, follow
@@ -262,11 +262,10 @@ class Writer:
         if isinstance(function, Layer):
             key = next(k for k in type(function.module).__mro__ if k in TABLE)
         if key not in TABLE:
-            name = function if isinstance(function, str) else name_of(function)
             raise refuse(
                 node,
-                f"{name} is not among what can be written in ONNX: write it in functions that are, "
-                f"or leave it to who calls the model",
+                f"{name_for_people(function)} is not among what can be written in ONNX: write it "
+                f"in functions that are, or leave it to who calls the model",
             )
         try:
             return TABLE[key](self, node, *node.args, **node.options)

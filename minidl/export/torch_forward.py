@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from minidl.arrays import Array
-from minidl.export.graph import Dim, ExportError, Node, in_order, nodes_in
+from minidl.export.graph import Dim, ExportError, Node, in_order, name_for_people, nodes_in
 from minidl.export.torch_table import FUNCTIONS, SIGNS
 from minidl.export.tracing import Part
 from minidl.table import name_of
@@ -108,8 +108,7 @@ class Body:
         if node.kind == "constant":
             return self._constant(node)
         if node.function not in FUNCTIONS:
-            called = node.function
-            name = called if isinstance(called, str) else name_of(called)
+            name = name_for_people(node.function)
             raise self.refuse(node, f"{name} is not among what can be written for PyTorch")
         try:
             return FUNCTIONS[node.function](self, node, *node.args, **node.options)

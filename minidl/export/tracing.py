@@ -163,7 +163,10 @@ class _Pass(Watcher):
             except CompileError as error:
                 raise self._refusal(error) from error
             except Exception as error:
-                error.add_note(f"in {whose}, for an example of shape {x.shape} and {x.dtype}")
+                error.add_note(
+                    f"in {whose}, for a batch of shape {x.shape} and {x.dtype} that is made of the "
+                    f"samples of the example: what is written takes batches of every size"
+                )
                 raise
         if self.trace.latest:
             name = next(iter(self.trace.latest)).name

@@ -241,8 +241,9 @@ def world() -> Any:
     try:
         MPI = need("mpi4py.MPI", extra="mpi", what="minidl.parallel")
     except (ImportError, RuntimeError) as error:  # it looks for the library of MPI, and has none
+        first, *_ = str(error).split("\n")  # it lists all the places where it has looked
         raise ImportError(
-            f"minidl.parallel: mpi4py finds no MPI ({error}): install one with `python -m pip "
+            f"minidl.parallel: mpi4py finds no MPI ({first}): install one with `python -m pip "
             f"install mpich`, or the one of your system (Debian: mpich or openmpi-bin)"
         ) from error
     comm = MPI.COMM_WORLD
