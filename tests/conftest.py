@@ -1,5 +1,6 @@
 """What holds for every test: one thread, Ctrl-C is heard, the derivative table stays as it was."""
 
+import gc
 import os
 import signal
 
@@ -23,6 +24,12 @@ def pytest_addoption(parser):
 def pytest_collection_modifyitems(config, items):
     if config.getoption("reverse"):
         items.reverse()
+
+
+def pytest_collection_finish():
+    """Take what is there for good out of the search for garbage, which many tests set off."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

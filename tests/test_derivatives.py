@@ -11,7 +11,7 @@ import minidl
 from minidl import Tensor, gradcheck
 from minidl.autograd import TABLE
 from minidl.gradcheck import samples
-from minidl.gradcheck.samples import MODULES, SAMPLES
+from minidl.gradcheck.samples import SAMPLES
 
 CALLS = [(f, s) for f, entries in SAMPLES.items() for s in entries]
 
@@ -34,7 +34,9 @@ def test_an_operation_without_a_sample_is_found():
 
 @pytest.mark.parametrize("sample", [s for _, s in CALLS], ids=[s.name for _, s in CALLS])
 def test_gradient_and_second_gradient(sample):
-    report = gradcheck(sample.call, *sample.inputs, order=sample.order, max_unjudged=1.0)
+    """In float64 by differences; in float32 and float16 as closely as they can have them."""
+    settings = {"order": sample.order, "also_in": (np.float32, np.float16)}
+    report = gradcheck(sample.call, *sample.inputs, **settings, max_unjudged=1.0)
     assert report.error < 1e-6
     assert sample.kinks or report.unjudged == 0
 
@@ -63,12 +65,6 @@ def _on_arrays(sample, arrays):
 
 def _parts(y):
     return y if isinstance(y, tuple | list) else [y]
-
-
-@pytest.mark.parametrize(("name", "module", "inputs"), MODULES, ids=[m[0] for m in MODULES])
-def test_modules_and_losses(name, module, inputs):
-    report = gradcheck(module, *inputs, order=2, max_unjudged=0.0)
-    assert report.error < 1e-6
 
 
 # --- What the samples cannot say ------------------------------------------------------------------

@@ -107,7 +107,7 @@ class Problem:
     def call(self, args: list[Any]) -> list[Tensor]:
         with self.frozen() as generators:
             y = self.f(*args)
-            self.drawn = [repr(g.bit_generator.state) for g in generators]
+            self.left = [g.bit_generator.state for g in generators]
         parts = list(y) if isinstance(y, tuple | list) else [y]
         if not all(isinstance(part, Tensor) for part in parts):
             raise TypeError(
@@ -117,6 +117,11 @@ class Problem:
             )
         return parts
 
+    @property
+    def drawn(self) -> list[str]:
+        """Where the last call has left the generators, as it drew random numbers."""
+        return [repr(state) for state in self.left]
+
     def outputs(self, arrays: Sequence[Array]) -> list[Array]:
         with no_grad():
             args, _ = self.tensors(arrays, False)
@@ -124,8 +129,8 @@ class Problem:
 
     def flat(self, arrays: Sequence[Array]) -> Array:
         """The weighted outputs, one after the other."""
-        parts = [np.ravel(part) for part in self.outputs(arrays)]
-        return self.weights * np.concatenate([np.zeros(0), *parts])
+        first, *rest = [part.ravel() for part in self.outputs(arrays)] or [np.zeros(0)]
+        return self.weights * (np.concatenate([first, *rest]) if rest else first)
 
     def analytic(
         self, arrays: Sequence[Array], weights: Array | None = None, create_graph: bool = False
@@ -162,8 +167,12 @@ class Problem:
             inputs = [t if t.requires_grad else Tensor(t.data, requires_grad=True) for t in live]
             for i, t in zip(self.live, inputs, strict=True):
                 args[i] = t
-            with recording(True):  # the differences are taken where nothing is recorded
-                return tuple(self.pulled_back(self.call(args), inputs, None, True))
+            # Differences are taken where nothing is recorded, and of the gradients that have been
+            # found right: that they have a graph to go back through, they do not need.
+            differentiable = any(t.requires_grad for t in live)
+            with recording(True):
+                found = self.pulled_back(self.call(args), inputs, None, differentiable)
+            return tuple(found) if differentiable else tuple(map(Tensor, found))
 
         gradients.__name__ = f"gradient of {name_of(self.f)}"
         return gradients
@@ -369,18 +378,15 @@ class WithParameters:
     def __init__(self, module: Module, inputs: int) -> None:
         self.module, self.inputs = module, inputs
         self.params: list[Parameter] = [p for _, p in module.named_parameters()]
+        self.buffers = [(m, name) for _, m in module.modules() for name in m.buffers]
         self.__name__ = type(module).__name__
 
     def __call__(self, *args: Any) -> Any:
         for p, value in zip(self.params, args[self.inputs :], strict=True):
             p.array, p.node = value.array, value.node
-        buffers = [
-            (m, name, np.array(getattr(m, name)))
-            for _, m in self.module.modules()
-            for name in m.buffers
-        ]
+        before = [np.array(getattr(m, name)) for m, name in self.buffers]
         try:
             return self.module(*args[: self.inputs])
         finally:  # running statistics start anew in each call, so that all calls are alike
-            for m, name, value in buffers:
+            for (m, name), value in zip(self.buffers, before, strict=True):
                 setattr(m, name, value)

@@ -523,10 +523,10 @@ for options in (
     {}, {"stride": 2, "padding": 1}, {"stride": (1, 2), "padding": (2, 0), "dilation": (2, 1)},
     {"groups": 2, "padding": (1, 0)}, {"dilation": 2, "padding": 3, "stride": 3},
 ):  # fmt: skip
-    _groups = 2 if "groups" in options else 1
-    sample(conv, (2, 4, 5, 4), (2, 4 // _groups, 3, 2), (2,), note=f"{options or ''}",
+    _in, _groups = (4, 2) if "groups" in options else (3, 1)
+    sample(conv, (2, _in, 5, 4), (2, _in // _groups, 3, 2), (2,), note=f"{options or ''}",
            call=lambda x, w, b, o=options: F.conv2d(x, w, b, **o))  # fmt: skip
-    sample(conv_x, (2, 4, 3, 4), (4, 2 // _groups, 3, 2), (2,), note=f"{options or ''}",
+    sample(conv_x, (2, _in, 3, 4), (_in, 2 // _groups, 3, 2), (2,), note=f"{options or ''}",
            call=lambda x, w, b, o=options: F.conv_transpose2d(x, w, b, **o))  # fmt: skip
 _at = windows("conv2d", (4, 3), (2, 2), 1, 1)
 sample(conv, (2, 2, 4, 3), (3, 2, 2, 2), call=lambda x, w: conv(x, w, _at), note="itself")
@@ -591,7 +591,7 @@ def _modules() -> None:
 
 
 def _image_modules() -> None:
-    x = np.random.default_rng(6).normal(size=(3, 2, 5, 5))
+    x = np.random.default_rng(6).normal(size=(3, 2, 5, 3))
     for layer in (
         nn.Conv2d(2, 3, 3, padding=1, rng=0), nn.Conv2d(2, 4, (2, 3), 2, groups=2, rng=0),
         nn.Conv2d(2, 3, 1, bias=False, rng=0), nn.ConvTranspose2d(2, 3, 3, 2, 1, 1, rng=0),
@@ -601,7 +601,7 @@ def _image_modules() -> None:
         MODULES.append((repr(layer), layer, [x]))
     network = nn.Sequential(
         nn.Conv2d(2, 3, 3, padding=1, rng=1), nn.BatchNorm(3), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Flatten(), nn.Linear(12, 3, rng=3),
+        nn.Flatten(), nn.Linear(6, 3, rng=3),
     )  # fmt: skip
     MODULES.append(("Sequential(Conv2d(...), ...)", network, [x]))
 

@@ -84,7 +84,9 @@ def check_module(
 def _gradients(module: Module, sample: Any, order: int, max_unjudged: float) -> None:
     settings: dict[str, Any] = {"order": order, "max_unjudged": max_unjudged}
     report = gradcheck(module, *sample, **settings, raise_on_failure=False)
-    if report.unjudged and not report.ok:
+    if report.ok:
+        return
+    if report.unjudged:
         # A bias of zero lies at the kink of a ReLU where all units before it are at rest, and where
         # several kinks meet no gradient need lie between the slopes. A little further on are none.
         module = _shaken(module)
