@@ -24,7 +24,7 @@ from rules import (
 )
 
 from minidl import Tensor
-from minidl.optim import SGD, Adagrad, Adam, Momentum, Optimizer, RMSProp
+from minidl.optim import SGD, Adagrad, Adam, AdamW, Momentum, Optimizer, RMSProp
 
 
 def told(optimizer: Optimizer, p: Tensor, dx: Any, name: str = "0") -> str:
@@ -79,6 +79,13 @@ class Draws(Optimizer):
 
     def update(self, x: Array, dx: Array, *, lr: float) -> None:
         x -= lr * dx * self.rng.uniform(size=x.shape)
+
+
+def test_a_decay_that_the_rule_makes_itself_is_no_part_of_the_gradient() -> None:
+    for rule, rows in ((Adam, True), (AdamW, False)):
+        p = leaf([1.0, 2.0])
+        text = told(rule([p], lr=0.5, weight_decay=0.1), p, [1.0, -1.0])
+        assert ("dx + weight_decay * x" in text) == rows
 
 
 def test_numbers_that_only_float64_can_hold_are_told_as_they_are() -> None:

@@ -167,6 +167,15 @@ class Slow(Optimizer):
         x -= 1e-12 * lr * dx
 
 
+class Diverges(Optimizer):
+    """Comes to NaN where it is tried in many steps, and has a state without use."""
+
+    state = ("v",)
+
+    def update(self, x: Array, dx: Array, v: Array, *, lr: float) -> None:
+        x += lr * dx - 1e7 * x
+
+
 class CannotBeCopied(Optimizer):
     def __init__(self, params: Any, lr: float) -> None:
         super().__init__(params, lr=lr)
@@ -188,6 +197,7 @@ class CannotBeCopied(Optimizer):
         (Unused, {"amsgrad": True}, 1.0),
         (Threshold, {}, 1.0),
         (Slow, {}, 1.0),
+        (Diverges, {}, 1.0),
         (CannotBeCopied, {}, 1.0),
         (SGD, {}, 1e-20),  # too small to move 1.0 in float32
         (SGD, {"lr": 1e-30}, 1.0),

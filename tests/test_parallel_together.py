@@ -341,3 +341,12 @@ def test_evaluation_refuses_other_data_on_other_ranks():
 
     with pytest.raises(ValueError, match="evaluate: the given data of rank"):
         on_ranks(2, measure)
+
+
+def test_evaluation_asks_for_the_loss_of_each_sample_only_where_samples_have_weights():
+    def measure(data, loss=lambda z, y: nn.CrossEntropyLoss()(z, y)):
+        return parallel.evaluate(network(), loss, data, ranks=ONE)
+
+    assert measure((X, Y)) == measure((X, Y), nn.CrossEntropyLoss())
+    with pytest.raises(ValueError, match="evaluate: samples with weights need the loss of each"):
+        measure((X, Y, OF_SAMPLES))
