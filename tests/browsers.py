@@ -30,35 +30,64 @@ def launched() -> Iterator[Any]:
     flags = ["--disable-dev-shm-usage", "--disable-gpu"]
     with library.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=flags)
-        yield browser
+        yield Browser(browser)
         browser.close()
 
 
+class Browser:
+    """A browser and its empty windows of the usual kind, used again: a new one takes its time."""
+
+    def __init__(self, browser: Any) -> None:
+        self.browser = browser
+        self.empty: list[Any] = []
+
+    def window(self, **options: Any) -> Any:
+        if self.empty and not options:
+            return self.empty.pop()
+        page = self.browser.new_context(**SCREEN | options).new_page()
+        page.set_default_timeout(20_000)
+        return page
+
+    def leave(self, page: Any, **options: Any) -> None:
+        if options:
+            page.context.close()
+            return
+        page.goto("about:blank")
+        page.mouse.move(0, 0)
+        page.emulate_media(**{k: SCREEN[k] for k in ("color_scheme", "reduced_motion")})
+        self.empty.append(page)
+
+
 @contextmanager
-def opener(browser: Any, address: str, ready: str) -> Iterator[Any]:
+def opener(browser: Browser, address: str, ready: str) -> Iterator[Any]:
     """A function that opens the page anew, with Playwright's options for screen, colors and touch.
 
     In the end there must have been neither errors nor requests for anything but the page.
     """
-    pages: list[Any] = []
+    opened: list[tuple[Any, dict[str, Any]]] = []
     errors: list[str] = []
     requests: list[str] = []
+    watched = {
+        "pageerror": lambda error: errors.append(str(error)),
+        "console": lambda said: said.type == "error" and errors.append(said.text),
+        "request": lambda request: requests.append(request.url),
+    }
 
     def open_page(fragment: str = "", **options: Any) -> Any:
-        page = browser.new_context(**SCREEN | options).new_page()
-        pages.append(page)
-        page.set_default_timeout(20_000)
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on("console", lambda said: said.type == "error" and errors.append(said.text))
-        page.on("request", lambda request: requests.append(request.url))
+        page = browser.window(**options)
+        opened.append((page, options))
+        for event, listener in watched.items():
+            page.on(event, listener)
         page.goto(address + fragment)
         page.wait_for_selector(ready, state="attached")
         return page
 
     yield open_page
-    for page in pages:
+    for page, options in opened:
         page.evaluate("0")  # what came before has been told by then
-        page.context.close()
+        for event, listener in watched.items():
+            page.remove_listener(event, listener)
+        browser.leave(page, **options)
     assert not errors
     assert any(url.startswith(address) for url in requests)
     assert all(url.startswith(("file:", "data:")) for url in requests), requests

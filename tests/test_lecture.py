@@ -39,7 +39,7 @@ EXPERIMENTS: dict[str, tuple[Callable[..., Finding], str, dict[str, Any]]] = {
     "C1": (preprocessing.standardizing, HOLDS, {"epochs": 5, "seeds": 1, "each": 1}),
     "C2": (batchnorm.normalizing, HOLDS, {"seeds": 1, "rates": (0.03, 0.1, 0.3, 1.0, 3.0)}),
     "C3": (sgd.zigzag, CONDITION, {}),
-    "C4": (sgd.stuck, CONDITION, {"steps": 600, "hidden": (1, 2), "starts": 1}),
+    "C4": (sgd.stuck, CONDITION, {"seeds": 4, "steps": 400, "hidden": (1, 2), "starts": 1}),
     "C5": (sgd.by_hand, HOLDS, {"seeds": 1, "rules": ("SGD", "Adam")}),
     "C6": (sgd.near_the_end, HOLDS, {"seeds": 2}),
     "C7": (momentum.like_a_ball, HOLDS, {}),

@@ -524,23 +524,23 @@ for options in (
     {"groups": 2, "padding": (1, 0)}, {"dilation": 2, "padding": 3, "stride": 3},
 ):  # fmt: skip
     _in, _groups = (4, 2) if "groups" in options else (3, 1)
-    sample(conv, (2, _in, 5, 4), (2, _in // _groups, 3, 2), (2,), note=f"{options or ''}",
+    sample(conv, (2, _in, 4, 3), (2, _in // _groups, 3, 2), (2,), note=f"{options or ''}",
            call=lambda x, w, b, o=options: F.conv2d(x, w, b, **o))  # fmt: skip
-    sample(conv_x, (2, _in, 3, 4), (_in, 2 // _groups, 3, 2), (2,), note=f"{options or ''}",
+    sample(conv_x, (2, _in, 2, 3), (_in, 2 // _groups, 3, 2), (2,), note=f"{options or ''}",
            call=lambda x, w, b, o=options: F.conv_transpose2d(x, w, b, **o))  # fmt: skip
-_at = windows("conv2d", (4, 3), (2, 2), 1, 1)
-sample(conv, (2, 2, 4, 3), (3, 2, 2, 2), call=lambda x, w: conv(x, w, _at), note="itself")
-sample(conv_x, (2, 3, 5, 4), (3, 2, 2, 2), call=lambda d, w: conv_x(d, w, _at), note="itself")
-sample(conv_w, (2, 3, 5, 4), (2, 2, 4, 3), call=lambda d, x: conv_w(d, x, _at))
+_at = windows("conv2d", (3, 2), (2, 2), 1, 1)
+sample(conv, (2, 2, 3, 2), (3, 2, 2, 2), call=lambda x, w: conv(x, w, _at), note="itself")
+sample(conv_x, (2, 3, 4, 3), (3, 2, 2, 2), call=lambda d, w: conv_x(d, w, _at), note="itself")
+sample(conv_w, (2, 3, 4, 3), (2, 2, 3, 2), call=lambda d, x: conv_w(d, x, _at))
 sample(conv, (2, 1, 4, 4), (3, 1, 1, 1), call=F.conv2d, note="of single pixels")
 sample(conv_x, (2, 2, 3, 3), (2, 3, 2, 2), note="with output_padding",
        call=lambda x, w: F.conv_transpose2d(x, w, stride=2, output_padding=1))  # fmt: skip
 for arguments in ((2,), (3, 2, 1), ((2, 3), 1, (1, 0)), (1, 2)):
-    sample(max_pool, (2, 2, 5, 4), note=f"{arguments}",
+    sample(max_pool, (2, 1, 5, 4), note=f"{arguments}",
            call=lambda x, a=arguments: F.max_pool2d(x, *a))  # fmt: skip
-    sample(avg_pool, (2, 2, 5, 4), note=f"{arguments}",
+    sample(avg_pool, (2, 1, 5, 4), note=f"{arguments}",
            call=lambda x, a=arguments: F.avg_pool2d(x, *a))  # fmt: skip
-sample(max_pool, (2, 2, 5, 4), call=lambda x: F.max_pool2d(x, 2, 1, 0, 2), note="dilated")
+sample(max_pool, (2, 1, 5, 4), call=lambda x: F.max_pool2d(x, 2, 1, 0, 2), note="dilated")
 sample(max_pool, np.array([[[[1.0, 1.0, 0.0, 2.0], [1.0, 0.0, 2.0, 2.0]]]]), note="ties",
        call=lambda x: F.max_pool2d(x, 2), kinks=True)  # fmt: skip
 _image = np.random.default_rng(0).normal(size=(1, 2, 4, 3))

@@ -221,7 +221,8 @@ def times(factor: float) -> str:
 
 def saddle(x: Tensor) -> Tensor:
     """A saddle at (0, 0), between minima at (0, 1) and (0, -1)."""
-    return x[..., 0] ** 2 / 2 + x[..., 1] ** 4 / 4 - x[..., 1] ** 2 / 2
+    a, b = x[..., 0], x[..., 1]
+    return a**2 / 2 + b**4 / 4 - b**2 / 2
 
 
 def shaken(loss: Loss, noise: float, seed: int) -> Loss:

@@ -161,7 +161,8 @@ def zigzag(seeds: int = 8, steps: int = 150, batch_size: int = 8) -> Finding:
 
 def two_wells(x: Tensor) -> Tensor:
     """A valley with two minima: the one on the right is not the deepest."""
-    return x[..., 0] ** 4 / 4 - x[..., 0] ** 2 / 2 + x[..., 0] / 10 + x[..., 1] ** 2 / 2
+    a, b = x[..., 0], x[..., 1]
+    return a**4 / 4 - a**2 / 2 + a / 10 + b**2 / 2
 
 
 def network_loss(hidden: int, seed: int) -> tuple[Loss, int]:
