@@ -188,12 +188,24 @@ class Longer(nn.Module):
         return x[:, : self.calls]
 
 
+class Undefined(nn.Module):
+    """A model that gives NaN from its second call on, or only before."""
+
+    def __init__(self, first, later):
+        self.values = [first, later]
+
+    def forward(self, x):
+        return x * self.values.pop(0)
+
+
 @needs_onnx
 def test_what_onnxruntime_does_not_run_or_runs_otherwise_is_not_stored(tmp_path, monkeypatch):
     path, whole = tmp_path / "model.onnx", np.arange(12, dtype=np.int16).reshape(2, 6)
     for model, x, message in [
         (nn.Conv2d(3, 2, 2, dtype=np.float64), FOUR, "input of float64: .*other dtypes than"),
         (Calls(lambda x: np.max(x, axis=1)), whole, "does not run.* input of int16: .*ReduceMax"),
+        (Undefined(1.0, np.nan), FOUR, "gives something else .* the largest difference is nan"),
+        (Undefined(np.nan, 1.0), FOUR, "gives something else .* the largest difference is nan"),
         (Longer(), whole, "something else in onnxruntime: the largest difference is inf"),
     ]:
         with pytest.raises(export.ExportError, match=f"(?s)to_onnx: .*{message}"):

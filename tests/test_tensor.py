@@ -170,6 +170,16 @@ def test_data_of_another_dtype_begins_without_a_gradient():
     assert t.grad.tolist() == [2, 2]
 
 
+def test_data_of_the_same_dtype_keeps_the_gradient_and_what_was_computed_before():
+    t = Tensor([1.0, 2.0], requires_grad=True)
+    (t * 3).sum().backward()
+    y = (t * 2).sum()
+    t.data = np.array([3.0, 4.0], np.float32)
+    assert t.grad.tolist() == [3, 3]
+    y.backward()
+    assert t.grad.tolist() == [5, 5]
+
+
 def test_data_can_be_rebound_to_the_same_shape():
     t = Tensor([1.0, 2.0], requires_grad=True)
     t.data = [3.0, 4.0]

@@ -330,6 +330,23 @@ class NotYet(nn.Module):
         return x * 2
 
 
+class Ordered(nn.Module):
+    """A module with a buffer of whole numbers, which are places."""
+
+    buffers = ("order",)
+
+    def __init__(self):
+        self.order = np.array([1, 0])
+        self.scale = nn.Parameter(np.array([1.0, 2.0]))
+
+    def forward(self, x):
+        return x[:, self.order] * self.scale
+
+
+def test_a_buffer_of_whole_numbers_stays_one():
+    assert check_module(Ordered(), X[:, :2])
+
+
 def test_a_buffer_of_nan_is_no_fault():
     assert "modes" in check_module(NotYet(), X)
 
