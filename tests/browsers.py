@@ -21,9 +21,7 @@ SCREEN = {
 @contextmanager
 def launched() -> Iterator[Any]:
     """A browser; without Playwright or without a browser the test is skipped."""
-    library = pytest.importorskip(
-        "playwright.sync_api", reason="needs Playwright: pip install playwright"
-    )
+    library = pytest.importorskip("playwright.sync_api", reason="pip install -e '.[dev]'")
     program = next(filter(None, map(shutil.which, BROWSERS)), None)
     if program is None:
         pytest.skip("needs Chromium or Chrome on PATH, such as: apt-get install chromium")

@@ -5,6 +5,7 @@ import os
 import signal
 
 import pytest
+from side_by_side import pytest_runtestloop  # noqa: F401 (a hook of pytest)
 
 # One thread for NumPy's matrix products, whose matrices are small here: on a machine that others
 # use as well, threads that share one wait for each other many times longer than it takes.
