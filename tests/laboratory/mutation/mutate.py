@@ -316,7 +316,7 @@ LITERALS = (ast.List, ast.ListComp, ast.Tuple)  # of which an array is new in an
 
 @kind("another dtype")
 def _(s: Source, node: ast.AST) -> Iterator[Change]:
-    swaps = {"float64": "float32", "float32": "float64", "int64": "int32", "intp": "int32"}
+    swaps = {"float64": "float32", "float32": "float64", "int64": "int32"}
     if isinstance(node, ast.Attribute) and node.attr in swaps:
         yield (*s.span(node), f"{s.text(node.value)}.{swaps[node.attr]}")
 
@@ -556,7 +556,8 @@ class Source:
         if isinstance(node, ast.keyword):
             # (strict=True asserts, as an assert does, what the lines before see to.)
             texts = ("stacklevel", "unit", "desc", "help", "description", "metavar", "leave")
-            return node.arg in (*texts, "strict")
+            looks = ("color", "linewidth", "linestyle", "alpha", "fontsize", "figsize")
+            return node.arg in (*texts, *looks, "strict")
         if isinstance(node, ast.Call):
             called = self.text(node.func)
             texts = r".*(\bwarn|\bprint|Error|Warning|TypeVar|cast|isinstance)"
