@@ -110,10 +110,10 @@ NEIGHBOURS = dict(
 )  # fmt: skip
 
 
-SYMMETRIC = {
-    "array_equal", "shares_memory", "may_share_memory", "max", "min", "maximum", "minimum", "add",
-    "multiply", "logaddexp", "allclose", "isclose",
-}  # fmt: skip
+SYMMETRIC = (
+    r"(np\.)?(array_equal|shares_memory|may_share_memory|max|min|maximum|minimum|add|multiply"
+    r"|logaddexp|allclose|isclose)|.*\.swapaxes"
+)
 
 
 @kind("another operator")
@@ -221,7 +221,7 @@ def _(s: Source, node: ast.AST) -> Iterator[Change]:
 
 @kind("two arguments exchanged")
 def _(s: Source, node: ast.AST) -> Iterator[Change]:
-    if isinstance(node, ast.Call) and s.text(node.func).removeprefix("np.") not in SYMMETRIC:
+    if isinstance(node, ast.Call) and not re.fullmatch(SYMMETRIC, s.text(node.func)):
         for a, b in zip(node.args, node.args[1:], strict=False):
             if not isinstance(a, ast.Starred) and not isinstance(b, ast.Starred):
                 start, middle = s.span(a)
@@ -636,8 +636,9 @@ class Source:
 
 def _defaults(node: ast.AST) -> Iterator[ast.expr]:
     if isinstance(node, ast.FunctionDef):
-        yield from node.args.defaults
-        yield from (default for default in node.args.kw_defaults if default is not None)
+        for default in (*node.args.defaults, *node.args.kw_defaults):
+            if default is not None:
+                yield default.operand if isinstance(default, ast.UnaryOp) else default
 
 
 @cache
