@@ -6,6 +6,7 @@ import copy
 import importlib
 import linecache
 import math
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -416,6 +417,18 @@ def test_a_loss_that_is_not_finite_is_left_to_the_eager_step() -> None:
     x, y = BATCHES[0]
     with np.errstate(all="ignore"):
         pair.train(1, x * np.float32(np.nan), y)
+
+
+def test_what_numpy_warns_of_is_said_as_often_as_by_the_eager_step() -> None:
+    model = Written(lambda m, x: m.linear(x) * np.tanh(np.log(np.abs(x[:, :3]))))
+    step = minidl.compile(model, nn.CrossEntropyLoss(), optim.SGD(model.parameters(), lr=0.1))
+    with pytest.warns(RuntimeWarning, match="divide by zero") as seen:
+        step(np.zeros((8, 6), np.float32), BATCH[1])
+    assert len(seen) == 1
+    step(*BATCH)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        step(np.zeros((8, 6), np.float32), BATCH[1])  # the program is trusted, and says nothing
 
 
 @pytest.mark.parametrize("first", ["ignored", "whole"])
