@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from minidl.autograd import Leaf
-from minidl.nn.members import PLAIN, Member, attributes_of, values
+from minidl.nn.members import PLAIN, Member, attributes_of, slots_of, values
 from minidl.tensor import Tensor
 
 _METHODS = (FunctionType, property, staticmethod, classmethod)
@@ -86,7 +86,7 @@ def _hidden(module: Any, path: str, found: set[int]) -> Iterator[tuple[str, Any,
     classes = type(module).__mro__
     for c in classes[: classes.index(Member)]:
         own = {n: v for n, v in vars(c).items() if not isinstance(v, _METHODS + PLAIN)}
-        slots = {n: getattr(module, n, None) for n in own if n in vars(c).get("__slots__", ())}
+        slots = {name: getattr(module, name, None) for name in slots_of(c)}
         for name, value in values((own | slots).items()):
             if _is_trainable(value) and name not in module.__dict__:
                 remedy = f"set self.{name} in __init__"
