@@ -253,7 +253,7 @@ class _Writer:
         """An argument; a number that meets arrays as an array without axes, of their dtype."""
         dtypes = [value.sample.dtype for value in call.needs if value.is_array]
         sample = x.sample if isinstance(x, Value) else x
-        if call.what not in _WITH_NUMBERS or not dtypes or not call.is_array:
+        if call.what not in _WITH_NUMBERS or not call.is_array:
             return self.text(x)
         if not (is_number(sample) or (isinstance(sample, np.number) and sample is x)):
             return self.text(x)
