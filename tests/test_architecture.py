@@ -177,6 +177,14 @@ def test_a_description_survives_json(make, x):
         assert nn.describe(copy) == description
 
 
+@pytest.mark.parametrize(("make", "x"), CASES)
+def test_a_class_that_is_based_on_a_layer_is_described_as_it_is(make, x):
+    model = make()
+    expected = nn.describe(model)
+    model.__class__ = type("Own", (type(model),), {})
+    assert nn.describe(model) == {**expected, "class": "Own"}
+
+
 @pytest.mark.parametrize("loss", sorted(LOSSES))
 def test_a_loss_is_no_part_of_an_architecture(loss):
     with pytest.raises(TypeError, match=f"model, a {loss}, is no layer"):
@@ -316,6 +324,8 @@ def test_what_cannot_be_described_is_refused_by_name_and_place():
     Linear = type("Linear", (nn.Linear,), {})
     late = nn.Sequential(nn.Linear(2, 2))
     late[0].extra = nn.Parameter([1.0])
+    only = nn.ReLU()
+    only.extra = nn.Parameter([1.0])
     tied = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
     tied[1].weight = tied[0].weight
     looped = Residual(nn.Tanh())
@@ -333,8 +343,10 @@ def test_what_cannot_be_described_is_refused_by_name_and_place():
         (Odd(np.complex64(1)), TypeError, r"model\.size is a complex64"),
         (Odd({"class": 1}), TypeError, "has a key 'class'"),
         (Odd({1: 1}), TypeError, "words for keys"),
+        (Odd({"a": 1, 2: 1}), TypeError, "words for keys"),
         (Linear(2, 2), TypeError, "has the name of a layer of nn"),
         (late, ValueError, r"0\.extra is \(1,\) float32 in the model and not there"),
+        (only, ValueError, r": extra is \(1,\) float32 in the model and not there"),
         (tied, ValueError, r"0\.weight and 1\.weight are one parameter"),
         (looped, ValueError, "contains itself"),
         (deep, ValueError, "nested more than 90 deep"),
@@ -364,7 +376,7 @@ def linear(**arguments):
         ({"class": ["Linear"]}, "which is not known"),
         ({}, "class None, which is not known"),
         ({"class": "Residual", "inner": {"class": "ReLU"}}, r"pass it in classes=\[...\]"),
-        (linear(__init__=1), "no argument '__init__'"),
+        (linear(__init__=1), "no argument '__init__'; it takes in_features, out_features, bias"),
         (linear(in_features=-1), "Linear: in_features is a whole number of at least 1"),
         (linear(in_features="2"), "Linear: in_features is a whole number"),
         (linear(in_features=1 << 20, out_features=1 << 20), "more than 100,000,000 parameters"),
@@ -391,6 +403,8 @@ def linear(**arguments):
         ),
         ({"class": "Conv2d", "in_channels": 1, "out_channels": 1, "kernel_size": "33"}, "kernel"),
         ({"class": "Conv2d", "in_channels": 1, "out_channels": 1, "kernel_size": None}, "kernel"),
+        ({"class": "Conv2d", "in_channels": 1, "out_channels": 1, "kernel_size": 1, "groups": 0},
+         "groups is a whole number of at least 1"),
         ({"class": "Sequential", "modules": [linear()] * 3 + [1]}, "model: "),
         ({"class": "Sequential", "modules": None}, "model: "),
         ({"class": "Sequential", "modules": [{"class": "x"}]}, r"model\.modules\.0 is of class"),
@@ -406,6 +420,30 @@ def linear(**arguments):
 def test_a_crafted_description_is_refused(description, message):
     with pytest.raises(ValueError, match=message):
         nn.build(description)
+
+
+CONVOLUTION = {"in_channels": 4, "out_channels": 6, "groups": 2}
+
+
+@pytest.mark.parametrize(
+    ("description", "size"),
+    [
+        (linear(in_features=3, out_features=5), 15),
+        ({"class": "Conv2d", "kernel_size": 3, **CONVOLUTION}, 4 * 6 // 2 * 9),
+        ({"class": "ConvTranspose2d", "kernel_size": (3, 2), **CONVOLUTION}, 4 * 6 // 2 * 6),
+        ({"class": "BatchNorm", "num_features": 7}, 7),
+        ({"class": "LayerNorm", "normalized_shape": 7}, 7),
+        ({"class": "LayerNorm", "normalized_shape": [7, 2]}, 14),
+        ({"class": "LayerNorm", "normalized_shape": 7, "elementwise_affine": False}, 0),
+        ({"class": "Embedding", "num_embeddings": 7, "embedding_dim": 3}, 21),
+        ({"class": "ReLU"}, 0),
+    ],
+)
+def test_a_layer_counts_as_its_largest_array(description, size):
+    nn.build(description, most=size)
+    if size:
+        with pytest.raises(ValueError, match=f"more than {size - 1} parameters"):
+            nn.build(description, most=size - 1)
 
 
 def test_many_layers_cannot_take_more_than_one():

@@ -147,6 +147,7 @@ def test_a_network_of_pytorch_carries_over():
             nn.ConvTranspose2d(4, 6, 3, 2, output_padding=1, groups=2, dilation=2),
             "ConvTranspose2d(4, 6, 3, stride=2, output_padding=1, dilation=2, groups=2)",
         ),
+        (nn.ConvTranspose2d(4, 6, (3, 2), bias=False), "ConvTranspose2d(4, 6, (3, 2), bias=False)"),
         (nn.MaxPool2d(3, 2, 1, 2), "MaxPool2d(3, stride=2, padding=1, dilation=2)"),
         (nn.AvgPool2d((2, 3)), "AvgPool2d((2, 3))"),
     ],

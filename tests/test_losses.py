@@ -57,7 +57,14 @@ def test_the_divisor_of_a_cross_entropy_is_what_its_mean_was_divided_by(weight, 
     mean, total, each = (nn.CrossEntropyLoss(weight, ignored, r) for r in ("mean", "sum", "none"))
     np.testing.assert_allclose(mean(x, t).item() * mean.divisor(x, t), total(x, t).item(), 1e-6)
     assert total.divisor(x, t) is each.divisor(x, t) is None
-    assert mean.divisor(x, t.astype(float)) == (t != ignored).sum()  # which the loss refuses
+    # What the loss refuses, it is left to refuse.
+    assert mean.divisor(x, t.astype(float)) == (t != ignored).sum()
+    assert mean.divisor(x, np.array([3])) > 0
+
+
+def test_the_divisor_of_many_samples_with_weights_in_float16_does_not_overflow() -> None:
+    loss = nn.CrossEntropyLoss(np.full(2, 1000, np.float16))
+    assert loss.divisor(np.zeros((100, 2)), np.zeros(100, int)) == 1e5
 
 
 def test_targets_are_checked_as_the_loss_would_check_them() -> None:

@@ -130,6 +130,12 @@ class SlimRecord:
     layer: Any
 
 
+@dataclasses.dataclass(eq=False)
+class Defaults(nn.Module):
+    layer: nn.Module = dataclasses.field(default=linear())
+    size: int = 3
+
+
 CONTAINERS: dict[str, tuple[Callable[[nn.Module], Any], str]] = {
     "list": (lambda m: [m], "0"),
     "deque": (lambda m: deque([None, m], maxlen=2), "1"),
@@ -211,6 +217,10 @@ class SharedTensor(nn.Module):
 
 class Inherits(Shared):
     pass
+
+
+class Mixin:
+    layer = linear()
 
 
 class Slots(nn.Module):
@@ -300,6 +310,10 @@ HIDDEN: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "a parameter of the class": (SharedWeight, "weight is a Parameter of the class"),
     "a Tensor of the class": (SharedTensor, "weight is a Tensor of the class"),
     "the class it inherits from": (Inherits, "layer is a Linear of the class Shared"),
+    "a class it inherits from beside Module": (
+        lambda: type("Mixed", (nn.Module, Mixin), {})(),
+        "Mixed: layer is a Linear of the class Mixin",
+    ),
     "slots": (Slots, "layer is a Linear of the class Slots"),
     "a private slot": (PrivateSlot, "_PrivateSlot__layer is a Linear of the class PrivateSlot"),
     "an object with a private slot": (
@@ -366,12 +380,13 @@ def test_an_attribute_may_hide_that_of_the_class() -> None:
     model.layer = nn.Linear(2, 1)
     assert names(model) == ["layer.weight", "layer.bias"]
 
-    @dataclasses.dataclass(eq=False)
-    class Defaults(nn.Module):
-        layer: nn.Module = dataclasses.field(default=linear())
-        size: int = 3
-
     assert names(Defaults()) == ["layer.weight", "layer.bias"]
+
+
+def test_a_module_that_is_a_dataclass_is_a_module_and_its_class_is_no_part() -> None:
+    model = Holder(part=Defaults(), kind=Defaults)
+    assert [name for name, _ in model.modules()] == ["", "part", "part.layer"]
+    assert not model.eval().part.training
 
 
 def test_zero_grad_reaches_all_parameters_in_containers_too() -> None:
@@ -636,6 +651,9 @@ def test_a_buffer_that_is_none_at_first_is_loaded() -> None:
     other[1].mean[:] = 9
     for kept in (model[1].mean, state["1.mean"]):
         np.testing.assert_array_equal(kept, [2, 3])
+    alone = Lazy()
+    alone.load_state_dict({"mean": state["1.mean"]})
+    np.testing.assert_array_equal(alone.mean, [2, 3])
     with pytest.raises(ValueError, match=r"0\.mean is unexpected"):
         model.load_state_dict(state | {"0.mean": np.array(["a"])})
 

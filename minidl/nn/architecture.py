@@ -208,9 +208,7 @@ class _Describer:
 def _constructed_as(cls: type) -> type:
     """The layer of nn whose constructor a class has, if it only computes otherwise; else cls."""
     own = getattr(cls, "__init__")  # noqa: B009  (mypy takes cls.__init__ for one of an object)
-    return next(
-        (b for b in _ARGUMENTS if issubclass(cls, b) and vars(b).get("__init__", own) is own), cls
-    )
+    return next((b for b in _ARGUMENTS if vars(b).get("__init__") is own), cls)
 
 
 def _arguments(module: Any) -> dict[str, Any]:

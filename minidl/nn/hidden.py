@@ -83,8 +83,7 @@ def _hidden(module: Any, path: str, found: set[int]) -> Iterator[tuple[str, Any,
                 if _is_trainable(member):
                     remedy = f"derive {kind} from nn.Module, or hold what is in it in an attribute"
                     yield f"{path}{name}.{key}", member, f"in a {kind}", remedy
-    classes = type(module).__mro__
-    for c in classes[: classes.index(Member)]:
+    for c in type(module).__mro__:
         own = {n: v for n, v in vars(c).items() if not isinstance(v, _METHODS + PLAIN)}
         slots = {name: getattr(module, name, None) for name in slots_of(c)}
         for name, value in values((own | slots).items()):
@@ -112,4 +111,4 @@ def _held(value: Any) -> Iterable[tuple[Any, Any]]:
 def _is_trainable(value: Any) -> bool:
     if isinstance(value, Member):
         return True
-    return isinstance(value, Tensor) and value.requires_grad and isinstance(value.node, Leaf)
+    return isinstance(value, Tensor) and isinstance(value.node, Leaf)
