@@ -301,6 +301,15 @@ def test_changes_between_steps_are_followed(change: Any) -> None:
     pair.train(4)
 
 
+def test_a_program_is_trusted_after_two_steps_that_were_made_both_ways() -> None:
+    calls: list[Any] = []
+    model = Written(lambda m, x: (m.linear(x), calls.append(type(x)))[0])
+    step = minidl.compile(model, nn.CrossEntropyLoss(), optim.SGD(model.parameters(), lr=0.1))
+    for eager in (1, 2, 2, 2):
+        step(*BATCH)
+        assert calls.count(np.ndarray) == eager
+
+
 def test_batches_of_another_size_or_dtype_get_a_program_of_their_own() -> None:
     pair = Pair(network)
     x, y = BATCHES[0]
@@ -314,6 +323,26 @@ def test_batches_of_another_size_or_dtype_get_a_program_of_their_own() -> None:
         pair.train(3, x[:n].astype(dtype), y[:n])
         pair.train(1, x[:n].astype(dtype), y[:n].astype(np.int8))
     assert len(pair.steps[1].programs) == 6
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        lambda x, y: (x[:5], y),
+        lambda x, y: (x.astype(np.float64), y),
+        lambda x, y: (np.asfortranarray(x), y),
+        lambda x, y: (x, y[:, :1]),
+        lambda x, y: (x, y.astype(np.float64)),
+        lambda x, y: (x, y[:, ::-1]),
+    ],
+    ids=[f"{part} of {whose}" for whose in "xy" for part in ("shape", "dtype", "order")],
+)
+def test_a_batch_that_differs_in_one_thing_is_of_another_kind(other: Any) -> None:
+    batch = BATCH[0], np.array([[0.5, 2.0, -1.0]], np.float32)
+    pair = Pair(lambda: (network()[0], weighted_sum))
+    for x, y in (batch, other(*batch), batch):
+        pair.train(3, x, y)
+    assert len(pair.steps[1].programs) == 2
 
 
 def test_a_kind_of_batch_that_comes_seldom_gets_no_program(monkeypatch: Any) -> None:
@@ -707,6 +736,8 @@ WRITTEN: dict[str, tuple[Callable[[Any, Any], Any], dict[str, Any]]] = {
     "options that a function passes on": (
         lambda m, x: m.linear(np.pad(
             x, ((0, 0), (1, 1)), mode="linear_ramp", end_values=2.0)[:, :6]), {}),
+    "an option that is switched off": (
+        lambda m, x: m.linear(x) + np.linspace(x[0, :3], x[1, :3], 8, endpoint=False), {}),
     "the same with other options": (
         lambda m, x: m.linear(np.cumsum(x, axis=0) - np.cumsum(x, axis=1)), {}),
     "the same in another dtype": (
