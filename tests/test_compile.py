@@ -69,6 +69,8 @@ def trained(
     losses = []
     for x, y in batches:
         losses.append(step(x, y) if compiled else step.eager(x, y)[0])
+    # Where a check of a program fails, the step is eager: the programs must have been run as well.
+    assert all(program.trials == step_module.TRIALS for program in step.programs.values())
     grads = {f"{n}.grad": p.grad for n, p in model.named_parameters() if p.grad is not None}
     state = model.state_dict() | grads
     for group in optimizer.state_dict()["groups"]:
@@ -672,6 +674,13 @@ def counts_in_containers(m: Any, x: Any) -> Any:
     return m.linear(x) * m.counts[0] / m.counts[1]["b"][0]
 
 
+def written_into_copies(m: Any, x: Any) -> Any:
+    rows = m.rows
+    for copied in (rows.flatten(), rows.copy(), np.copy(rows), rows.astype(np.float32)):
+        copied += 1
+    return m.linear(x * rows)
+
+
 WRITTEN: dict[str, tuple[Callable[[Any, Any], Any], dict[str, Any]]] = {
     "an average of one's own": (own_average, {"mean": np.zeros(3, np.float32)}),
     "a table written in parts": (own_table, {"table": np.zeros((2, 3), np.float32)}),
@@ -695,6 +704,9 @@ WRITTEN: dict[str, tuple[Callable[[Any, Any], Any], dict[str, Any]]] = {
         lambda m, x: np.concatenate(np.split(m.linear(x), 3, axis=1)[::-1], axis=1), {}),
     "pad": (lambda m, x: np.pad(m.linear(x), ((0, 0), (1, 1)))[:, 1:4], {}),
     "columns taken twice": (lambda m, x: m.linear(x)[:, [0, 0, 2]], {}),
+    "several indices for one axis": (
+        lambda m, x: m.linear(x).reshape(2, 4, 3)[:, (1, 2)][:, [0, 0, 1]].reshape(6, 3)[
+            ([0, 1, 2, 3] * 2,)], {}),
     "an index from the batch": (
         lambda m, x: m.linear(x)[np.arange(len(x)), np.argmax(x[:, :3], axis=1)][:, None] * m.o,
         {"o": np.ones(3, np.float32)}),
@@ -722,6 +734,8 @@ WRITTEN: dict[str, tuple[Callable[[Any, Any], Any], dict[str, Any]]] = {
         + x.astype(np.float64).astype(np.float32, copy=False)[:, :3], {}),
     "functions that copy": (lambda m, x: m.linear(np.copy(x.T).transpose(1, 0)) * len([*x]), {}),
     "what is filled": (filled, {"rows": np.ones((8, 6), np.float32)}),
+    "copies that are written into": (
+        written_into_copies, {"rows": np.arange(48, dtype=np.float32).reshape(8, 6)}),
     "powers": (lambda m, x: m.linear(np.abs(x) ** 2.5 - x**2 + abs(x) ** 0.5) ** 3, {}),
     "a power in place": (in_place_power, {}),
     "what is added at an index": (added_at, {"seen": np.zeros(3, np.float32)}),
@@ -755,7 +769,16 @@ WRITTEN: dict[str, tuple[Callable[[Any, Any], Any], dict[str, Any]]] = {
 
 @pytest.mark.parametrize(("forward", "attributes"), WRITTEN.values(), ids=list(WRITTEN))
 def test_what_people_write_compiles(forward: Any, attributes: dict[str, Any]) -> None:
-    Pair(lambda: (Written(forward, **attributes), nn.CrossEntropyLoss())).train(6)
+    pair = Pair(lambda: (Written(forward, **attributes), nn.CrossEntropyLoss()))
+    pair.train(6)
+    assert pair.steps[1].last.trials == step_module.TRIALS  # and not left to the eager step
+    assert_readable(pair.steps[1].source)
+
+
+def assert_readable(source: str) -> None:
+    lines = source.splitlines()
+    assert max(map(len, lines)) <= 100
+    assert not [line for line in lines if line != line.rstrip()]  # and so no title is empty
 
 
 @pytest.mark.parametrize("shape", [(3,), (1,), ()])
@@ -1376,6 +1399,43 @@ def test_the_source_reads_as_it_is_stored(name: str) -> None:
     assert make_sources.source(name) == make_sources.stored()[name]
 
 
+def framed(row: Any, widths: Any, axis: Any, options: Any) -> None:
+    row[: widths[0]], row[len(row) - widths[1] :] = 1, 2
+
+
+READ: dict[str, tuple[Callable[[Any, Any], Any], list[str]]] = {
+    "slices": (
+        lambda m, x: m.linear(x)[..., None][::-1, 1:, 0],
+        ["y_linear_part = y_linear[..., None]", "y_linear_part[::-1, 1:, 0]"]),
+    "steps and ends": (
+        lambda m, x: m.linear(x)[2:6:3, :-1] + x[:2, (1, 4)],
+        ["y_linear[2:6:3, :-1]", "x[:2, (1, 4)]"]),
+    "a function of one's own": (
+        lambda m, x: m.linear(np.pad(x, ((0, 0), (1, 2)), mode=framed)[:, 2:8]),
+        ['framed = arrays["framed"]', "np.pad(x, ((0, 0), (1, 2)), mode=framed)"]),
+    "a function of Python's": (
+        lambda m, x: m.linear(np.apply_along_axis(sorted, 0, x)),
+        ["np.apply_along_axis(sorted, 0, x)"]),
+    "types": (
+        lambda m, x: m.linear(np.cumsum(x, 1, float) + np.cumsum(x, 1, np.float16)),
+        ["dtype=float)", "dtype=np.float16)"]),
+    "a text and an axis": (
+        lambda m, x: m.linear(x) * np.einsum("ij->i", x)[:, None], ["np.einsum('ij->i', x"]),
+    "numbers": (
+        lambda m, x: m.linear(x) * 2.0 + np.float32(-0.5) * x[:, :3] + np.abs(x * 2j)[:, :3],
+        ["n_2 = np.array(2.0, np.float32)", "n_m0_5 = np.array(-0.5, np.float32)", ", 2j, "]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("forward", "texts"), READ.values(), ids=list(READ))
+def test_arguments_are_written_as_one_writes_them(forward: Any, texts: list[str]) -> None:
+    pair = Pair(lambda: (Written(forward), lambda z, y: (z * z).sum()))
+    pair.train(3)
+    assert pair.steps[1].last.trials == step_module.TRIALS
+    for text in texts:
+        assert text in pair.steps[1].source
+
+
 @pytest.mark.parametrize(
     ("line", "lines"),
     [
@@ -1420,9 +1480,7 @@ def test_a_regular_constant_is_written_out(a: Any, text: str) -> None:
 def test_the_source_has_short_lines_and_no_trailing_space() -> None:
     pair = Pair(network)
     pair.train(3)
-    lines = pair.steps[1].source.splitlines()
-    assert max(map(len, lines)) <= 100
-    assert not [line for line in lines if line != line.rstrip()]
+    assert_readable(pair.steps[1].source)
 
 
 def test_no_program_yet_is_an_error_that_says_so() -> None:

@@ -306,12 +306,15 @@ class _Writer:
 
     def index(self, x: Any) -> str:
         """What stands between brackets."""
-        if isinstance(x, slice):
-            ends = ["" if end is None else self.text(end) for end in (x.start, x.stop, x.step)]
-            return ":".join(ends[: 3 if ends[2] else 2])
         if isinstance(x, tuple) and x:
-            return ", ".join(map(self.index, x)) + ("," if len(x) == 1 else "")
-        return self.text(x)
+            return ", ".join(map(self.of_one_axis, x)) + ("," if len(x) == 1 else "")
+        return self.of_one_axis(x)
+
+    def of_one_axis(self, x: Any) -> str:
+        if not isinstance(x, slice):
+            return self.text(x)
+        ends = ["" if end is None else self.text(end) for end in (x.start, x.stop, x.step)]
+        return ":".join(ends[: 3 if ends[2] else 2])
 
     def number(self, x: Value) -> str:
         a, b = (f"({text})" if " " in text else text for text in map(self.text, x.args))
@@ -421,7 +424,6 @@ def _buffers(optimizer: Optimizer) -> dict[int, tuple[str, np.ndarray, int]]:
             places = zip(storage.views, storage.places, strict=True)
             parts = [arrays for arrays, place in places if place[0] == dtype]
             parts += [block for _, blocks in storage.runs for block in blocks]
-            parts += [list(arrays) for _, *arrays in storage.homes]
             names = ("x", "dx", *storage.rule.state)
             keys = [f"all_{name}" + (f"_{number}" if several else "") for name in names]
             for part in [buffers, *parts]:
