@@ -916,12 +916,20 @@ def test_an_optimizer_with_a_step_of_its_own_is_refused() -> None:
         minidl.compile(model, loss, Halving(model.parameters()))
 
 
-def test_names_that_python_does_not_allow_are_made_others() -> None:
-    model = Written(lambda m, x: m.linear(x) * getattr(m, "class") + getattr(m, "1a") * m.all_dx)
-    for name in ("class", "1a", "range", "all_dx"):
-        setattr(model, name, nn.Parameter(np.ones(3)))
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])  # in one buffer, or in two
+def test_names_that_python_does_not_allow_or_that_are_taken_are_made_others(dtype: Any) -> None:
+    def forward(m: Any, x: Any) -> Any:
+        y = m.linear(x) * getattr(m, "class") + getattr(m, "1a") * m.all_dx * m.all_x
+        return y + m.all_dx_1 * m.all_x_1 * m.np * m.math * m.arrays * m.step
+
+    model = Written(forward)
+    for name in ("class", "1a", "range", "all_dx", "all_x", "all_dx_1", "all_x_1", "np", "math",
+                 "arrays", "step"):  # fmt: skip
+        setattr(model, name, nn.Parameter(np.ones(3, dtype)))
     step = minidl.compile(model, nn.CrossEntropyLoss(), optim.SGD(model.parameters(), lr=0.1))
     assert [step(*BATCH) for _ in range(4)][-1] < step(*BATCH) + 1
+    assert step.last is not None
+    assert step.last.trials == step_module.TRIALS
     assert "v_class" in step.source
 
 

@@ -169,7 +169,7 @@ class Problem:
                 args[i] = t
             # Differences are taken where nothing is recorded, and of the gradients that have been
             # found right: that they have a graph to go back through, they do not need.
-            differentiable = any(t.requires_grad for t in live)
+            differentiable = live[0].requires_grad  # as all of them do, or none
             with recording(True):
                 found = self.pulled_back(self.call(args), inputs, None, differentiable)
             return tuple(found) if differentiable else tuple(map(Tensor, found))
