@@ -644,6 +644,16 @@ def written_in_part(m: Any, x: Any) -> Any:
     return y * u + v
 
 
+def written_through_views(m: Any, x: Any) -> Any:
+    y = m.linear(x)
+    u, v, w = np.exp(y.data), np.exp(y.data), np.exp(y.data)
+    u.T[0] = 0
+    v[:, 1:] += w[:, 1:]
+    w = np.exp(y.data)
+    np.negative(w[::2], out=w[::2])
+    return y * u + v - w
+
+
 def filled(m: Any, x: Any) -> Any:
     m.rows.fill(0.5)
     np.copyto(m.rows[1:3], x[:2])
@@ -689,6 +699,7 @@ WRITTEN: dict[str, tuple[Callable[[Any, Any], Any], dict[str, Any]]] = {
     "layer norm": (layer_norm, {}),
     "a permutation": (random_rows, {}),
     "what is written in part": (written_in_part, {}),
+    "what is written through views": (written_through_views, {}),
     "a draw that is not used": (
         lambda m, x: (minidl.rng.generator().random(3), m.linear(x))[1], {}),
     "plus its transpose": (lambda m, x: square(m.linear(x)), {}),

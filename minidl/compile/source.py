@@ -208,7 +208,7 @@ class _Writer:
                 name = self.in_memory(call, self.plan.memory[call])
                 shape = "" if call in self.plan.follows else f"  # {call.shape}"
             self.names[call] = name
-            if text and text != f"np.copyto({{}}, {name})" and not self.stays(call):
+            if text and not self.stays(call):
                 self.lines.append(text.format(name) + shape)
 
     def stays(self, call: Value) -> bool:
