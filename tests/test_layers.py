@@ -252,9 +252,11 @@ def test_dropout_acts_in_training_only() -> None:
 
 
 def test_activation_layers_are_the_functions() -> None:
-    x = Tensor(random(3, 4))
+    x = Tensor(random(2, 3, 4))
     for layer, function in (
         (nn.ReLU(), functional.relu),
+        (nn.Softmax(), lambda x: functional.softmax(x, axis=2)),
+        (nn.Softmax(axis=1), lambda x: functional.softmax(x, axis=1)),
         (nn.LeakyReLU(0.3), lambda x: functional.leaky_relu(x, 0.3)),
         (nn.LeakyReLU(), functional.leaky_relu),
         (nn.Sigmoid(), functional.sigmoid),

@@ -57,6 +57,7 @@ def test_the_divisor_of_a_cross_entropy_is_what_its_mean_was_divided_by(weight, 
     mean, total, each = (nn.CrossEntropyLoss(weight, ignored, r) for r in ("mean", "sum", "none"))
     np.testing.assert_allclose(mean(x, t).item() * mean.divisor(x, t), total(x, t).item(), 1e-6)
     assert total.divisor(x, t) is each.divisor(x, t) is None
+    assert nn.CrossEntropyLoss().divisor(x, np.array([0, -100, 2, -100])) == 2
     # What the loss refuses, it is left to refuse.
     assert mean.divisor(x, t.astype(float)) == (t != ignored).sum()
     assert mean.divisor(x, np.array([3])) > 0
