@@ -252,6 +252,11 @@ class Pair:
         for p, q in zip(*(model.parameters() for model in self.models), strict=True):
             assert (p.grad is None) == (q.grad is None)
             assert p.grad is None or p.grad.tobytes() == q.grad.tobytes()
+        first, second = (
+            {name: a.tobytes() for name, a in vars(model).items() if isinstance(a, np.ndarray)}
+            for model in self.models
+        )
+        assert first == second
         first, second = (optimizer.state_dict() for optimizer in self.optimizers)
         assert repr(first) == repr(second)
 
@@ -605,6 +610,14 @@ def own_average(m: Any, x: Any) -> Any:
     return y - m.mean
 
 
+def own_average_of_before(m: Any, x: Any) -> Any:
+    y = m.linear(x)
+    new = 0.9 * m.mean + 0.1 * y.data.mean(axis=0)
+    y = y * m.mean  # what it was before this step, which the backward pass needs as well
+    m.mean = new
+    return y
+
+
 def own_table(m: Any, x: Any) -> Any:
     y = m.linear(x)
     m.table[0] += y.data.mean(axis=0)
@@ -693,6 +706,7 @@ def written_into_copies(m: Any, x: Any) -> Any:
 
 WRITTEN: dict[str, tuple[Callable[[Any, Any], Any], dict[str, Any]]] = {
     "an average of one's own": (own_average, {"mean": np.zeros(3, np.float32)}),
+    "an average of the steps before": (own_average_of_before, {"mean": np.ones(3, np.float32)}),
     "a table written in parts": (own_table, {"table": np.zeros((2, 3), np.float32)}),
     "a count in an array": (own_count, {"count": np.zeros((), np.int64)}),
     "no graph": (without_a_graph, {}),
@@ -784,6 +798,17 @@ def test_what_people_write_compiles(forward: Any, attributes: dict[str, Any]) ->
     pair.train(6)
     assert pair.steps[1].last.trials == step_module.TRIALS  # and not left to the eager step
     assert_readable(pair.steps[1].source)
+
+
+@pytest.mark.parametrize(("forward", "attributes"), WRITTEN.values(), ids=list(WRITTEN))
+def test_a_step_that_is_left_to_the_eager_one_has_changed_nothing(
+    forward: Any, attributes: dict[str, Any]
+) -> None:
+    for loss in (nn.CrossEntropyLoss(), lambda z, y: np.mean(z * z)):
+        pair = Pair(lambda loss=loss: (Written(forward, **attributes), loss))
+        pair.train(3)
+        with np.errstate(all="ignore"):
+            pair.train(1, BATCH[0] * np.float32(np.nan), BATCH[1])
 
 
 def assert_readable(source: str) -> None:

@@ -446,6 +446,7 @@ def test_float16_can_be_asked_for():
 def test_numbers_that_float32_cannot_hold_are_no_fault_of_the_function():
     for f, x in [
         (lambda x: np.exp(100 * x), 1.0),
+        (lambda x: x * 1e38, 10.0),
         (lambda x: x, 1e300),
         (lambda x: x * 1e-60, 1.0),
         (lambda x: np.sin(300 * x), 0.3),
