@@ -866,10 +866,13 @@ class Scaled(optim.Optimizer):
         x -= lr * self.scale * dx
 
 
+@pytest.mark.parametrize("loss", [nn.CrossEntropyLoss(), F.cross_entropy], ids=["Module", "def"])
 @pytest.mark.parametrize(("forward", "attributes", "change"), LATE.values(), ids=list(LATE))
-def test_what_changes_late_is_noticed(forward: Any, attributes: Any, change: Any) -> None:
+def test_what_changes_late_is_noticed(
+    forward: Any, attributes: Any, change: Any, loss: Any
+) -> None:
     pair = Pair(
-        lambda: (Written(forward, **attributes), nn.CrossEntropyLoss()),
+        lambda: (Written(forward, **attributes), loss),
         lambda m: Scaled(m.parameters(), lr=0.1),
     )
     pair.train(4)

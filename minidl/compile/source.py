@@ -17,7 +17,7 @@ import numpy as np
 
 from minidl.compile.memory import Memory, Plan, layout, planned
 from minidl.compile.program import Trace, Update, Value
-from minidl.compile.traced import is_number
+from minidl.compile.traced import MEMORY, is_number
 from minidl.optim import Optimizer
 
 _COMPARISONS = {"greater": ">", "greater_equal": ">=", "less": "<", "less_equal": "<=",
@@ -237,7 +237,7 @@ class _Writer:
                 if out
                 else f"{args[0]}.{what}({', '.join(args[1:])})"
             )
-        if out and what.startswith("np.") and what.endswith("_like"):
+        if out and what in MEMORY:
             fill = {"np.zeros_like": "0", "np.ones_like": "1", "np.empty_like": ""}
             value = fill.get(what, args[-1])
             return f"{out}.fill({value})" if value else ""
