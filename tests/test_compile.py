@@ -691,6 +691,14 @@ def computed_again(m: Any, x: Any) -> Any:
     return m.linear(h - m.rows)
 
 
+def computed_before(m: Any, x: Any) -> Any:
+    np.add(x, 1, out=m.rows)
+    h = np.add(x, 1)
+    m.rows[:4] *= 2
+    m.rows[6] = 0
+    return m.linear(h - m.rows)
+
+
 def counts_in_containers(m: Any, x: Any) -> Any:
     for count in (m.counts[0], m.counts[1]["b"][0]):
         count += 1
@@ -783,6 +791,8 @@ WRITTEN: dict[str, tuple[Callable[[Any, Any], Any], dict[str, Any]]] = {
         lambda m, x: m.linear((np.multiply(x, x, dtype=np.float64) - np.multiply(x, x)).astype(
             np.float32)), {}),
     "what is computed again in other memory": (computed_again, {"rows": np.ones((8, 6), "f4")}),
+    "what was computed before in other memory": (
+        computed_before, {"rows": np.ones((8, 6), "f4")}),
     "counts in containers": (counts_in_containers, {
         "counts": [np.zeros(3, np.float32), {"b": [np.ones(3, np.float32)]}]}),
     "a bound that is none": (
@@ -1041,6 +1051,23 @@ def test_settings_deep_in_attributes_are_followed() -> None:
     for scale in (3.0, 4.0):
         pair.train(4)
         pair.both(lambda m, o, scale=scale: m.settings["scales"].__setitem__(0, scale))
+    pair.train(4)
+
+
+def test_settings_eight_containers_deep_are_followed() -> None:
+    def innermost(m: Any) -> Any:
+        settings = m.settings
+        while isinstance(settings[0], list):
+            (settings,) = settings
+        return settings
+
+    settings: list[Any] = [2.0]
+    for _ in range(7):
+        settings = [settings]
+    forward = lambda m, x: m.linear(x) * innermost(m)[0]
+    pair = Pair(lambda: (Written(forward, settings=settings), nn.CrossEntropyLoss()))
+    pair.train(4)
+    pair.both(lambda m, o: innermost(m).__setitem__(0, 3.0))
     pair.train(4)
 
 
@@ -1312,9 +1339,12 @@ def test_what_cannot_be_followed_is_refused(function: Any, message: str) -> None
     model = Layer(function)
     step = minidl.compile(model, nn.CrossEntropyLoss(), optim.Adam(model.parameters()))
     before = {k: v.tobytes() for k, v in model.state_dict().items()}
+    model.linear.bias.grad = np.ones(3, np.float32)
     with pytest.raises(minidl.CompileError, match=message):
         step(*BATCHES[0])
     assert {k: v.tobytes() for k, v in model.state_dict().items()} == before
+    assert model.linear.weight.grad is None
+    np.testing.assert_array_equal(model.linear.bias.grad, np.ones(3))
 
 
 def test_draws_from_a_modules_own_generator_are_followed() -> None:

@@ -388,8 +388,9 @@ class _Writer:
             return [f"{rule}({self.names[update.t]}, {self.names[update.lr]})"]
         if len(update.blocks) == 1:
             return self.statements(planned(update.trace))
-        size, (_, _, start) = update.blocks[0][0].size, self.buffers[id(update.blocks[0][0])]
-        stop = start + sum(block[0].size for block in update.blocks)
+        first, *_ = update.blocks[0]
+        size, (_, _, start) = first.size, self.buffers[id(first)]
+        stop = start + sum(x.size for x, *_ in update.blocks)
         parts = []
         for value, name in zip(update.arrays, update.names, strict=True):
             key, buffer, _ = self.buffers[id(value.sample)]
@@ -401,10 +402,10 @@ class _Writer:
         lines = self.statements(planned(update.trace))
         ahead, self.ahead = self.ahead, None
         for memory in self.memory[before:]:
-            first, *others = memory.names
-            self.blocks.append(f"{first} = {allocation(memory)}")
-            parts.append(f"{first}[: min({size}, {stop} - i)]")
-            lines = [f"{' = '.join(others)} = {first}" for _ in others[:1]] + lines
+            name, *others = memory.names
+            self.blocks.append(f"{name} = {allocation(memory)}")
+            parts.append(f"{name}[: min({size}, {stop} - i)]")
+            lines = [f"{' = '.join(others)} = {name}" for _ in others[:1]] + lines
         variables = [*map(self.text, update.arrays), *(m.names[0] for m in self.memory[before:])]
         del self.memory[before:]
         blocks = self.free("blocks")
