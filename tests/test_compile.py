@@ -618,6 +618,15 @@ def own_average_of_before(m: Any, x: Any) -> Any:
     return y
 
 
+def average_of_an_average(m: Any, x: Any) -> Any:
+    y = m.linear(x)
+    m.mean *= 0.5
+    m.mean += y.data.mean(axis=0)
+    off = m.mean - 1  # computed before the last check, and kept nowhere
+    m.square[...] = off * off
+    return y
+
+
 def own_table(m: Any, x: Any) -> Any:
     y = m.linear(x)
     m.table[0] += y.data.mean(axis=0)
@@ -715,8 +724,12 @@ def written_into_copies(m: Any, x: Any) -> Any:
 WRITTEN: dict[str, tuple[Callable[[Any, Any], Any], dict[str, Any]]] = {
     "an average of one's own": (own_average, {"mean": np.zeros(3, np.float32)}),
     "an average of the steps before": (own_average_of_before, {"mean": np.ones(3, np.float32)}),
+    "an average of an average": (average_of_an_average, {
+        "mean": np.ones(3, np.float32), "square": np.ones(3, np.float32)}),
     "a table written in parts": (own_table, {"table": np.zeros((2, 3), np.float32)}),
     "a count in an array": (own_count, {"count": np.zeros((), np.int64)}),
+    "a count that nothing needs": (
+        lambda m, x: (m.count.__iadd__(1), m.linear(x))[1], {"count": np.zeros(2, np.int64)}),
     "no graph": (without_a_graph, {}),
     "layer norm": (layer_norm, {}),
     "a permutation": (random_rows, {}),
@@ -725,6 +738,9 @@ WRITTEN: dict[str, tuple[Callable[[Any, Any], Any], dict[str, Any]]] = {
     "a draw that is not used": (
         lambda m, x: (minidl.rng.generator().random(3), m.linear(x))[1], {}),
     "plus its transpose": (lambda m, x: square(m.linear(x)), {}),
+    "two draws of one kind": (
+        lambda m, x: m.linear(x) * minidl.rng.generator().random(3)
+        + minidl.rng.generator().random(3), {}),
     "normal numbers": (
         lambda m, x: m.linear(x) + minidl.rng.generator().normal(size=(8, 3)), {}),
     "integers from a module's generator": (
@@ -1210,6 +1226,14 @@ def test_batches_in_any_form_are_taken(x: Any) -> None:
     Pair(make).train(5, x, BATCH[1][: len(x)])
 
 
+def test_a_batch_of_two_tensors_is_taken() -> None:
+    pair = Pair(lambda: (network()[0], weighted_sum))
+    x, y = BATCH[0], np.ones((8, 3), np.float32)
+    pair.train(3, x, y)
+    pair.train(2, minidl.Tensor(x), minidl.Tensor(y))
+    assert len(pair.steps[1].programs) == 1
+
+
 class Counting(optim.Optimizer):
     """A rule that counts in Python."""
 
@@ -1326,6 +1350,9 @@ REFUSED: dict[str, tuple[Callable[[Any, Any], Any], str]] = {
     "an array of its own at an index": (
         lambda m, y: (np.add.at(np.zeros(3), [0], y.data[0, 0]), y)[1],
         "writes into an array that the program does not know.*test_compile"),
+    "data that is bound anew": (
+        lambda m, y: (setattr(m.linear.bias, "data", m.linear.bias.data + 1), y)[1],
+        "differs from the eager"),
     "an attribute of another shape in every step": (
         growing, r"the attribute .*last becomes another thing in every step"),
     "a list that grows": (
@@ -1340,11 +1367,39 @@ def test_what_cannot_be_followed_is_refused(function: Any, message: str) -> None
     step = minidl.compile(model, nn.CrossEntropyLoss(), optim.Adam(model.parameters()))
     before = {k: v.tobytes() for k, v in model.state_dict().items()}
     model.linear.bias.grad = np.ones(3, np.float32)
-    with pytest.raises(minidl.CompileError, match=message):
+    with pytest.raises(minidl.CompileError, match=message) as error:
         step(*BATCHES[0])
+    assert str(error.value).count("this step cannot be compiled, since") <= 1
     assert {k: v.tobytes() for k, v in model.state_dict().items()} == before
     assert model.linear.weight.grad is None
     np.testing.assert_array_equal(model.linear.bias.grad, np.ones(3))
+
+
+def test_a_loss_that_is_no_tensor_is_refused() -> None:
+    class Number:
+        def __init__(self, x: Any) -> None:
+            self.backward, self.item = x.backward, x.item
+
+    model = Layer(lambda m, y: y)
+    loss = lambda z, y: Number(F.cross_entropy(z, y))
+    step = minidl.compile(model, loss, optim.SGD(model.parameters(), lr=0.1))
+    with pytest.raises(minidl.CompileError, match="a step needs a loss of one number that depends"):
+        step(*BATCH)
+
+
+@pytest.mark.parametrize(
+    ("loss", "message"),
+    [
+        (lambda z, y: z, "needs a place to begin"),
+        (lambda z, y: z.detach().sum(), "does not require a gradient"),
+    ],
+)
+def test_a_loss_without_a_backward_pass_is_left_to_the_eager_step(loss: Any, message: str) -> None:
+    model = Layer(lambda m, y: y)
+    step = minidl.compile(model, loss, optim.SGD(model.parameters(), lr=0.1))
+    with pytest.raises((RuntimeError, ValueError), match=message) as error:
+        step(*BATCH)
+    assert not isinstance(error.value, minidl.CompileError)
 
 
 def test_draws_from_a_modules_own_generator_are_followed() -> None:
@@ -1511,6 +1566,22 @@ def test_arguments_are_written_as_one_writes_them(forward: Any, texts: list[str]
     assert pair.steps[1].last.trials == step_module.TRIALS
     for text in texts:
         assert text in pair.steps[1].source
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        lambda x: x[:, :3], lambda x: x[:, 1:6:2], lambda x: x[:, (0, 1, 2)],
+        lambda x: x[:, [2, 1, 0]], lambda x: x[..., 1:4],
+        lambda x: np.cumsum(x, axis=1, dtype=np.float32)[:, :3],
+        lambda x: np.concatenate([x[:, :1], x[:, 4:]], axis=1),
+    ],
+)  # fmt: skip
+def test_what_is_written_twice_is_computed_once(part: Any) -> None:
+    forward = lambda m, x: m.linear(x) * np.exp(part(x)) + np.exp(part(x))
+    pair = Pair(lambda: (Written(forward), nn.MSELoss()))
+    pair.train(3, BATCH[0], np.ones((8, 3), np.float32))
+    assert pair.steps[1].source.count("np.exp(") == 1
 
 
 @pytest.mark.parametrize(
