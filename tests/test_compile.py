@@ -785,6 +785,10 @@ WRITTEN: dict[str, tuple[Callable[[Any, Any], Any], dict[str, Any]]] = {
     "what is filled": (filled, {"rows": np.ones((8, 6), np.float32)}),
     "copies that are written into": (
         written_into_copies, {"rows": np.arange(48, dtype=np.float32).reshape(8, 6)}),
+    "one value written into two arrays": (
+        lambda m, x: (m.a.__setitem__(..., x), m.b.fill(0.5), m.b.__setitem__(..., x),
+                      m.linear(m.a * m.b))[-1],
+        {"a": np.zeros((8, 6), np.float32), "b": np.zeros((8, 6), np.float32)}),
     "powers": (lambda m, x: m.linear(np.abs(x) ** 2.5 - x**2 + abs(x) ** 0.5) ** 3, {}),
     "a power in place": (in_place_power, {}),
     "what is added at an index": (added_at, {"seen": np.zeros(3, np.float32)}),
@@ -873,7 +877,7 @@ LATE: dict[str, tuple[Any, Any, Any]] = {
     "an equal number of another kind": (
         lambda m, x: m.linear(x) * m.c, {"c": 0.5}, lambda m, o: setattr(m, "c", np.float64(0.5))),
     "a set": (
-        lambda m, x: m.linear(x) * float(len(m.names)), {"names": {"a"}},
+        lambda m, x: m.linear(x) * float(len(m.names)), {"names": {"a", 1}},
         lambda m, o: m.names.add("b")),
     "an attribute of the rule": (
         lambda m, x: m.linear(x), {}, lambda m, o: setattr(o, "scale", 3.0)),
@@ -1311,7 +1315,7 @@ class Layer(nn.Module):
     def __init__(self, function: Callable[[Any, Any], Any]) -> None:
         self.function, self.linear, self.calls = function, nn.Linear(6, 3, rng=0), 0
         self.rng = np.random.default_rng(0)
-        self.last = np.zeros(3, np.float32)
+        self.last, self.names = np.zeros(3, np.float32), {"a"}
 
     def forward(self, x: Any) -> Any:
         return self.function(self, self.linear(x))
@@ -1340,6 +1344,7 @@ REFUSED: dict[str, tuple[Callable[[Any, Any], Any], str]] = {
     "random numbers from elsewhere": (
         lambda m, y: y * OWN.standard_normal(y.shape).astype(np.float32), "differs from the eager"),
     "a count": (counting, "Layer.calls"),
+    "a set that grows": (lambda m, y: (m.names.add(len(m.names)), y)[1], r"Layer\.names"),
     "a mask as an index": (lambda m, y: y[y.data > -9].reshape(y.shape), "size depends on values"),
     "nonzero": (lambda m, y: y * len(np.nonzero(y.data > -9)[0]), "size depends on values"),
     "a shuffle": (
@@ -1548,6 +1553,8 @@ READ: dict[str, tuple[Callable[[Any, Any], Any], list[str]]] = {
     "a function of Python's": (
         lambda m, x: m.linear(np.apply_along_axis(sorted, 0, x)),
         ["np.apply_along_axis(sorted, 0, x)"]),
+    "a product of matrices": (
+        lambda m, x: m.linear(x) @ np.ones((3, 2), np.float32), ["y_linear.dot(ones, out="]),
     "types": (
         lambda m, x: m.linear(np.cumsum(x, 1, float) + np.cumsum(x, 1, np.float16)),
         ["dtype=float)", "dtype=np.float16)"]),

@@ -236,6 +236,15 @@ def test_a_function_that_changes_its_input_fails():
         gradcheck(f, np.ones(2))
 
 
+def test_a_function_that_changes_the_second_of_its_inputs_fails():
+    def f(x, w):
+        w.data[0] += 1
+        return x * w
+
+    with pytest.raises(GradcheckError, match="the inputs are changed by the call"):
+        gradcheck(f, np.ones(2), np.ones(2))
+
+
 def test_a_function_that_is_not_the_same_twice_fails():
     draws = np.random.default_rng(0)
     with pytest.raises(GradcheckError, match="two runs"):
@@ -370,6 +379,7 @@ def test_several_outputs_are_weighted_together():
     [
         (lambda: gradcheck(np.exp, np.array([1, 2])), TypeError, "nothing to differentiate"),
         (lambda: gradcheck(lambda x: x.data, np.ones(2)), TypeError, "returned a ndarray"),
+        (lambda: gradcheck(lambda x: (x, 1.0), np.ones(2)), TypeError, "returned a tuple"),
         (lambda: gradcheck(np.exp, np.ones(2), order=3), ValueError, "order is 1 or 2"),
     ],
 )
