@@ -358,8 +358,11 @@ def _frozen_generators(f: Callable[..., Any]) -> Callable[[], Any]:
 
 
 def in_dtype(module: Module, training: bool, dtype: np.dtype[Any]) -> Module:
-    """A copy of the module with its buffers in one dtype; parameters it gets with each call."""
+    """A copy of the module with parameters and buffers in one dtype."""
     module = copy.deepcopy(module).train(training)
+    for p in module.parameters():
+        p.requires_grad = True
+        p.data = p.data.astype(dtype)
     for _, m in module.modules():
         for name in m.buffers:
             value = getattr(m, name)
