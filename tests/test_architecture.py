@@ -172,8 +172,17 @@ def test_settings_that_only_training_uses_come_back(make, x):
 @pytest.mark.parametrize(("make", "x"), CASES)
 def test_a_description_survives_json(make, x):
     description = nn.describe(make())
-    copy = nn.build(json.loads(json.dumps(description)))
-    assert nn.describe(copy) == description
+    for in_another_order in (False, True):
+        copy = nn.build(json.loads(json.dumps(description, sort_keys=in_another_order)))
+        assert nn.describe(copy) == description
+
+
+@pytest.mark.parametrize(("make", "x"), CASES)
+def test_a_class_that_is_based_on_a_layer_is_described_as_it_is(make, x):
+    model = make()
+    expected = nn.describe(model)
+    model.__class__ = type("Own", (type(model),), {})
+    assert nn.describe(model) == {**expected, "class": "Own"}
 
 
 @pytest.mark.parametrize("loss", sorted(LOSSES))
@@ -230,6 +239,48 @@ def test_a_class_that_is_based_on_a_layer_comes_back(tmp_path):
         nn.build(nn.describe(model), classes=OWN, most=5)
 
 
+def test_a_class_that_is_based_on_a_layer_may_have_a_constructor_of_its_own():
+    class Square(nn.Linear):
+        def __init__(self, size):
+            super().__init__(size, size)
+            self.size = size
+
+    assert nn.describe(Square(3)) == {"class": "Square", "size": 3}
+    copy = nn.build(nn.describe(Square(3)), classes=[Square])
+    assert copy.weight.shape == (3, 3)
+
+
+def test_a_constructor_may_take_any_arguments_by_name():
+    class Sizes(nn.Module):
+        def __init__(self, **sizes):
+            self.sizes = sizes
+
+        def arguments(self):
+            return self.sizes
+
+    class More(Sizes):
+        def __init__(self, first, **sizes):
+            self.sizes = {"first": first, **sizes}
+
+    for cls in (Sizes, More):
+        sizes = {"first": 1, "a": 2, "b": 3}
+        assert nn.build(nn.describe(cls(**sizes)), classes=[cls]).sizes == sizes
+
+
+def test_a_module_that_is_called_arguments_is_no_method():
+    class Parsing(nn.Module):
+        def __init__(self, arguments):
+            self.arguments = arguments
+
+    for model in (nn.ModuleDict({"arguments": nn.Linear(2, 3)}), Parsing(nn.Linear(2, 3))):
+        assert repr(nn.build(nn.describe(model), classes=[Parsing])) == repr(model)
+
+
+def test_a_model_of_any_size_is_described(monkeypatch):
+    monkeypatch.setitem(nn.build.__kwdefaults__, "most", 5)
+    assert nn.describe(nn.Linear(2, 2))["in_features"] == 2
+
+
 def test_a_module_in_two_places_is_one_again(tmp_path):
     layer, act = nn.Linear(6, 6), nn.ReLU()
     model = scrambled(nn.Sequential(layer, act, Residual(layer), act))
@@ -273,6 +324,8 @@ def test_what_cannot_be_described_is_refused_by_name_and_place():
     Linear = type("Linear", (nn.Linear,), {})
     late = nn.Sequential(nn.Linear(2, 2))
     late[0].extra = nn.Parameter([1.0])
+    only = nn.ReLU()
+    only.extra = nn.Parameter([1.0])
     tied = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
     tied[1].weight = tied[0].weight
     looped = Residual(nn.Tanh())
@@ -287,10 +340,13 @@ def test_what_cannot_be_described_is_refused_by_name_and_place():
         (Odd(1, np.tanh), TypeError, r"model\.function is a ufunc"),
         (Odd(nn.Parameter([1.0])), TypeError, r"model\.size is a Parameter"),
         (Odd(np.ones(2)), TypeError, r"model\.size is a ndarray"),
+        (Odd(np.complex64(1)), TypeError, r"model\.size is a complex64"),
         (Odd({"class": 1}), TypeError, "has a key 'class'"),
         (Odd({1: 1}), TypeError, "words for keys"),
+        (Odd({"a": 1, 2: 1}), TypeError, "words for keys"),
         (Linear(2, 2), TypeError, "has the name of a layer of nn"),
         (late, ValueError, r"0\.extra is \(1,\) float32 in the model and not there"),
+        (only, ValueError, r": extra is \(1,\) float32 in the model and not there"),
         (tied, ValueError, r"0\.weight and 1\.weight are one parameter"),
         (looped, ValueError, "contains itself"),
         (deep, ValueError, "nested more than 90 deep"),
@@ -320,17 +376,19 @@ def linear(**arguments):
         ({"class": ["Linear"]}, "which is not known"),
         ({}, "class None, which is not known"),
         ({"class": "Residual", "inner": {"class": "ReLU"}}, r"pass it in classes=\[...\]"),
-        (linear(__init__=1), "no argument '__init__'"),
+        (linear(__init__=1), "no argument '__init__'; it takes in_features, out_features, bias"),
         (linear(in_features=-1), "Linear: in_features is a whole number of at least 1"),
         (linear(in_features="2"), "Linear: in_features is a whole number"),
         (linear(in_features=1 << 20, out_features=1 << 20), "more than 100,000,000 parameters"),
         (linear(in_features=1 << 62, out_features=1 << 62), "more than 100,000,000 parameters"),
+        (linear(in_features=10**400), "more than 100,000,000 parameters"),
         (linear(bias="no"), "bias is True or False, not 'no'"),
         (linear(dtype="O"), "dtype is one of float16"),
         (linear(dtype=["float32"]), "dtype is one of float16"),
         (linear(init=np.tanh), "is a ufunc, which no description holds"),
         ({"class": "Linear", "in_features": 2}, "missing 1 required positional argument"),
         ({"class": "Linear", "self": 2}, "no argument 'self'"),
+        ({"class": "ReLU", "x": 2}, "ReLU has no argument 'x'; it takes no arguments"),
         ({"class": "Embedding", "num_embeddings": 10**6, "embedding_dim": 10**6}, "more than"),
         ({"class": "BatchNorm", "num_features": 10**10}, "more than"),
         ({"class": "LayerNorm", "normalized_shape": [10**5] * 3}, "more than"),
@@ -345,6 +403,8 @@ def linear(**arguments):
         ),
         ({"class": "Conv2d", "in_channels": 1, "out_channels": 1, "kernel_size": "33"}, "kernel"),
         ({"class": "Conv2d", "in_channels": 1, "out_channels": 1, "kernel_size": None}, "kernel"),
+        ({"class": "Conv2d", "in_channels": 1, "out_channels": 1, "kernel_size": 1, "groups": 0},
+         "groups is a whole number of at least 1"),
         ({"class": "Sequential", "modules": [linear()] * 3 + [1]}, "model: "),
         ({"class": "Sequential", "modules": None}, "model: "),
         ({"class": "Sequential", "modules": [{"class": "x"}]}, r"model\.modules\.0 is of class"),
@@ -353,11 +413,37 @@ def linear(**arguments):
         ({"shared": "model"}, "no such module"),
         ({"class": "Sequential", "modules": [{"shared": "model"}]}, "no such module"),
         ({"class": "Sequential", "modules": [{"shared": ["model"]}]}, "no such module"),
+        ({"class": "Sequential", "modules": [linear(), {"shared": "model.modules.0", "a": 1}]},
+         "no such module"),
     ],
 )  # fmt: skip
 def test_a_crafted_description_is_refused(description, message):
     with pytest.raises(ValueError, match=message):
         nn.build(description)
+
+
+CONVOLUTION = {"in_channels": 4, "out_channels": 6, "groups": 2}
+
+
+@pytest.mark.parametrize(
+    ("description", "size"),
+    [
+        (linear(in_features=3, out_features=5), 15),
+        ({"class": "Conv2d", "kernel_size": 3, **CONVOLUTION}, 4 * 6 // 2 * 9),
+        ({"class": "ConvTranspose2d", "kernel_size": (3, 2), **CONVOLUTION}, 4 * 6 // 2 * 6),
+        ({"class": "BatchNorm", "num_features": 7}, 7),
+        ({"class": "LayerNorm", "normalized_shape": 7}, 7),
+        ({"class": "LayerNorm", "normalized_shape": [7, 2]}, 14),
+        ({"class": "LayerNorm", "normalized_shape": 7, "elementwise_affine": False}, 0),
+        ({"class": "Embedding", "num_embeddings": 7, "embedding_dim": 3}, 21),
+        ({"class": "ReLU"}, 0),
+    ],
+)
+def test_a_layer_counts_as_its_largest_array(description, size):
+    nn.build(description, most=size)
+    if size:
+        with pytest.raises(ValueError, match=f"more than {size - 1} parameters"):
+            nn.build(description, most=size - 1)
 
 
 def test_many_layers_cannot_take_more_than_one():
@@ -395,19 +481,20 @@ def test_what_is_nested_90_deep_comes_back_and_what_is_deeper_does_not(around):
     description = nn.describe(model)
     copy = nn.build(description, classes=[Keeps])
     assert nn.describe(copy) == description
-    with pytest.raises(ValueError, match="nested more than 90 deep"):
+    with pytest.raises(ValueError, match=r"^describe: .* nested more than 90 deep"):
         nn.describe(Keeps(around(deep)))
     deeper = {**description, "what": around(description["what"])} if around is not Keeps else {
         "class": "Keeps", "what": description}  # fmt: skip
-    with pytest.raises(ValueError, match="nested more than 90 deep"):
+    with pytest.raises(ValueError, match=r"^build: .* nested more than 90 deep"):
         nn.build(deeper, classes=[Keeps])
 
 
 def test_wrong_arguments_of_build():
     with pytest.raises(TypeError, match="build takes what describe returns"):
         nn.build([linear()])
-    with pytest.raises(TypeError, match="classes are classes of modules"):
-        nn.build(linear(), classes=[dict])
+    for wrong in (dict, nn.ReLU(), "ReLU"):
+        with pytest.raises(TypeError, match="classes are classes of modules"):
+            nn.build(linear(), classes=[wrong])
     with pytest.raises(ValueError, match="two classes have the name Linear"):
         nn.build(linear(), classes=[type("Linear", (nn.Module,), {})])
     with pytest.raises(ValueError, match="most is a whole number"):

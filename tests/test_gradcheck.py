@@ -1,5 +1,6 @@
 """The gradient check: it catches planted faults, raises no false alarm, and explains itself."""
 
+import re
 import sys
 
 import numpy as np
@@ -216,7 +217,10 @@ def test_at_a_kink_the_gradient_must_lie_between_the_two_slopes():
 def test_too_many_kinks_are_an_error_of_their_own():
     with pytest.raises(GradcheckError, match="3 of 4 elements lie at a kink"):
         gradcheck(functional.relu, np.array([0.0, 0.0, 0.0, 1.0]))
+    with pytest.raises(GradcheckError, match="1 of 1 elements lie at a kink"):
+        gradcheck(functional.relu, np.zeros(1))
     assert gradcheck(functional.relu, np.zeros(4), max_unjudged=1.0).unjudged == 4
+    assert gradcheck(functional.relu, np.array([0.0, 1.0]), max_unjudged=0.5).unjudged == 1
 
 
 # --- What else it checks --------------------------------------------------------------------------
@@ -230,6 +234,15 @@ def test_a_function_that_changes_its_input_fails():
 
     with pytest.raises(GradcheckError, match=r"inputs are changed|give different"):
         gradcheck(f, np.ones(2))
+
+
+def test_a_function_that_changes_the_second_of_its_inputs_fails():
+    def f(x, w):
+        w.data[0] += 1
+        return x * w
+
+    with pytest.raises(GradcheckError, match="the inputs are changed by the call"):
+        gradcheck(f, np.ones(2), np.ones(2))
 
 
 def test_a_function_that_is_not_the_same_twice_fails():
@@ -252,7 +265,9 @@ def test_at_a_kink_the_gradient_in_float32_may_be_another_of_those_between():
         at_zero = 1.0 if x.dtype == np.float32 else 0.0
         return g * np.where(x == 0, at_zero, x > 0)
 
-    assert gradcheck(planted(rule, lambda x: np.maximum(x, 0)), np.array([0.0, 1.0, -2.0])).ok
+    for order in (1, 2):
+        bent = planted(rule, lambda x: np.maximum(x, 0))
+        assert gradcheck(bent, np.array([0.0, 1.0, -2.0]), order=order).ok
 
 
 def test_random_numbers_may_be_others_in_float32():
@@ -280,6 +295,41 @@ def test_a_function_that_depends_on_memory_layout_fails():
 def test_a_gradient_of_another_dtype_is_impossible_and_shape_is_checked_in_the_dtype_given():
     report = gradcheck(np.tanh, random(0, 3).astype(np.float32))
     assert report.ok
+
+
+@pytest.mark.parametrize(
+    ("dtype", "change", "message"),
+    [
+        (np.float32, lambda g: g.astype(np.float64), "a float32 input of shape (3,) is float64"),
+        (np.float64, lambda g: g.astype(np.float64), "in float32 the gradient of input 0 is fl"),
+        (np.float64, lambda g: g[None], "its gradient has shape (1, 3), and the input (3,)"),
+        (np.float32, lambda g: g[None] if g.itemsize == 4 else g, "is float32 of shape (1, 3)"),
+    ],
+)  # fmt: skip
+def test_a_gradient_of_another_dtype_or_shape_would_be_noticed(dtype, change, message, monkeypatch):
+    from minidl.gradcheck import problem
+
+    grad = problem.grad
+    monkeypatch.setattr(problem, "grad", lambda *a, **options: [*map(change, grad(*a, **options))])
+    with pytest.raises(GradcheckError, match=re.escape(message)):
+        gradcheck(np.tanh, random(0, 3).astype(dtype))
+
+
+def test_all_calls_of_a_module_are_alike_whatever_it_counts_or_draws():
+    class Counting(nn.Module):
+        buffers = ("calls", "others")
+
+        def __init__(self):
+            self.calls, self.others = np.zeros(()), np.zeros(())
+
+        def forward(self, x):
+            self.calls += 1
+            self.others += 1
+            return x * self.calls * self.others
+
+    for module in (Counting(), nn.Dropout(0.5, rng=1), nn.Dropout(0.5)):
+        assert gradcheck(module, random(0, 5)).ok
+        assert gradcheck(nn.Sequential(module), random(0, 5)).ok
 
 
 def test_modules_are_checked_in_both_modes_with_all_parameters_and_left_as_they_were():
@@ -329,6 +379,7 @@ def test_several_outputs_are_weighted_together():
     [
         (lambda: gradcheck(np.exp, np.array([1, 2])), TypeError, "nothing to differentiate"),
         (lambda: gradcheck(lambda x: x.data, np.ones(2)), TypeError, "returned a ndarray"),
+        (lambda: gradcheck(lambda x: (x, 1.0), np.ones(2)), TypeError, "returned a tuple"),
         (lambda: gradcheck(np.exp, np.ones(2), order=3), ValueError, "order is 1 or 2"),
     ],
 )
@@ -415,6 +466,11 @@ def test_numbers_whose_squares_overflow_are_judged_too_and_without_a_warning():
     del TABLE[wrong]
 
 
+def test_what_is_infinite_only_where_float32_rounds_to_is_not_judged():
+    pole = planted(lambda g, x: g * 1, lambda x: np.where(x == 1, np.inf, x))
+    assert gradcheck(pole, np.array([1 + 1e-12, 2.0])).ok
+
+
 def test_a_second_derivative_that_is_wrong_in_float32_only_fails():
     bad = planted(in_float32(lambda g, x: g * minidl.protocols.plain(3 * x**2)))
     assert gradcheck(bad, random(0, 3)).ok
@@ -435,6 +491,19 @@ def test_a_module_that_is_wrong_in_float32_only_fails():
     with pytest.raises(GradcheckError, match="in float32 the gradient of train: weight"):
         gradcheck(Layer(), random(0, 2, 3))
 
+    class WithBuffer(nn.Module):
+        buffers = ("factor",)
+
+        def __init__(self):
+            self.factor = np.ones(3)  # which would let all be computed in float64
+
+        def forward(self, x):
+            return bad(x * self.factor)
+
+    for layer in (WithBuffer(), nn.Sequential(WithBuffer())):
+        with pytest.raises(GradcheckError, match="in float32 the gradient of train: input 0"):
+            gradcheck(layer, random(0, 2, 3))
+
 
 def test_float16_can_be_asked_for():
     bad = planted(lambda g, x: g * (2.5 if x.dtype == np.float16 else 3) * x**2)
@@ -446,6 +515,7 @@ def test_float16_can_be_asked_for():
 def test_numbers_that_float32_cannot_hold_are_no_fault_of_the_function():
     for f, x in [
         (lambda x: np.exp(100 * x), 1.0),
+        (lambda x: x * 1e38, 10.0),
         (lambda x: x, 1e300),
         (lambda x: x * 1e-60, 1.0),
         (lambda x: np.sin(300 * x), 0.3),
@@ -638,13 +708,28 @@ def test_the_command_checks_a_function_of_ones_own(tmp_path, capsys, monkeypatch
         "    return x**2\n"
         "vjp(bad, 'x', x=lambda g, x: g * x)\n"
         "bad.samples = [(np.ones(3),)]\n"
+        "def broken(x):\n"
+        "    raise OSError('no such')\n"
+        "@differentiable\n"
+        "def bent(x):\n"
+        "    return x**3\n"
+        "vjp(bent, 'x', x=lambda g, x: g * getattr(3 * x**2, 'data', 3 * x**2))\n"
     )
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
     assert main(["mine_for_gradcheck:good", "--shapes", "3,4", "4"]) == 0
     assert "1 operations, 1 calls" in capsys.readouterr().out
     assert main(["mine_for_gradcheck:bad"]) == 1
-    assert "0.5 times" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "0.5 times" in told
+    assert ": 1 failed, 0 not judged" in told
+    assert main(["mine_for_gradcheck:broken", "--shapes", "2"]) == 1
+    assert "FAILED mine_for_gradcheck:broken: OSError: no such" in capsys.readouterr().out
+    for arguments, failed in [([], 1), (["--order", "1"], 0)]:
+        assert main(["mine_for_gradcheck:bent", "--shapes", "2", *arguments]) == failed
+    with pytest.raises(SystemExit):
+        main(["mine_for_gradcheck:good", "--order", "3"])
+    capsys.readouterr()
     for argv, message in [
         (["mine_for_gradcheck:good"], "no sample inputs"),
         (["mine_for_gradcheck"], "no colon"),
@@ -666,7 +751,9 @@ def test_the_command_runs_as_a_module_without_a_warning():
 
 
 def test_the_command_checks_modules_with_a_batch_and_with_one_sample_if_they_take_one():
-    found = [(name, len(inputs[0])) for name, _, inputs, _ in _library(None) if "nn." in name]
+    checks = [check for check in _library(None) if "nn." in check[0]]
+    assert {order for *_, order in checks} == {2}
+    found = [(name, len(inputs[0])) for name, _, inputs, _ in checks]
     expected = []
     for name, module, inputs in samples.MODULES:
         expected.append((f"nn.{name}", len(inputs[0])))

@@ -147,6 +147,7 @@ def test_a_network_of_pytorch_carries_over():
             nn.ConvTranspose2d(4, 6, 3, 2, output_padding=1, groups=2, dilation=2),
             "ConvTranspose2d(4, 6, 3, stride=2, output_padding=1, dilation=2, groups=2)",
         ),
+        (nn.ConvTranspose2d(4, 6, (3, 2), bias=False), "ConvTranspose2d(4, 6, (3, 2), bias=False)"),
         (nn.MaxPool2d(3, 2, 1, 2), "MaxPool2d(3, stride=2, padding=1, dilation=2)"),
         (nn.AvgPool2d((2, 3)), "AvgPool2d((2, 3))"),
     ],
@@ -164,6 +165,14 @@ def test_weights_begin_with_the_scale_of_their_fan_in():
     ]:
         assert np.isclose(layer.weight.data.std(), np.sqrt(2 / fan_in), rtol=0.02)
         assert not layer.bias.data.any()
+
+
+def test_a_transposed_convolution_begins_with_the_weight_of_a_convolution():
+    given = np.arange(6 * 2 * 2).reshape(6, 2, 1, 2)  # of 2 channels in each of 2 groups to 3
+    layer = nn.ConvTranspose2d(4, 6, (1, 2), groups=2, init=lambda shape, rng, dtype: given)
+    assert layer.weight.shape == (4, 3, 1, 2)
+    for i, o in itertools.product(range(4), range(3)):
+        np.testing.assert_array_equal(layer.weight.data[i, o], given[i // 2 * 3 + o, i % 2])
 
 
 def test_a_layer_takes_raw_arrays_in_the_dtype_of_its_weight():
@@ -378,6 +387,27 @@ def back_with(x=IMAGES, weight=Tensor(np.ones((3, 4, 3, 3))), bias=None, **optio
 def test_what_does_not_fit_is_refused_with_its_sizes(call, error, words):
     with pytest.raises(error, match=re.escape(words)):
         call()
+
+
+CONVOLUTION = {"in_channels": 1, "out_channels": 1, "kernel_size": 1, "groups": 1, "stride": 1,
+               "padding": 0, "dilation": 1}  # fmt: skip
+LEAST = {
+    nn.Conv2d: CONVOLUTION,
+    nn.ConvTranspose2d: {**CONVOLUTION, "output_padding": 0},
+    nn.MaxPool2d: {"kernel_size": 1, "stride": 1, "padding": 0, "dilation": 1},
+    nn.AvgPool2d: {"kernel_size": 1, "stride": 1, "padding": 0},
+}
+
+
+@pytest.mark.parametrize(
+    ("layer", "name"), [(layer, name) for layer in LEAST for name in LEAST[layer]]
+)
+def test_a_layer_takes_settings_of_at_least_what_makes_sense(layer, name):
+    layer(**LEAST[layer])
+    least = LEAST[layer][name]
+    words = f"{layer.__name__}: {name} is a whole number of at least {least}, got {least - 1}"
+    with pytest.raises(ValueError, match=words):
+        layer(**LEAST[layer] | {name: least - 1})
 
 
 def test_options_may_be_lists_and_arrays():

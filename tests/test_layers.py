@@ -252,9 +252,11 @@ def test_dropout_acts_in_training_only() -> None:
 
 
 def test_activation_layers_are_the_functions() -> None:
-    x = Tensor(random(3, 4))
+    x = Tensor(random(2, 3, 4))
     for layer, function in (
         (nn.ReLU(), functional.relu),
+        (nn.Softmax(), lambda x: functional.softmax(x, axis=2)),
+        (nn.Softmax(axis=1), lambda x: functional.softmax(x, axis=1)),
         (nn.LeakyReLU(0.3), lambda x: functional.leaky_relu(x, 0.3)),
         (nn.LeakyReLU(), functional.leaky_relu),
         (nn.Sigmoid(), functional.sigmoid),
@@ -317,11 +319,18 @@ def test_initial_weights_have_the_published_spread(name: str, variance: float) -
 
 
 def test_fans_count_what_an_output_sees() -> None:
-    for shape, fan_in, fan_out in [((8, 16, 5, 5), 400, 200), ((64, 9), 9, 64)]:
-        he = nn.init.he_uniform(shape, rng=0)
-        assert np.abs(he).max() == pytest.approx(math.sqrt(6 / fan_in), rel=0.02)
-        glorot = nn.init.glorot_uniform(shape, rng=0)
-        assert np.abs(glorot).max() == pytest.approx(math.sqrt(6 / (fan_in + fan_out)), rel=0.02)
+    init = nn.init
+    for shape, fan_in, fan_out in [
+        ((8, 16, 5, 5), 400, 200), ((64, 9), 9, 64), ((5, 1), 1, 5), ((1, 5), 5, 1),
+        ((0, 5), 5, 1), ((5, 0), 1, 5),
+    ]:  # fmt: skip
+        for by_name, drawn, scale in [
+            (init.he_normal, init.normal, math.sqrt(2 / fan_in)),
+            (init.he_uniform, init.uniform, math.sqrt(6 / fan_in)),
+            (init.glorot_normal, init.normal, math.sqrt(2 / (fan_in + fan_out))),
+            (init.glorot_uniform, init.uniform, math.sqrt(6 / (fan_in + fan_out))),
+        ]:
+            np.testing.assert_array_equal(by_name(shape, rng=0), drawn(shape, scale, rng=0))
     for name in ("he_normal", "he_uniform", "glorot_normal", "glorot_uniform"):
         with pytest.raises(ValueError, match=r"need a shape \(out, in, ...\), not \(3,\)"):
             nn.init.by_name(name)((3,))

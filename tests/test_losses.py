@@ -22,7 +22,7 @@ def random(*shape, seed=0, dtype="float32"):
 
 
 def test_loss_modules_are_the_functions_with_their_settings() -> None:
-    x, t = Tensor(random(4, 3)), random(4, 3, seed=1)
+    x, t = Tensor(random(4, 3)), random(4, 3, seed=1, dtype="float64")
     p = 1 / (1 + np.exp(-t))
     classes = np.array([0, 2, 1, 1])
     f = functional
@@ -33,6 +33,7 @@ def test_loss_modules_are_the_functions_with_their_settings() -> None:
         (nn.HuberLoss(delta=0.3), f.huber_loss(x, t, delta=0.3)),
     ):
         np.testing.assert_array_equal(module(x, t).data, expected.data)
+        assert module(x, t).dtype == np.float32  # that of the predictions
     loss = nn.BCEWithLogitsLoss(pos_weight=[1, 2, 3], reduction="sum")
     expected = f.binary_cross_entropy_with_logits(x, p, np.array([1, 2, 3]), "sum")
     assert loss(x, p).item() == expected.item()
@@ -40,6 +41,41 @@ def test_loss_modules_are_the_functions_with_their_settings() -> None:
     expected = f.cross_entropy(x, classes, np.array([1.0, 2, 3]), 1, "sum", 0.1)
     assert loss(x, classes).item() == expected.item()
     assert names(loss) == []
+
+
+@pytest.mark.parametrize("loss", [nn.MSELoss, nn.L1Loss, nn.HuberLoss, nn.BCEWithLogitsLoss])
+def test_the_divisor_of_a_mean_over_elements_is_how_many_there_are(loss) -> None:
+    x, t = random(4, 3), np.ones((4, 3))
+    assert loss().divisor(x, t) == 12
+    assert loss(reduction="sum").divisor(x, t) is loss(reduction="none").divisor(x, t) is None
+
+
+@pytest.mark.parametrize("weight", [None, [1.0, 0.5, 3.0]])
+@pytest.mark.parametrize("ignored", [-100, 1, 7])
+def test_the_divisor_of_a_cross_entropy_is_what_its_mean_was_divided_by(weight, ignored) -> None:
+    x, t = random(5, 3), np.array([0, 2, 1, ignored, 0])
+    mean, total, each = (nn.CrossEntropyLoss(weight, ignored, r) for r in ("mean", "sum", "none"))
+    np.testing.assert_allclose(mean(x, t).item() * mean.divisor(x, t), total(x, t).item(), 1e-6)
+    assert total.divisor(x, t) is each.divisor(x, t) is None
+    assert nn.CrossEntropyLoss().divisor(x, np.array([0, -100, 2, -100])) == 2
+    # What the loss refuses, it is left to refuse.
+    assert mean.divisor(x, t.astype(float)) == (t != ignored).sum()
+    assert mean.divisor(x, np.array([3])) > 0
+
+
+def test_the_divisor_of_many_samples_with_weights_in_float16_does_not_overflow() -> None:
+    loss = nn.CrossEntropyLoss(np.full(2, 1000, np.float16))
+    assert loss.divisor(np.zeros((100, 2)), np.zeros(100, int)) == 1e5
+
+
+def test_targets_are_checked_as_the_loss_would_check_them() -> None:
+    loss = nn.CrossEntropyLoss(ignore_index=5)
+    loss.check_targets((3, 4), np.array([0, 5, 3]))
+    with pytest.raises(ValueError, match="target 4 is out of range"):
+        loss.check_targets((3, 4), np.array([0, 5, 4]))
+    nn.BCEWithLogitsLoss().check_targets((2,), np.array([0.0, 1.0]))
+    with pytest.raises(ValueError, match=r"targets are from 0 to 1, got 0\.0 to 2\.0"):
+        nn.BCEWithLogitsLoss().check_targets((2,), np.array([0.0, 2.0]))
 
 
 def test_loss_modules_refuse_bad_settings_when_they_are_made() -> None:

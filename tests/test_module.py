@@ -130,6 +130,12 @@ class SlimRecord:
     layer: Any
 
 
+@dataclasses.dataclass(eq=False)
+class Defaults(nn.Module):
+    layer: nn.Module = dataclasses.field(default=linear())
+    size: int = 3
+
+
 CONTAINERS: dict[str, tuple[Callable[[nn.Module], Any], str]] = {
     "list": (lambda m: [m], "0"),
     "deque": (lambda m: deque([None, m], maxlen=2), "1"),
@@ -213,11 +219,29 @@ class Inherits(Shared):
     pass
 
 
+class Mixin:
+    layer = linear()
+
+
 class Slots(nn.Module):
     __slots__ = ("layer",)
 
     def __init__(self) -> None:
         self.layer = linear()
+
+
+class PrivateSlot(nn.Module):
+    __slots__ = "__layer"  # one, and so no tuple
+
+    def __init__(self) -> None:
+        self.__layer = linear()
+
+
+class _PrivateBlock:
+    __slots__ = ("__layer",)
+
+    def __init__(self, layer: Any) -> None:
+        self.__layer = layer
 
 
 def objects(*values: Any) -> Any:
@@ -279,10 +303,23 @@ HIDDEN: dict[str, tuple[Callable[[], nn.Module], str]] = {
         "Sequential: 1.layer is a Linear of the class Shared, .*set self.layer in __init__",
     ),
     "a list in the class": (SharedList, "layers.0 is a ReLU of the class SharedList"),
+    "a class that is made by a call": (
+        lambda: type("Made", (nn.Module,), {"layer": linear()})(),
+        "Made: layer is a Linear of the class Made",
+    ),
     "a parameter of the class": (SharedWeight, "weight is a Parameter of the class"),
     "a Tensor of the class": (SharedTensor, "weight is a Tensor of the class"),
     "the class it inherits from": (Inherits, "layer is a Linear of the class Shared"),
+    "a class it inherits from beside Module": (
+        lambda: type("Mixed", (nn.Module, Mixin), {})(),
+        "Mixed: layer is a Linear of the class Mixin",
+    ),
     "slots": (Slots, "layer is a Linear of the class Slots"),
+    "a private slot": (PrivateSlot, "_PrivateSlot__layer is a Linear of the class PrivateSlot"),
+    "an object with a private slot": (
+        lambda: Holder(block=_PrivateBlock(linear())),
+        "block._PrivateBlock__layer is a Linear in a _PrivateBlock",
+    ),
 }
 
 
@@ -326,7 +363,7 @@ def test_what_is_found_elsewhere_or_is_not_to_be_trained_is_let_pass() -> None:
         draws=iter(range(3)),
         rng=np.random.default_rng(0),
         numpy=np,
-        kind=nn.Linear,
+        kind=Shared,
         pattern=re.compile("a"),
         activation=np.tanh,
         nothing=None,
@@ -343,12 +380,13 @@ def test_an_attribute_may_hide_that_of_the_class() -> None:
     model.layer = nn.Linear(2, 1)
     assert names(model) == ["layer.weight", "layer.bias"]
 
-    @dataclasses.dataclass(eq=False)
-    class Defaults(nn.Module):
-        layer: nn.Module = dataclasses.field(default=linear())
-        size: int = 3
-
     assert names(Defaults()) == ["layer.weight", "layer.bias"]
+
+
+def test_a_module_that_is_a_dataclass_is_a_module_and_its_class_is_no_part() -> None:
+    model = Holder(part=Defaults(), kind=Defaults)
+    assert [name for name, _ in model.modules()] == ["", "part", "part.layer"]
+    assert not model.eval().part.training
 
 
 def test_zero_grad_reaches_all_parameters_in_containers_too() -> None:
@@ -515,7 +553,7 @@ def test_a_trained_state_gives_the_same_outputs_in_another_model() -> None:
 def test_a_state_that_does_not_fit_is_refused_with_all_faults_and_nothing_changes() -> None:
     model = net()
     before = model.state_dict()
-    state = {name: array + 1 for name, array in before.items()}
+    state = {"first": np.zeros(1), **{name: array + 1 for name, array in before.items()}}
     del state["0.bias"], state["1.running_mean"]
     state["0.weight"] = np.zeros((4, 5))
     state["1.num_batches_tracked"] = np.array(1.5)
@@ -527,6 +565,7 @@ def test_a_state_that_does_not_fit_is_refused_with_all_faults_and_nothing_change
     for fault in (
         "0.bias is missing",
         "1.running_mean is missing",
+        "first is unexpected",
         "4.weight is unexpected",
         "0.weight has shape (4, 5), expected (5, 4)",
         "1.num_batches_tracked has dtype float64, expected int64",
@@ -610,7 +649,11 @@ def test_a_buffer_that_is_none_at_first_is_loaded() -> None:
     assert other[0].mean is None
     np.testing.assert_array_equal(other[1].mean, [2, 3])
     other[1].mean[:] = 9
-    np.testing.assert_array_equal(model[1].mean, [2, 3])
+    for kept in (model[1].mean, state["1.mean"]):
+        np.testing.assert_array_equal(kept, [2, 3])
+    alone = Lazy()
+    alone.load_state_dict({"mean": state["1.mean"]})
+    np.testing.assert_array_equal(alone.mean, [2, 3])
     with pytest.raises(ValueError, match=r"0\.mean is unexpected"):
         model.load_state_dict(state | {"0.mean": np.array(["a"])})
 
@@ -632,6 +675,10 @@ def test_a_shared_parameter_has_one_value_in_a_state() -> None:
     state["1.weight"] = state["1.weight"] + 1
     with pytest.raises(ValueError, match=r"1\.weight and 0\.weight are one array here"):
         model.load_state_dict(state)
+    del state["1.weight"]
+    state["0.weight"][0, 0] = 1.0
+    with pytest.raises(ValueError, match=r"cannot take the state: 1\.weight is missing$"):
+        model.load_state_dict(state)
 
 
 @pytest.mark.parametrize("bad", ["model.npz", [1, 2], None])
@@ -640,11 +687,13 @@ def test_load_state_dict_refuses_what_is_no_dict(bad) -> None:
         net().load_state_dict(bad)
 
 
-def test_buffers_are_arrays_or_none() -> None:
+@pytest.mark.parametrize("name", ["calls", "unused"])
+def test_buffers_are_arrays_or_none(name: str) -> None:
     module = Counter()
-    module.unused = 3.0
-    with pytest.raises(TypeError, match=r"Counter\.unused is a buffer and must be an ndarray or"):
+    setattr(module, name, 3.0)
+    with pytest.raises(TypeError, match=rf"Counter\.{name} is a buffer and must be an ndarray or"):
         module.state_dict()
+    module = Counter()
     del module.unused
     with pytest.raises(AttributeError, match="unused"):
         module.state_dict()
@@ -857,6 +906,23 @@ def test_an_error_inside_a_module_keeps_all_that_it_carries() -> None:
     assert caught.value.args == ("wrong", 7)
     assert caught.value.__notes__ == ["in 0 (Failing)"]
     assert traceback.format_exception_only(caught.value)[-1] == "in 0 (Failing)\n"
+
+
+def test_an_error_is_placed_in_a_module_that_is_part_of_itself_or_fails_anew() -> None:
+    class Failing(nn.Module):
+        def __init__(self, again: bool) -> None:
+            self.itself, self.again = self, again
+
+        def forward(self, x):
+            if self.again:
+                self.again = False
+                self(x)
+            raise ValueError("wrong")
+
+    for again in (False, True):
+        with pytest.raises(ValueError) as caught:
+            nn.Sequential(Failing(again))(np.ones(1))
+        assert caught.value.__notes__ == ["in 0 (Failing)"]
 
 
 def test_an_error_keeps_notes_of_others_that_look_alike() -> None:

@@ -160,6 +160,12 @@ def test_embedding_refuses_a_table_that_is_none():
         F.embedding(np.array([0]), Tensor(np.zeros(5)))
     with pytest.raises(ValueError, match="num_embeddings is a whole number of at least 1, got 0"):
         nn.Embedding(0, 2)
+    with pytest.raises(ValueError, match="Embedding: embedding_dim is a whole number of at l"):
+        nn.Embedding(2, 0)
+    with pytest.raises(ValueError, match="Embedding: std is a finite number, at least 0, got -1"):
+        nn.Embedding(2, 3, std=-1)
+    assert not nn.Embedding(2, 3, std=0).weight.data.any()
+    assert nn.Embedding(1, 1).weight.shape == (1, 1)
 
 
 def test_the_rows_of_an_embedding_start_as_wide_as_is_asked():
@@ -299,6 +305,7 @@ def test_a_module_list_is_a_list_whose_parts_are_trained_and_saved():
 
 
 def test_a_module_dict_has_its_modules_by_name():
+    assert len(nn.ModuleDict()) == len(nn.ModuleDict({})) == 0
     heads = nn.ModuleDict({"a": nn.Linear(2, 1), "b": nn.Linear(2, 3)})
     heads["c"] = nn.ReLU()
     assert [*heads] == heads.keys() == ["a", "b", "c"]
@@ -322,6 +329,7 @@ def test_a_module_dict_has_its_modules_by_name():
         (lambda: nn.ModuleDict({"": nn.ReLU()}), ValueError, "'' cannot be the key"),
         (lambda: nn.ModuleDict({"train": nn.ReLU()}), ValueError, "'train' cannot be the key"),
         (lambda: nn.Softmax(1.5), TypeError, "Softmax: axis is a whole number, got 1.5"),
+        (lambda: nn.Softmax(True), TypeError, "Softmax: axis is a whole number, got True"),
         (lambda: nn.ModuleList()(1), NotImplementedError, "ModuleList needs a method forward"),
     ],
 )

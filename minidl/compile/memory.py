@@ -57,7 +57,7 @@ def _kept_apart(calls: Sequence[Value]) -> list[Value]:
     """A value that is needed after some of its elements were overwritten is copied before."""
     last, result = _last_uses(calls), []
     for i, call in enumerate(calls):
-        if call.target is not None and call.home is None and last.get(call.target, -1) > i:
+        if call.target is not None and last.get(call.target, -1) > i:
             copied = Value("call", call.target.sample, "copy", (call.target,), place=call.place)
             result.append(copied)
             call.args = (_on(copied, call.target, call.args[0]), *call.args[1:])

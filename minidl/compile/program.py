@@ -156,7 +156,7 @@ class Trace:
         found: Any = np
         for part in path.split(".")[1:]:
             found = getattr(found, part, None)
-        if path.startswith("np.") and found is function:
+        if found is function:
             return path
         name = base = _identifier(path.rpartition(".")[2])
         n = 1

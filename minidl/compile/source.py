@@ -17,7 +17,7 @@ import numpy as np
 
 from minidl.compile.memory import Memory, Plan, layout, planned
 from minidl.compile.program import Trace, Update, Value
-from minidl.compile.traced import is_number
+from minidl.compile.traced import MEMORY, is_number
 from minidl.optim import Optimizer
 
 _COMPARISONS = {"greater": ">", "greater_equal": ">=", "less": "<", "less_equal": "<=",
@@ -208,7 +208,7 @@ class _Writer:
                 name = self.in_memory(call, self.plan.memory[call])
                 shape = "" if call in self.plan.follows else f"  # {call.shape}"
             self.names[call] = name
-            if text and text != f"np.copyto({{}}, {name})" and not self.stays(call):
+            if text and not self.stays(call):
                 self.lines.append(text.format(name) + shape)
 
     def stays(self, call: Value) -> bool:
@@ -237,7 +237,7 @@ class _Writer:
                 if out
                 else f"{args[0]}.{what}({', '.join(args[1:])})"
             )
-        if out and what.startswith("np.") and what.endswith("_like"):
+        if out and what in MEMORY:
             fill = {"np.zeros_like": "0", "np.ones_like": "1", "np.empty_like": ""}
             value = fill.get(what, args[-1])
             return f"{out}.fill({value})" if value else ""
@@ -253,7 +253,7 @@ class _Writer:
         """An argument; a number that meets arrays as an array without axes, of their dtype."""
         dtypes = [value.sample.dtype for value in call.needs if value.is_array]
         sample = x.sample if isinstance(x, Value) else x
-        if call.what not in _WITH_NUMBERS or not dtypes or not call.is_array:
+        if call.what not in _WITH_NUMBERS or not call.is_array:
             return self.text(x)
         if not (is_number(sample) or (isinstance(sample, np.number) and sample is x)):
             return self.text(x)
@@ -306,12 +306,15 @@ class _Writer:
 
     def index(self, x: Any) -> str:
         """What stands between brackets."""
-        if isinstance(x, slice):
-            ends = ["" if end is None else self.text(end) for end in (x.start, x.stop, x.step)]
-            return ":".join(ends[: 3 if ends[2] else 2])
         if isinstance(x, tuple) and x:
-            return ", ".join(map(self.index, x)) + ("," if len(x) == 1 else "")
-        return self.text(x)
+            return ", ".join(map(self.of_one_axis, x)) + ("," if len(x) == 1 else "")
+        return self.of_one_axis(x)
+
+    def of_one_axis(self, x: Any) -> str:
+        if not isinstance(x, slice):
+            return self.text(x)
+        ends = ["" if end is None else self.text(end) for end in (x.start, x.stop, x.step)]
+        return ":".join(ends[: 3 if ends[2] else 2])
 
     def number(self, x: Value) -> str:
         a, b = (f"({text})" if " " in text else text for text in map(self.text, x.args))
@@ -385,8 +388,9 @@ class _Writer:
             return [f"{rule}({self.names[update.t]}, {self.names[update.lr]})"]
         if len(update.blocks) == 1:
             return self.statements(planned(update.trace))
-        size, (_, _, start) = update.blocks[0][0].size, self.buffers[id(update.blocks[0][0])]
-        stop = start + sum(block[0].size for block in update.blocks)
+        first, *_ = update.blocks[0]
+        size, (_, _, start) = first.size, self.buffers[id(first)]
+        stop = start + sum(x.size for x, *_ in update.blocks)
         parts = []
         for value, name in zip(update.arrays, update.names, strict=True):
             key, buffer, _ = self.buffers[id(value.sample)]
@@ -398,10 +402,10 @@ class _Writer:
         lines = self.statements(planned(update.trace))
         ahead, self.ahead = self.ahead, None
         for memory in self.memory[before:]:
-            first, *others = memory.names
-            self.blocks.append(f"{first} = {allocation(memory)}")
-            parts.append(f"{first}[: min({size}, {stop} - i)]")
-            lines = [f"{' = '.join(others)} = {first}" for _ in others[:1]] + lines
+            name, *others = memory.names
+            self.blocks.append(f"{name} = {allocation(memory)}")
+            parts.append(f"{name}[: min({size}, {stop} - i)]")
+            lines = [f"{' = '.join(others)} = {name}" for _ in others[:1]] + lines
         variables = [*map(self.text, update.arrays), *(m.names[0] for m in self.memory[before:])]
         del self.memory[before:]
         blocks = self.free("blocks")
@@ -421,7 +425,6 @@ def _buffers(optimizer: Optimizer) -> dict[int, tuple[str, np.ndarray, int]]:
             places = zip(storage.views, storage.places, strict=True)
             parts = [arrays for arrays, place in places if place[0] == dtype]
             parts += [block for _, blocks in storage.runs for block in blocks]
-            parts += [list(arrays) for _, *arrays in storage.homes]
             names = ("x", "dx", *storage.rule.state)
             keys = [f"all_{name}" + (f"_{number}" if several else "") for name in names]
             for part in [buffers, *parts]:

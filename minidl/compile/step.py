@@ -256,7 +256,7 @@ class CompiledStep:
             ) from error
         if made is None:
             return None
-        differs = after.difference(State(settings, self.optimizer, copied=False))
+        differs = after.difference(State(settings, self.optimizer))
         if np.float64(made[0]).tobytes() != np.float64(result[0]).tobytes():
             differs = f"the loss is {made[0]!r} and not {result[0]!r}"
         if differs:
@@ -470,9 +470,9 @@ def _known(x: Any) -> Any:
 
 
 class State:
-    """Copies of all that a step changes (or, without copies, how it is now)."""
+    """Copies of all that a step changes."""
 
-    def __init__(self, settings: Settings, optimizer: Optimizer, copied: bool = True) -> None:
+    def __init__(self, settings: Settings, optimizer: Optimizer) -> None:
         self.settings, self.optimizer, self.steps = settings, optimizer, optimizer.steps
         self.own = settings._own()
         found = {
@@ -492,7 +492,7 @@ class State:
                         found[f"{name} ({dtype}, group {i})"] = a
             for dtype, a in storage.narrow.items():
                 found[f"x (rounded {dtype}, group {i})"] = a
-        self.arrays = {name: (a, a.copy() if copied else a) for name, a in found.items()}
+        self.arrays = {name: (a, a.copy()) for name, a in found.items()}
         self.rngs = [(rng, rng.bit_generator.state) for rng in settings.rngs.values()]
         self.counts = [(g.storage.counts, [*g.storage.counts]) for g in optimizer.groups]
 

@@ -61,7 +61,7 @@ def traced_step(
         stack.enter_context(drawing_through(draws))
         predictions = model(batch[0])
         value = loss(predictions, batch[1])
-        if not isinstance(value, Tensor) or value.size != 1 or not value.requires_grad:
+        if not isinstance(value, Tensor):  # (for other Tensors, backward() says what is wrong)
             raise CompileError(
                 f"a step needs a loss of one number that depends on the parameters, and this one "
                 f"is {value!r:.80}"
@@ -70,7 +70,7 @@ def traced_step(
         if isinstance(predictions, Tensor):
             trace.predictions = predictions.data.value  # type: ignore[attr-defined]
         trace.place = "the loss"
-        trace.add("check", "finite", True, (trace.loss,))
+        trace.add("check", "finite", None, (trace.loss,))
         namer.seen = len(trace.calls)
         one = np.ones(value.shape, value.dtype)
         value.backward(_stand_in(trace, trace.array(one, "one")) if from_a_value else None)

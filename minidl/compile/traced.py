@@ -379,10 +379,10 @@ def _in_short(function: Any, args: tuple[Any, ...], kwargs: Any) -> tuple[tuple[
 # --- Where a call comes from ----------------------------------------------------------------------
 
 
-def _frame(outside: str) -> FrameType | None:
-    """The innermost frame of code that is not in the folder ``outside``."""
-    frame: FrameType | None = sys._getframe(2)
-    while frame is not None and frame.f_code.co_filename.startswith((outside, _OPERATORS)):
+def _frame(outside: str) -> FrameType:
+    """The innermost frame of code that is not in the folder ``outside``; else the outermost."""
+    frame = sys._getframe(2)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith((outside, _OPERATORS)):
         frame = frame.f_back
     return frame
 
@@ -390,8 +390,6 @@ def _frame(outside: str) -> FrameType | None:
 def users_line() -> str:
     """The line of the user's code that is being traced."""
     frame = _frame(_LIBRARY)
-    if frame is None:
-        return "minidl itself"
     file, number = frame.f_code.co_filename, frame.f_lineno
     return f"{file}, line {number}: {linecache.getline(file, number).strip()}".rstrip(": ")
 
@@ -418,7 +416,6 @@ def _lost(how: str, remedy: str) -> CompileError:
 
 def _name_by_variables() -> None:
     """Give values the names of the variables that hold them in the function that is traced."""
-    frame = _frame(_HERE)
-    for name, x in frame.f_locals.items() if frame is not None else ():
+    for name, x in _frame(_HERE).f_locals.items():
         if len(name) > 1 and isinstance(x, Traced) and x.value.kind in ("call", "number"):
             x.value.name = x.value.name or name

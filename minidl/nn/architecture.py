@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -207,17 +208,14 @@ class _Describer:
 def _constructed_as(cls: type) -> type:
     """The layer of nn whose constructor a class has, if it only computes otherwise; else cls."""
     own = getattr(cls, "__init__")  # noqa: B009  (mypy takes cls.__init__ for one of an object)
-    return next(
-        (b for b in _ARGUMENTS if issubclass(cls, b) and vars(b).get("__init__", own) is own), cls
-    )
+    return next((b for b in _ARGUMENTS if vars(b).get("__init__") is own), cls)
 
 
 def _arguments(module: Any) -> dict[str, Any]:
     """The arguments of the constructor that made a module."""
     cls = type(module)
-    own = getattr(module, "arguments", None)
-    if cls not in _ARGUMENTS and callable(own):
-        return dict(own())
+    if callable(getattr(cls, "arguments", None)):  # a method, and not a module of that name
+        return dict(module.arguments())
     base = _constructed_as(cls)
     arguments = _ARGUMENTS.get(base, _same_names)(module)
     if base in _WITH_DTYPE:
@@ -253,7 +251,7 @@ def _check_comes_back(model: Module, description: dict[str, Any], classes: set[t
     own = generator()
     before = own.bit_generator.state
     try:
-        copy = build(description, classes=classes, most=2**63)
+        copy = build(description, classes=classes, most=sys.maxsize)
         again = _Describer().module(copy, "model", 0)
     finally:
         own.bit_generator.state = before  # describing a model changes nothing that comes after

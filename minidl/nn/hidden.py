@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from minidl.autograd import Leaf
-from minidl.nn.members import PLAIN, Member, attributes_of, values
+from minidl.nn.members import PLAIN, Member, attributes_of, slots_of, values
 from minidl.tensor import Tensor
 
 _METHODS = (FunctionType, property, staticmethod, classmethod)
@@ -83,10 +83,9 @@ def _hidden(module: Any, path: str, found: set[int]) -> Iterator[tuple[str, Any,
                 if _is_trainable(member):
                     remedy = f"derive {kind} from nn.Module, or hold what is in it in an attribute"
                     yield f"{path}{name}.{key}", member, f"in a {kind}", remedy
-    classes = type(module).__mro__
-    for c in classes[: classes.index(Member)]:
+    for c in type(module).__mro__:
         own = {n: v for n, v in vars(c).items() if not isinstance(v, _METHODS + PLAIN)}
-        slots = {n: getattr(module, n, None) for n in own if n in vars(c).get("__slots__", ())}
+        slots = {name: getattr(module, name, None) for name in slots_of(c)}
         for name, value in values((own | slots).items()):
             if _is_trainable(value) and name not in module.__dict__:
                 remedy = f"set self.{name} in __init__"
@@ -112,4 +111,4 @@ def _held(value: Any) -> Iterable[tuple[Any, Any]]:
 def _is_trainable(value: Any) -> bool:
     if isinstance(value, Member):
         return True
-    return isinstance(value, Tensor) and value.requires_grad and isinstance(value.node, Leaf)
+    return isinstance(value, Tensor) and isinstance(value.node, Leaf)

@@ -139,7 +139,7 @@ class ConvTranspose2d(Module):
         self.dilation = pair(dilation, f"{where}: dilation", 1)
         self.output_padding = pair(output_padding, f"{where}: output_padding", 0)
         weight = initial(where, init, (o, c // g, *kernel), rng, dtype)
-        weight = weight.reshape(g, o // g, c // g, *kernel).swapaxes(1, 2)
+        weight = weight.reshape(g, o // g, c // g, *kernel).transpose(0, 2, 1, 3, 4)
         self.weight = Parameter(weight.reshape(c, o // g, *kernel))
         self.bias = Parameter(np.zeros(o, dtype)) if bias else None
 

@@ -5,6 +5,7 @@ and in lists, tuples, dicts, deques, dataclasses and namespaces of them at any d
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections import UserDict, UserList, deque
 from collections.abc import Iterable, Iterator
 from types import MappingProxyType, ModuleType, SimpleNamespace
@@ -65,11 +66,19 @@ def _items(value: Any) -> Iterable[tuple[Any, Any]] | None:
 
 def attributes_of(value: Any) -> list[tuple[str, Any]]:
     """The attributes of an object, also of one that has slots."""
-    slots = [name for c in type(value).__mro__ for name in getattr(c, "__slots__", ())]
+    slots = [name for c in type(value).__mro__ for name in slots_of(c)]
     return [
         *getattr(value, "__dict__", {}).items(),
         *((name, getattr(value, name, None)) for name in slots if name != "__dict__"),
     ]
+
+
+def slots_of(cls: type) -> list[str]:
+    """The names of a class's own slots, the private ones as they are known outside of the class."""
+    slots = vars(cls).get("__slots__", ())
+    private = f"_{cls.__name__.lstrip('_')}__"
+    names = [slots] if isinstance(slots, str) else slots
+    return [re.sub(r"^__(?!.*__$)", private, name) for name in names]
 
 
 def walk(module: Any, prefix: str = "", seen: set[int] | None = None) -> Iterator[tuple[str, Any]]:

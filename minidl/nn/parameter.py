@@ -30,7 +30,7 @@ class Parameter(Tensor, Member):
         self, data: ArrayLike | Tensor, requires_grad: bool = True, dtype: DTypeLike | None = None
     ) -> None:
         super().__init__(data, dtype=dtype)
-        self.array = self.array.copy(order="C")
+        self.array = self.array.copy()
         self.requires_grad = True
         if not requires_grad:
             self.requires_grad = False
