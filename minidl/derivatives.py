@@ -489,7 +489,7 @@ def _in_one_axis(index: Any, whole: tuple[int, ...]) -> Any:
     while first < len(parts) and isinstance(parts[first], slice) and parts[first] == slice(None):
         first += 1
     numbers = [as_array(part) for part in parts[first:]]
-    if not numbers or any(part.dtype.kind not in "iu" for part in numbers):
+    if any(part.dtype.kind not in "iu" for part in numbers):
         return None
     row: Any = 0
     for part, n in zip(numbers, whole[first:], strict=False):

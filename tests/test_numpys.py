@@ -490,6 +490,18 @@ def test_a_median_of_large_numbers_does_not_overflow():
     assert np.median(t).item() == 60000
 
 
+def test_a_quantile_has_the_digits_of_its_dtype():
+    x = np.random.default_rng(0).normal(size=7)
+    half, single = x.astype(np.float16), x.astype(np.float32)
+    for q in np.linspace(0.05, 0.95, 19):  # rounded once, in the end
+        expected = np.quantile(half.astype(np.float64), q)
+        assert np.quantile(Tensor(half), q).item() == np.float16(expected)
+    q = np.array([0.1, 0.3, 0.77])  # an array of float64 widens float32
+    np.testing.assert_allclose(
+        np.quantile(Tensor(single), q).data, np.quantile(single.astype(np.float64), q), rtol=1e-14
+    )
+
+
 def test_nan_makes_a_median_nan():
     t = leaf([[1.0, 2.0, np.nan], [2.0, 3.0, 9.0]])
     np.testing.assert_array_equal(np.median(t, 1).data, [np.nan, 3])
