@@ -217,6 +217,12 @@ def test_axes_and_shapes_are_taken_and_refused_as_numpy_does(name):
                 assert x.ndim == 0 or x.size == 0, (x.shape, axis, theirs)
 
 
+@pytest.mark.parametrize("axes", [(0, 1), (1, 0), (-1, 0)])
+def test_quarter_turns_may_be_any_number(axes):
+    for k in range(-2, 6):
+        np.testing.assert_array_equal(np.rot90(leaf(X), k, axes).data, np.rot90(X, k, axes))
+
+
 @pytest.mark.parametrize(
     ("call", "kind", "message"),
     [
@@ -253,6 +259,10 @@ def test_axes_and_shapes_are_taken_and_refused_as_numpy_does(name):
         (lambda t: np.array_split(t, 0), ValueError, "above 0"),
         (lambda t: np.hsplit(t[0, 0], 1), ValueError, "1 axes or more"),
         (lambda t: np.rot90(t, 1, (0, 0)), ValueError, "one axis twice"),
+        (lambda t: np.rot90(t, 1, (0,)), ValueError, "plane of 2 axes"),
+        (lambda t: np.fliplr(t[0]), ValueError, "2 axes or more, not 1"),
+        (lambda t: np.flipud(t[0, 0]), ValueError, "1 axis or more, not 0"),
+        (lambda t: np.diag(t[None]), ValueError, "not an array of 3 axes"),
         (lambda t: windows(t, 9, 1), ValueError, "(?s)window.*sliding_window_view"),
         (lambda t: windows(t, 2, 1, writeable=True), TypeError, "writeable="),
         (lambda t: np.meshgrid(t[0], indexing="z"), ValueError, "'xy' or 'ij'"),
