@@ -36,7 +36,7 @@ def atleast_1d(*arys: Any) -> Any:
 
 @composed(np.atleast_2d)
 def atleast_2d(*arys: Any) -> Any:
-    return _each(lambda a: np.reshape(a, (1, -1)) if a.ndim < 2 else a, arys)
+    return _each(lambda a: np.reshape(a, (1, a.size)) if a.ndim < 2 else a, arys)
 
 
 @composed(np.atleast_3d)
@@ -45,9 +45,9 @@ def atleast_3d(*arys: Any) -> Any:
 
 
 def _with_three_axes(a: Any) -> Any:
-    if a.ndim == 2:
-        return a[:, :, None]
-    return np.reshape(a, (1, -1, 1)) if a.ndim < 2 else a
+    if a.ndim < 2:
+        return np.reshape(a, (1, a.size, 1))
+    return a[:, :, None] if a.ndim == 2 else a
 
 
 @composed(np.broadcast_arrays)
@@ -83,7 +83,7 @@ def append(arr: Any, values: Any, axis: int | None = None) -> Any:
 @composed(np.column_stack)
 def column_stack(tup: Sequence[Any]) -> Any:
     arrays = [operand(a) for a in tup]
-    return np.concatenate([np.reshape(a, (-1, 1)) if a.ndim < 2 else a for a in arrays], 1)
+    return np.concatenate([np.reshape(a, (a.size, 1)) if a.ndim < 2 else a for a in arrays], 1)
 
 
 @composed(np.dstack)

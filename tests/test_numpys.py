@@ -217,6 +217,29 @@ def test_axes_and_shapes_are_taken_and_refused_as_numpy_does(name):
                 assert x.ndim == 0 or x.size == 0, (x.shape, axis, theirs)
 
 
+V, W = X[0], X[1, :3]
+SEVERAL = [  # calls that take several arrays, or one in a form of its own
+    lambda a: np.meshgrid(a(V)),
+    lambda a: np.meshgrid(a(V), W, indexing="ij"),
+    lambda a: np.meshgrid(a(V), W, V),
+    lambda a: np.meshgrid(a(V), W, V[:2], sparse=True),
+    lambda a: np.block([a(X[:1]), V]),
+    lambda a: np.block([V, a(X[:1])]),
+    lambda a: np.block([[a(X), X], [X, 2 * X]]),
+    lambda a: np.block([[a(np.ones((1, 1, 3)))], [W]]),
+]
+
+
+@pytest.mark.parametrize("call", SEVERAL)
+def test_several_arrays_come_out_as_numpy_has_them(call):
+    ours, theirs = call(leaf), call(np.array)
+    if not isinstance(theirs, tuple):
+        ours, theirs = (ours,), (theirs,)
+    assert len(ours) == len(theirs)
+    for y, expected in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(y.data if isinstance(y, Tensor) else y, expected, strict=True)
+
+
 @pytest.mark.parametrize("axes", [(0, 1), (1, 0), (-1, 0)])
 def test_quarter_turns_may_be_any_number(axes):
     for k in range(-2, 6):
