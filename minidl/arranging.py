@@ -126,7 +126,7 @@ def diag(v: Any, k: int = 0) -> Any:
     if v.ndim != 1:
         raise ValueError(f"np.diag takes a vector or a matrix, not an array of {v.ndim} axes")
     column = np.pad(v, (max(-k, 0), max(k, 0)))[:, None]
-    return np.where(np.eye(len(column), k=k, dtype=bool), column, 0)
+    return np.where(np.eye(len(column), k=k), column, 0)
 
 
 # --- Apart ----------------------------------------------------------------------------------------
@@ -177,14 +177,13 @@ def delete(arr: Any, obj: Any, axis: int | None = None) -> Any:
 @composed(np.diff)
 def diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = None) -> Any:
     a = operand(a)
+    if n < 0 or (n and a.ndim == 0):
+        raise ValueError(f"np.diff takes an array with an axis, and n of 0 or more, not {n}")
     if n == 0:
         return a
-    if n < 0 or a.ndim == 0:
-        raise ValueError(f"np.diff takes an array with an axis, and n of 0 or more, not {n}")
     axis = normalize_axis_index(axis, a.ndim)
     ends = [_end(x, a, axis) for x in (prepend, append)]
-    parts = [x for x in (ends[0], a, ends[1]) if x is not None]
-    a = np.concatenate(parts, axis) if len(parts) > 1 else a
+    a = np.concatenate([x for x in (ends[0], a, ends[1]) if x is not None], axis)
     before = (slice(None),) * axis
     for _ in range(n):
         a = a[(*before, slice(1, None))] - a[(*before, slice(None, -1))]
@@ -193,7 +192,7 @@ def diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = 
 
 def _end(x: Any, a: Any, axis: int) -> Any:
     """What stands before or behind an array: a number becomes a row."""
-    if x is None or repr(x) == "<no value>":
+    if x is None:
         return None
     x = operand(x)
     row = [1 if i == axis else n for i, n in enumerate(a.shape)]

@@ -227,6 +227,16 @@ SEVERAL = [  # calls that take several arrays, or one in a form of its own
     lambda a: np.block([V, a(X[:1])]),
     lambda a: np.block([[a(X), X], [X, 2 * X]]),
     lambda a: np.block([[a(np.ones((1, 1, 3)))], [W]]),
+    lambda a: tuple(np.array_split(a(X), [1, 3], 1)),
+    lambda a: tuple(np.array_split(a(X), 1)),
+    lambda a: np.diff(a(1.5), 0),
+    lambda a: np.diff(a(X), 0, prepend=1.0),
+    lambda a: np.diff(a(X), 2, 0),
+    lambda a: np.diff(a(X), 1, prepend=X[:, :1], append=X[:, :2]),
+    lambda a: np.convolve(a(V), W, "same"),
+    lambda a: np.convolve(a(V), V, "same"),
+    lambda a: np.convolve(a(W), V, "valid"),
+    lambda a: np.convolve(a(W), V),
 ]
 
 
@@ -255,6 +265,7 @@ def test_quarter_turns_may_be_any_number(axes):
         (lambda t: np.quantile(t, 0.5, method="hazen"), ValueError, "midpoint, nearest, not hazen"),
         (lambda t: np.sort(t, order="f"), TypeError, "fields"),
         (lambda t: np.diff(t, -1), ValueError, "n of 0 or more"),
+        (lambda t: np.diff(t[0, 0]), ValueError, "an array with an axis"),
         (lambda t: np.cross(t[:, :2], t[:, :2]), ValueError, r"a\[\.\.\., 0\] \* b\[\.\.\., 1\]"),
         (lambda t: np.nan_to_num(t, copy=False), TypeError, "in place"),
         (lambda t: np.choose([3], [t, t]), ValueError, "there are 2 choices"),
@@ -281,6 +292,8 @@ def test_quarter_turns_may_be_any_number(axes):
         (lambda t: np.convolve(t[0], t[0], "all"), ValueError, "'full', 'same' or 'valid'"),
         (lambda t: np.array_split(t, 0), ValueError, "above 0"),
         (lambda t: np.hsplit(t[0, 0], 1), ValueError, "1 axes or more"),
+        (lambda t: np.vsplit(t[0], 1), ValueError, "2 axes or more"),
+        (lambda t: np.dsplit(t, 1), ValueError, "3 axes or more"),
         (lambda t: np.rot90(t, 1, (0, 0)), ValueError, "one axis twice"),
         (lambda t: np.rot90(t, 1, (0,)), ValueError, "plane of 2 axes"),
         (lambda t: np.fliplr(t[0]), ValueError, "2 axes or more, not 1"),

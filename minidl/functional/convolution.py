@@ -52,7 +52,7 @@ def conv(x: Array, w: Array, at: Windows) -> Array:
     """The derivative of L by d: x (N, C, H, W) and w (O, C / G, kh, kw) to (N, O, P, Q)."""
     x, w, dtype = _wide(x, w)
     m = _as_matrices(w, at)  # (G, O / G, K)
-    y = np.empty_like(x, shape=(*m.shape[:2], at.out[0] * at.out[1] * len(x)), order="C")
+    y = np.empty_like(x, shape=(*m.shape[:2], at.out[0] * at.out[1] * len(x)))
     for pixels, columns in _columns(x, at):
         np.matmul(m, columns, out=y[:, :, pixels])
     y = y.reshape(len(w), *at.out, len(x))  # (O, P, Q, N)
@@ -66,7 +66,7 @@ def conv_x(d: Array, w: Array, at: Windows) -> Array:
     m = _as_matrices(w, at).mT  # (G, K, O / G)
     n, c = len(d), w.shape[1] * at.groups
     d = batch_last(d).reshape(at.groups, len(w) // at.groups, -1)  # (G, O / G, P * Q * N)
-    x = np.zeros_like(d, shape=(c, *at.size, n), order="C")
+    x = np.zeros_like(d, shape=(c, *at.size, n))
     for first, last in _blocks(m.shape[1] * at.groups, at, n):
         row = at.out[1] * n
         columns = np.matmul(m, d[:, :, first * row : last * row])
