@@ -277,5 +277,4 @@ def convolve(a: Any, v: Any, mode: str = "full") -> Any:
     a, v = (v, a) if len(v) > len(a) else (a, v)
     more = {"full": len(v) - 1, "same": len(v) // 2, "valid": 0}[mode]
     less = {"full": len(v) - 1, "same": (len(v) - 1) // 2, "valid": 0}[mode]
-    a = np.pad(a, (more, less)) if more else a
-    return sliding_window_view(a, len(v)) @ v[::-1]
+    return sliding_window_view(np.pad(a, (more, less)), len(v)) @ v[::-1]

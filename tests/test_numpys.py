@@ -250,6 +250,17 @@ def test_several_arrays_come_out_as_numpy_has_them(call):
         np.testing.assert_array_equal(y.data if isinstance(y, Tensor) else y, expected, strict=True)
 
 
+def test_a_vector_is_flipped_up_and_down():
+    np.testing.assert_array_equal(np.flipud(leaf(V)).data, V[::-1])
+
+
+@pytest.mark.parametrize(
+    ("shape", "axis"), [(2, 0), ((2,), (1,)), ((2, 3), (1, 0)), ((2, 2), None)]
+)
+def test_windows_along_any_axis_have_both_derivatives(shape, axis):
+    assert gradcheck(lambda t: windows(t, shape, axis) ** 2, X[:, :3], order=2).ok
+
+
 @pytest.mark.parametrize("axes", [(0, 1), (1, 0), (-1, 0)])
 def test_quarter_turns_may_be_any_number(axes):
     for k in range(-2, 6):
@@ -288,7 +299,10 @@ def test_quarter_turns_may_be_any_number(axes):
         (lambda t: np.linalg.matrix_power(t[:, :3], 1.5), TypeError, "a whole number"),
         (lambda t: np.linalg.multi_dot([t]), ValueError, "two arrays"),
         (lambda t: np.block([[t], t]), ValueError, "equally deep"),
-        (lambda t: np.convolve(t, t), ValueError, "vectors"),
+        (lambda t: np.convolve(t, t[0]), ValueError, "vectors"),
+        (lambda t: np.convolve(t[0], t), ValueError, "vectors"),
+        (lambda t: np.convolve(t[0, :0], t[0]), ValueError, "vectors with elements"),
+        (lambda t: np.convolve(t[0], t[0, :0]), ValueError, "vectors with elements"),
         (lambda t: np.convolve(t[0], t[0], "all"), ValueError, "'full', 'same' or 'valid'"),
         (lambda t: np.array_split(t, 0), ValueError, "above 0"),
         (lambda t: np.hsplit(t[0, 0], 1), ValueError, "1 axes or more"),
