@@ -42,7 +42,7 @@ def hessian_vector_product(
         array([ 6., 12.])
     """
     leaf = _leaf(x)
-    direction = as_real(v.data if isinstance(v, Tensor) else v, "v").astype(leaf.dtype)
+    direction = as_real(v.data if isinstance(v, Tensor) else v, "v")
     if direction.shape != leaf.shape:
         raise ValueError(
             f"hessian_vector_product: v has shape {direction.shape}, and x {leaf.shape}"
