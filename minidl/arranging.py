@@ -36,7 +36,7 @@ def atleast_1d(*arys: Any) -> Any:
 
 @composed(np.atleast_2d)
 def atleast_2d(*arys: Any) -> Any:
-    return _each(lambda a: np.reshape(a, (1, -1)) if a.ndim < 2 else a, arys)
+    return _each(lambda a: np.reshape(a, (1, a.size)) if a.ndim < 2 else a, arys)
 
 
 @composed(np.atleast_3d)
@@ -45,9 +45,9 @@ def atleast_3d(*arys: Any) -> Any:
 
 
 def _with_three_axes(a: Any) -> Any:
-    if a.ndim == 2:
-        return a[:, :, None]
-    return np.reshape(a, (1, -1, 1)) if a.ndim < 2 else a
+    if a.ndim < 2:
+        return np.reshape(a, (1, a.size, 1))
+    return a[:, :, None] if a.ndim == 2 else a
 
 
 @composed(np.broadcast_arrays)
@@ -83,7 +83,7 @@ def append(arr: Any, values: Any, axis: int | None = None) -> Any:
 @composed(np.column_stack)
 def column_stack(tup: Sequence[Any]) -> Any:
     arrays = [operand(a) for a in tup]
-    return np.concatenate([np.reshape(a, (-1, 1)) if a.ndim < 2 else a for a in arrays], 1)
+    return np.concatenate([np.reshape(a, (a.size, 1)) if a.ndim < 2 else a for a in arrays], 1)
 
 
 @composed(np.dstack)
@@ -126,7 +126,7 @@ def diag(v: Any, k: int = 0) -> Any:
     if v.ndim != 1:
         raise ValueError(f"np.diag takes a vector or a matrix, not an array of {v.ndim} axes")
     column = np.pad(v, (max(-k, 0), max(k, 0)))[:, None]
-    return np.where(np.eye(len(column), k=k, dtype=bool), column, 0)
+    return np.where(np.eye(len(column), k=k), column, 0)
 
 
 # --- Apart ----------------------------------------------------------------------------------------
@@ -177,14 +177,13 @@ def delete(arr: Any, obj: Any, axis: int | None = None) -> Any:
 @composed(np.diff)
 def diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = None) -> Any:
     a = operand(a)
+    if n < 0 or (n and a.ndim == 0):
+        raise ValueError(f"np.diff takes an array with an axis, and n of 0 or more, not {n}")
     if n == 0:
         return a
-    if n < 0 or a.ndim == 0:
-        raise ValueError(f"np.diff takes an array with an axis, and n of 0 or more, not {n}")
     axis = normalize_axis_index(axis, a.ndim)
     ends = [_end(x, a, axis) for x in (prepend, append)]
-    parts = [x for x in (ends[0], a, ends[1]) if x is not None]
-    a = np.concatenate(parts, axis) if len(parts) > 1 else a
+    a = np.concatenate([x for x in (ends[0], a, ends[1]) if x is not None], axis)
     before = (slice(None),) * axis
     for _ in range(n):
         a = a[(*before, slice(1, None))] - a[(*before, slice(None, -1))]
@@ -193,7 +192,7 @@ def diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = 
 
 def _end(x: Any, a: Any, axis: int) -> Any:
     """What stands before or behind an array: a number becomes a row."""
-    if x is None or repr(x) == "<no value>":
+    if x is None:
         return None
     x = operand(x)
     row = [1 if i == axis else n for i, n in enumerate(a.shape)]
@@ -278,5 +277,4 @@ def convolve(a: Any, v: Any, mode: str = "full") -> Any:
     a, v = (v, a) if len(v) > len(a) else (a, v)
     more = {"full": len(v) - 1, "same": len(v) // 2, "valid": 0}[mode]
     less = {"full": len(v) - 1, "same": (len(v) - 1) // 2, "valid": 0}[mode]
-    a = np.pad(a, (more, less)) if more else a
-    return sliding_window_view(a, len(v)) @ v[::-1]
+    return sliding_window_view(np.pad(a, (more, less)), len(v)) @ v[::-1]

@@ -81,7 +81,7 @@ def ravel(a: Any, order: str = "C") -> Any:
 
 @composed(np.matrix_transpose)
 def matrix_transpose(x: Any) -> Any:
-    return np.swapaxes(x, -1, -2)
+    return x.mT
 
 
 @composed(np.moveaxis)

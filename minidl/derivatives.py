@@ -486,10 +486,10 @@ def _in_one_axis(index: Any, whole: tuple[int, ...]) -> Any:
     out as one axis: an array of the shape of what they take. None for any other index."""
     parts = index if isinstance(index, tuple) else (index,)
     first = 0
-    while first < len(parts) and isinstance(parts[first], slice) and parts[first] == slice(None):
+    while isinstance(parts[first], slice) and parts[first] == slice(None):
         first += 1
     numbers = [as_array(part) for part in parts[first:]]
-    if not numbers or any(part.dtype.kind not in "iu" for part in numbers):
+    if any(part.dtype.kind not in "iu" for part in numbers):
         return None
     row: Any = 0
     for part, n in zip(numbers, whole[first:], strict=False):

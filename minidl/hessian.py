@@ -42,15 +42,12 @@ def hessian_vector_product(
         array([ 6., 12.])
     """
     leaf = _leaf(x)
-    direction = as_real(v.data if isinstance(v, Tensor) else v, "v").astype(leaf.dtype)
+    direction = as_real(v.data if isinstance(v, Tensor) else v, "v")
     if direction.shape != leaf.shape:
         raise ValueError(
             f"hessian_vector_product: v has shape {direction.shape}, and x {leaf.shape}"
         )
-    slope = _slope(f, leaf)
-    if not slope.requires_grad:
-        return np.zeros(leaf.shape, leaf.dtype)
-    return np.asarray(grad(slope, leaf, direction, allow_unused=True))
+    return np.asarray(grad(_slope(f, leaf), leaf, direction, allow_unused=True))
 
 
 def hessian(f: Callable[[Tensor], Any], x: ArrayLike | Tensor) -> Array:
@@ -75,8 +72,6 @@ def hessian(f: Callable[[Tensor], Any], x: ArrayLike | Tensor) -> Array:
     leaf = _leaf(x)
     slope = _slope(f, leaf)
     n = leaf.size
-    if not slope.requires_grad:
-        return np.zeros((n, n), leaf.dtype)
     rows = np.eye(n, dtype=leaf.dtype).reshape(n, *leaf.shape)
     columns = [grad(slope, leaf, row, retain_graph=True, allow_unused=True) for row in rows]
     return np.array(columns, leaf.dtype).reshape(n, n)

@@ -186,9 +186,9 @@ def cholesky(a: Any, /, *, upper: bool = False) -> Any:
     """NumPy reads one triangle, and so does the gradient: it is 0 in the other."""
     if a.ndim < 2 or a.shape[-1] != a.shape[-2]:
         raise np.linalg.LinAlgError(f"np.linalg.cholesky takes square matrices, not {a.shape}")
-    a = np.swapaxes(a, -1, -2) if upper else a
-    y = lower_factor(np.tril(a) + np.swapaxes(np.tril(a, -1), -1, -2))
-    return np.swapaxes(y, -1, -2) if upper else y
+    a = a.mT if upper else a
+    y = lower_factor(np.tril(a) + np.tril(a, -1).mT)
+    return y.mT if upper else y
 
 
 # --- Products -------------------------------------------------------------------------------------

@@ -57,8 +57,7 @@ def generator(rng: RNG = None) -> np.random.Generator:
         np.True_
     """
     if rng is not None and not isinstance(rng, np.random.Generator):
-        good = type(rng) is int and rng >= 0
-        return np.random.default_rng(rng if good else whole_number(rng, _A_SEED))
+        return np.random.default_rng(whole_number(rng, _A_SEED))
     source = _own() if rng is None else rng
     through = drawn_through()
     return source if through is None else through(source)

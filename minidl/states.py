@@ -23,7 +23,7 @@ def same_keys(state: Mapping[str, Any], expected: Iterable[str], owner: str) -> 
 
 def unfit(array: np.ndarray, dtype: np.dtype[Any]) -> str:
     """What in an array a dtype cannot hold: finite and too large, or another integer; else ""."""
-    with np.errstate(over="ignore", invalid="ignore"):
+    with np.errstate(over="ignore"):
         there = array.astype(dtype)
     lost = np.isfinite(array) & ~np.isfinite(there) if dtype.kind == "f" else there != array
     if not lost.any():

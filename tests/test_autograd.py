@@ -1380,6 +1380,45 @@ def test_hessian_of_a_matrix_has_a_row_for_each_element_in_its_dtype():
     np.testing.assert_array_equal(h, [[0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 6, 4], [0, 0, 4, 0]])
 
 
+def test_a_product_with_a_hessian_takes_tensors_and_keeps_the_dtype_of_x():
+    x = Tensor(np.array([1.0, 2.0], np.float32))
+    for v in (Tensor([1.0, -1.0]), np.array([1.0, -1.0]), [1, -1]):
+        y = hessian_vector_product(lambda x: (x**3).sum(), x, v)
+        assert y.dtype == np.float32
+        np.testing.assert_array_equal(y, [6, -12])
+
+
+def test_a_gradient_that_is_given_may_have_a_gradient_itself():
+    x, v = Tensor([2.0, 3.0], requires_grad=True), Tensor([1.0, 1.0], requires_grad=True)
+    d = grad(x**3, x, v, create_graph=True)
+    np.testing.assert_array_equal(grad(d.sum(), v), [12, 27])
+
+
+def test_what_requires_a_gradient_already_keeps_it():
+    x = Tensor([1.0, 2.0], requires_grad=True)
+    x.sum().backward()
+    g = x.grad
+    x.requires_grad = True
+    x.grad *= 3
+    assert x.grad is g
+    np.testing.assert_array_equal(g, [3, 3])
+
+
+def test_grad_says_nothing_of_an_infinite_slope():
+    x = Tensor([0.0], requires_grad=True)
+    for create_graph in (False, True):
+        d = grad(np.sqrt(x), x, create_graph=create_graph)
+        assert np.isposinf(d).all()
+
+
+def test_grad_says_which_tensor_requires_no_gradient():
+    x, constant = Tensor([1.0], requires_grad=True), Tensor([2.0])
+    with pytest.raises(RuntimeError, match="y does not require a gradient"):
+        grad(constant * 2, x)
+    with pytest.raises(RuntimeError, match=r"xs\[1\] does not require a gradient"):
+        grad(x * 2, [x, constant], allow_unused=True)
+
+
 def test_hessian_refuses_what_is_not_one_number():
     with pytest.raises(ValueError, match="one element"):
         hessian(lambda x: x * 2, np.ones(2))

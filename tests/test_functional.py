@@ -866,10 +866,34 @@ def test_every_integer_dtype_works_for_labels(dtype: str, shape) -> None:
     assert cross_entropy(leaf(x), target.tolist()).item() > 0
 
 
+def test_each_pixel_of_an_image_has_a_class() -> None:
+    x = random(2, 3, 4, 5)
+    target = np.random.default_rng(0).integers(0, 3, (2, 4, 5))
+    losses = cross_entropy(leaf(x), target, reduction="none")
+    assert losses.shape == (2, 4, 5)
+    for place in np.ndindex(losses.shape):
+        n, *pixel = place
+        alone = cross_entropy(x[n, :, *pixel][None], target[place][None])
+        assert losses[place].item() == pytest.approx(alone.item(), rel=1e-12)
+
+
+def test_a_mark_may_have_the_bits_of_the_number_behind_the_last_class() -> None:
+    loss = cross_entropy(np.zeros((2, 156)), np.array([-100, 1], np.int8))  # in uint8 it is 156
+    assert loss.item() == pytest.approx(math.log(156))
+
+
 def test_255_marks_what_is_to_be_ignored_in_uint8_labels() -> None:
     x = random(3, 2)
     loss = cross_entropy(x, np.array([0, 255, 1], np.uint8), ignore_index=255)
     assert loss.item() == pytest.approx(cross_entropy(x[[0, 2]], [0, 1]).item())
+
+
+@pytest.mark.parametrize("mark", [0, 1, 2])
+def test_a_class_may_be_what_is_to_be_ignored(mark: int) -> None:
+    x, target = random(3, 3), np.arange(3)
+    others = target != mark
+    expected = cross_entropy(x[others], target[others]).item()
+    assert cross_entropy(x, target, ignore_index=mark).item() == pytest.approx(expected)
 
 
 def test_python_lists_serve_as_predictions_and_targets() -> None:
@@ -903,6 +927,7 @@ def test_targets_are_not_written_to() -> None:
         ((3, 4, 2), np.zeros(3, int), r"take \(3, 2\)"),
         ((3, 4, 2), np.zeros((3, 4), int), r"take \(3, 2\)"),
         ((4,), 1, r"logits of shape \(4,\), expected \(N, C\) or \(N, C, ...\)"),
+        ((4,), [0, 1, 2, 3], r"logits of shape \(4,\), expected \(N, C\)"),
         ((), 1, r"logits of shape \(\), expected \(N, C\)"),
         (
             (3, 4),
@@ -915,6 +940,7 @@ def test_targets_are_not_written_to() -> None:
         ((3, 4), [0, -100, 9], r"target 9 is out of range"),
         ((2, 4, 2), [[0, 1], [4, 0]], "target 4 is out of range"),
         ((2, 0), [0, 0], "target 0 is out of range: with 0 classes"),
+        ((1, 4), np.array([256], ">i2"), "target 256 is out of range"),  # with its bytes turned, 1
     ],
 )
 def test_cross_entropy_refuses_targets_that_do_not_fit(shape, target, message: str) -> None:

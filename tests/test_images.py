@@ -362,6 +362,19 @@ def back_with(x=IMAGES, weight=Tensor(np.ones((3, 4, 3, 3))), bias=None, **optio
         (back_with(bias=Tensor(np.ones(3))), ValueError, "expected (4,)"),
         (back_with(padding=4), ValueError, "would become -2x0: use less padding"),
         (back_with(output_padding=1), ValueError, "output_padding (1, 1) must be below the stride"),
+        (back_with(output_padding=(1, 0), dilation=(1, 2)), ValueError, "must be below the stride"),
+        (back_with(output_padding=(0, 1), dilation=(2, 1)), ValueError, "must be below the stride"),
+        (back_with(output_padding=(2, 0), stride=(2, 3)), ValueError, "must be below the stride"),
+        (back_with(output_padding=(0, 2), stride=(3, 2)), ValueError, "must be below the stride"),
+        (back_with(padding=(4, 0)), ValueError, "would become -2x8: use less padding"),
+        (back_with(padding=(0, 4)), ValueError, "would become 6x0: use less padding"),
+        (back_with(weight=Tensor(np.ones((3, 4)))), ValueError, "expected (C, O / groups, kh, kw)"),
+        (back_with(groups=0), ValueError, "conv_transpose2d: groups is a whole number of at least"),
+        (back_with(stride=0), ValueError, "conv_transpose2d: stride is a whole number of at least"),
+        (back_with(dilation=0), ValueError, "conv_transpose2d: dilation is a whole number of at"),
+        (back_with(padding=-1), ValueError, "conv_transpose2d: padding is a whole number of at"),
+        (back_with(output_padding=-1), ValueError, "conv_transpose2d: output_padding is a whole"),
+        (conv_with(groups=2), ValueError, "of shape (4, 3, 3, 3) with groups=2 takes 6"),
         (
             lambda: F.max_pool2d(IMAGES, 5),
             ValueError,
@@ -408,6 +421,31 @@ def test_a_layer_takes_settings_of_at_least_what_makes_sense(layer, name):
     words = f"{layer.__name__}: {name} is a whole number of at least {least}, got {least - 1}"
     with pytest.raises(ValueError, match=words):
         layer(**LEAST[layer] | {name: least - 1})
+
+
+def test_other_channels_are_not_taken_for_channels_last():
+    with pytest.raises(ValueError, match=r"a weight of shape \(4, 3, 3, 3\) takes 3$"):
+        F.conv2d(np.ones((1, 4, 4, 4)), FILTERS)
+
+
+@pytest.mark.parametrize(
+    ("stride", "dilation", "more"),
+    [((1, 2), (3, 2), (2, 1)), ((2, 1), (2, 3), (1, 2)), ((2, 3), (1, 1), (1, 2))],
+)
+def test_a_transposed_convolution_adds_up_multiples_of_its_filter(stride, dilation, more):
+    rng = np.random.default_rng(0)
+    x, w = rng.normal(size=(1, 1, 2, 3)), rng.normal(size=(1, 1, 2, 2))
+    size = [
+        (n - 1) * s + d + e + 1
+        for n, s, d, e in zip(x.shape[2:], stride, dilation, more, strict=True)
+    ]
+    expected = np.zeros(size)
+    for p, q in np.ndindex(2, 3):
+        rows = slice(p * stride[0], p * stride[0] + dilation[0] + 1, dilation[0])
+        columns = slice(q * stride[1], q * stride[1] + dilation[1] + 1, dilation[1])
+        expected[rows, columns] += x[0, 0, p, q] * w[0, 0]
+    y = F.conv_transpose2d(x, Tensor(w), None, stride, 0, more, 1, dilation)
+    np.testing.assert_allclose(y.data[0, 0], expected, rtol=1e-12)
 
 
 def test_options_may_be_lists_and_arrays():

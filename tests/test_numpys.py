@@ -217,6 +217,56 @@ def test_axes_and_shapes_are_taken_and_refused_as_numpy_does(name):
                 assert x.ndim == 0 or x.size == 0, (x.shape, axis, theirs)
 
 
+V, W = X[0], X[1, :3]
+SEVERAL = [  # calls that take several arrays, or one in a form of its own
+    lambda a: np.meshgrid(a(V)),
+    lambda a: np.meshgrid(a(V), W, indexing="ij"),
+    lambda a: np.meshgrid(a(V), W, V),
+    lambda a: np.meshgrid(a(V), W, V[:2], sparse=True),
+    lambda a: np.block([a(X[:1]), V]),
+    lambda a: np.block([V, a(X[:1])]),
+    lambda a: np.block([[a(X), X], [X, 2 * X]]),
+    lambda a: np.block([[a(np.ones((1, 1, 3)))], [W]]),
+    lambda a: tuple(np.array_split(a(X), [1, 3], 1)),
+    lambda a: tuple(np.array_split(a(X), 1)),
+    lambda a: np.diff(a(1.5), 0),
+    lambda a: np.diff(a(X), 0, prepend=1.0),
+    lambda a: np.diff(a(X), 2, 0),
+    lambda a: np.diff(a(X), 1, prepend=X[:, :1], append=X[:, :2]),
+    lambda a: np.convolve(a(V), W, "same"),
+    lambda a: np.convolve(a(V), V, "same"),
+    lambda a: np.convolve(a(W), V, "valid"),
+    lambda a: np.convolve(a(W), V),
+]
+
+
+@pytest.mark.parametrize("call", SEVERAL)
+def test_several_arrays_come_out_as_numpy_has_them(call):
+    ours, theirs = call(leaf), call(np.array)
+    if not isinstance(theirs, tuple):
+        ours, theirs = (ours,), (theirs,)
+    assert len(ours) == len(theirs)
+    for y, expected in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(y.data if isinstance(y, Tensor) else y, expected, strict=True)
+
+
+def test_a_vector_is_flipped_up_and_down():
+    np.testing.assert_array_equal(np.flipud(leaf(V)).data, V[::-1])
+
+
+@pytest.mark.parametrize(
+    ("shape", "axis"), [(2, 0), ((2,), (1,)), ((2, 3), (1, 0)), ((2, 2), None)]
+)
+def test_windows_along_any_axis_have_both_derivatives(shape, axis):
+    assert gradcheck(lambda t: windows(t, shape, axis) ** 2, X[:, :3], order=2).ok
+
+
+@pytest.mark.parametrize("axes", [(0, 1), (1, 0), (-1, 0)])
+def test_quarter_turns_may_be_any_number(axes):
+    for k in range(-2, 6):
+        np.testing.assert_array_equal(np.rot90(leaf(X), k, axes).data, np.rot90(X, k, axes))
+
+
 @pytest.mark.parametrize(
     ("call", "kind", "message"),
     [
@@ -226,6 +276,7 @@ def test_axes_and_shapes_are_taken_and_refused_as_numpy_does(name):
         (lambda t: np.quantile(t, 0.5, method="hazen"), ValueError, "midpoint, nearest, not hazen"),
         (lambda t: np.sort(t, order="f"), TypeError, "fields"),
         (lambda t: np.diff(t, -1), ValueError, "n of 0 or more"),
+        (lambda t: np.diff(t[0, 0]), ValueError, "an array with an axis"),
         (lambda t: np.cross(t[:, :2], t[:, :2]), ValueError, r"a\[\.\.\., 0\] \* b\[\.\.\., 1\]"),
         (lambda t: np.nan_to_num(t, copy=False), TypeError, "in place"),
         (lambda t: np.choose([3], [t, t]), ValueError, "there are 2 choices"),
@@ -248,11 +299,20 @@ def test_axes_and_shapes_are_taken_and_refused_as_numpy_does(name):
         (lambda t: np.linalg.matrix_power(t[:, :3], 1.5), TypeError, "a whole number"),
         (lambda t: np.linalg.multi_dot([t]), ValueError, "two arrays"),
         (lambda t: np.block([[t], t]), ValueError, "equally deep"),
-        (lambda t: np.convolve(t, t), ValueError, "vectors"),
+        (lambda t: np.convolve(t, t[0]), ValueError, "vectors"),
+        (lambda t: np.convolve(t[0], t), ValueError, "vectors"),
+        (lambda t: np.convolve(t[0, :0], t[0]), ValueError, "vectors with elements"),
+        (lambda t: np.convolve(t[0], t[0, :0]), ValueError, "vectors with elements"),
         (lambda t: np.convolve(t[0], t[0], "all"), ValueError, "'full', 'same' or 'valid'"),
         (lambda t: np.array_split(t, 0), ValueError, "above 0"),
         (lambda t: np.hsplit(t[0, 0], 1), ValueError, "1 axes or more"),
+        (lambda t: np.vsplit(t[0], 1), ValueError, "2 axes or more"),
+        (lambda t: np.dsplit(t, 1), ValueError, "3 axes or more"),
         (lambda t: np.rot90(t, 1, (0, 0)), ValueError, "one axis twice"),
+        (lambda t: np.rot90(t, 1, (0,)), ValueError, "plane of 2 axes"),
+        (lambda t: np.fliplr(t[0]), ValueError, "2 axes or more, not 1"),
+        (lambda t: np.flipud(t[0, 0]), ValueError, "1 axis or more, not 0"),
+        (lambda t: np.diag(t[None]), ValueError, "not an array of 3 axes"),
         (lambda t: windows(t, 9, 1), ValueError, "(?s)window.*sliding_window_view"),
         (lambda t: windows(t, 2, 1, writeable=True), TypeError, "writeable="),
         (lambda t: np.meshgrid(t[0], indexing="z"), ValueError, "'xy' or 'ij'"),
@@ -488,6 +548,18 @@ def test_float16_is_added_up_in_float32():
 def test_a_median_of_large_numbers_does_not_overflow():
     t = Tensor(np.array([60000, 60000], np.float16), requires_grad=True)
     assert np.median(t).item() == 60000
+
+
+def test_a_quantile_has_the_digits_of_its_dtype():
+    x = np.random.default_rng(0).normal(size=7)
+    half, single = x.astype(np.float16), x.astype(np.float32)
+    for q in np.linspace(0.05, 0.95, 19):  # rounded once, in the end
+        expected = np.quantile(half.astype(np.float64), q)
+        assert np.quantile(Tensor(half), q).item() == np.float16(expected)
+    q = np.array([0.1, 0.3, 0.77])  # an array of float64 widens float32
+    np.testing.assert_allclose(
+        np.quantile(Tensor(single), q).data, np.quantile(single.astype(np.float64), q), rtol=1e-14
+    )
 
 
 def test_nan_makes_a_median_nan():

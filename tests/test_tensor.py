@@ -328,6 +328,9 @@ def test_seed_restarts_the_generator_and_refuses_what_is_no_seed():
     minidl.seed(1)
     assert minidl.rng.generator().random() == first
     assert minidl.rng.generator(1).random() == first
+    assert minidl.rng.generator(0).random() == np.random.default_rng(0).random()
+    mine = np.random.default_rng(1)
+    assert minidl.rng.generator(mine) is mine
     for bad, error in [(-1, ValueError), ("1", TypeError), (1.5, TypeError), (True, TypeError),
                        (np.random.RandomState(0), TypeError)]:  # fmt: skip
         with pytest.raises(error, match="seed"):

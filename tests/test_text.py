@@ -244,6 +244,22 @@ def test_attention_is_a_mean_of_values_by_how_keys_fit_queries():
         np.testing.assert_allclose(y, attention_by_hand(q, k, v, visible), rtol=1e-12)
 
 
+def test_attention_takes_lists_numbers_to_add_and_few_features():
+    q, k, v = random(3, 1), random(4, 1, seed=1), random(4, 2, seed=2)
+    y = F.scaled_dot_product_attention(q.tolist(), k.tolist(), v.tolist(), np.tri(3, 4).tolist())
+    bias = np.exp(q @ k.T + np.tri(3, 4))  # of one feature, the root of how many is 1
+    np.testing.assert_allclose(y, bias / bias.sum(1, keepdims=True) @ v, rtol=1e-5)
+    y = F.scaled_dot_product_attention(q[:, :0], k[:, :0], v)  # nothing to tell the keys apart by
+    np.testing.assert_allclose(y, np.broadcast_to(v.mean(0), (3, 2)), rtol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_a_mask_does_not_widen_attention(dtype):
+    q = leaf(random(3, 2), dtype)
+    for mask, causal in [(None, True), (np.eye(3) > 0, False), (np.zeros((3, 3)), True)]:
+        assert F.scaled_dot_product_attention(q, q, q, mask, causal).dtype == dtype
+
+
 def test_a_query_that_sees_nothing_gets_zeros_and_sends_nothing_back():
     q, k, v = leaf(random(2, 3)), leaf(random(4, 3, seed=1)), leaf(random(4, 3, seed=2))
     for mask in (np.zeros((2, 4), bool), np.full((2, 4), -INF)):
@@ -274,8 +290,11 @@ def test_a_nan_in_a_mask_is_not_taken_for_a_mask():
         (((3, 2), (4, 5), (4, 2)), None, "2 and 5 features and must have as many"),
         (((3, 2), (4, 2), (5, 2)), None, "4 places and v of shape .5, 2. has 5"),
         (((2, 3, 2), (3, 4, 2), (4, 2)), None, r"first axes of q \(2, 3, 2\), k \(3, 4, 2\)"),
+        (((3, 2), (2, 4, 2), (3, 4, 2)), None, r"k \(2, 4, 2\) and v \(3, 4, 2\) do not"),
         (((3, 2), (4, 2), (4, 2)), (3, 3), r"mask of shape \(3, 3\) .* scores of shape \(3, 4\)"),
+        (((3, 2), (4, 2), (4, 2)), (2, 4), r"mask of shape \(2, 4\) does not fit"),
         (((3, 2), (4, 2), (4, 2)), (2, 3, 4), r"mask of shape \(2, 3, 4\) does not fit"),
+        (((3, 2), (4, 2), (4, 2)), (1, 3, 4), r"mask of shape \(1, 3, 4\) does not fit"),
     ],
 )
 def test_attention_refuses_what_does_not_fit_and_names_the_sizes(shapes, mask, message):

@@ -27,8 +27,6 @@ def relu(x: T) -> T:
         Tensor([0., 0., 2.])
     """
     # NumPy compares two arrays with vector instructions, an array and a number without.
-    if not hasattr(x, "dtype"):
-        x = np.asarray(x)  # type: ignore[assignment]
     zeros = np.zeros_like(getattr(x, "array", x))  # a constant, its axes in memory as those of x
     zeros.flags.writeable = False
     y: Any = np.maximum(x, zeros)

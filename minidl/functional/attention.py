@@ -54,13 +54,13 @@ def scaled_dot_product_attention(
     q, k, v = (x if isinstance(x, Tensor) else as_real(x, "attention") for x in (q, k, v))
     scores = _shape_of_scores(q, k, v)
     bias, sees = _seen(mask, causal, scores, q.dtype)
-    fit = (q * (1 / math.sqrt(max(q.shape[-1], 1)))) @ np.swapaxes(k, -1, -2)  # (..., L, S)
+    fit = (q * (1 / math.sqrt(max(q.shape[-1], 1)))) @ k.mT  # (..., L, S)
     shares = softmax(fit if bias is None else fit + bias)
     return (shares if sees is None else shares * sees) @ v  # (..., L, D)
 
 
 def _seen(mask: Any, causal: bool, shape: tuple[int, ...], dtype: Any) -> tuple[Any, Any]:
-    """What is added to scores of this shape; and for each query 1 if it sees a key, and 0 if not.
+    """What is added to scores of this shape; and for each query whether it sees a key.
 
     Both are None where nothing is masked, and the second where every query sees a key.
     """
@@ -79,13 +79,13 @@ def _seen(mask: Any, causal: bool, shape: tuple[int, ...], dtype: Any) -> tuple[
     sees = visible.any(axis=-1, keepdims=True)
     # A softmax of nothing is not defined: a query that sees no key sees all of them, times zero.
     bias = np.where(visible, mask if values.dtype != np.bool_ else 0, -math.inf).astype(dtype)
-    return np.where(sees, bias, 0), sees.astype(dtype)
+    return np.where(sees, bias, 0), sees
 
 
 @functools.lru_cache(maxsize=16)
 def _past(queries: int, keys: int, dtype: np.dtype[Any]) -> Array:
     """0 where key j is not after query i, else -inf: to be read only."""
-    bias = np.where(np.tri(queries, keys, dtype=bool), 0, -math.inf).astype(dtype)
+    bias = np.where(np.tri(queries, keys), 0, -math.inf).astype(dtype)
     bias.flags.writeable = False
     return bias
 

@@ -48,19 +48,18 @@ def cross_entropy(
     if type(target) is not np.ndarray:
         target = as_array(plain(target))
     z, shape = logits.array, target.shape
-    some_ignored = check_classes(z.shape, target, ignore_index)
+    need_care = check_classes(z.shape, target, ignore_index)
     if z.dtype.char == "e":
         logits = logits.astype(np.float32)
     if z.ndim > 2:  # (N, C, ...) to (N, ..., C), and all but the last axis as one
         logits = np.moveaxis(logits, 1, -1).reshape(-1, z.shape[1])  # type: ignore
         target = target.reshape(-1)
-    n = len(target)
-    if weight is not None or some_ignored or label_smoothing or not n:
+    if weight is not None or need_care or label_smoothing:
         loss = weighted_cross_entropy(
-            logits, target, weight, ignore_index, reduction, float(label_smoothing)
+            logits, target, weight, ignore_index, reduction, label_smoothing
         )
     else:
-        scale = 1 / n if reduction == "mean" else 1.0
+        scale = 1 / len(target) if reduction == "mean" else 1.0
         loss = apply(nll, logits, places(target), scale, reduction == "none")
     if reduction == "none" and len(shape) > 1:
         loss = loss.reshape(shape)
@@ -74,11 +73,12 @@ def predictions_of(input: Any) -> Tensor:
 
 
 def check_classes(shape: tuple[int, ...], target: Array, ignore_index: int) -> bool:
-    """Raise unless targets fit logits of ``shape``; return whether some are to be ignored."""
+    """Raise unless targets fit logits of ``shape``; return whether they need care: some are to be
+    ignored, or there are none."""
     if len(shape) < 2 or target.shape != (shape[0], *shape[2:]) or target.dtype.kind not in "iu":
         raise targets.misfit_of_classes(shape, target)
     if not target.size:
-        return False
+        return True
     if not target.dtype.isnative:
         target = target.astype(target.dtype.newbyteorder("="))
     # Taken as unsigned, a negative target is larger than any class: one pass finds both faults.

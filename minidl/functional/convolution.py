@@ -52,7 +52,7 @@ def conv(x: Array, w: Array, at: Windows) -> Array:
     """The derivative of L by d: x (N, C, H, W) and w (O, C / G, kh, kw) to (N, O, P, Q)."""
     x, w, dtype = _wide(x, w)
     m = _as_matrices(w, at)  # (G, O / G, K)
-    y = np.empty_like(x, shape=(*m.shape[:2], at.out[0] * at.out[1] * len(x)), order="C")
+    y = np.empty_like(x, shape=(*m.shape[:2], at.out[0] * at.out[1] * len(x)))
     for pixels, columns in _columns(x, at):
         np.matmul(m, columns, out=y[:, :, pixels])
     y = y.reshape(len(w), *at.out, len(x))  # (O, P, Q, N)
@@ -66,7 +66,7 @@ def conv_x(d: Array, w: Array, at: Windows) -> Array:
     m = _as_matrices(w, at).mT  # (G, K, O / G)
     n, c = len(d), w.shape[1] * at.groups
     d = batch_last(d).reshape(at.groups, len(w) // at.groups, -1)  # (G, O / G, P * Q * N)
-    x = np.zeros_like(d, shape=(c, *at.size, n), order="C")
+    x = np.zeros_like(d, shape=(c, *at.size, n))
     for first, last in _blocks(m.shape[1] * at.groups, at, n):
         row = at.out[1] * n
         columns = np.matmul(m, d[:, :, first * row : last * row])
@@ -177,7 +177,7 @@ def conv2d(
     """
     groups = whole_number(groups, "conv2d: groups", 1)
     x = in_dtype_of(weight, x)
-    _check("conv2d", x.shape, weight.shape, bias, groups, (1, 0))
+    _check("conv2d", x.shape, weight.shape, bias, groups)
     stride, padding, dilation = hashable(stride), hashable(padding), hashable(dilation)
     at = windows("conv2d", x.shape[2:], weight.shape[2:], stride, padding, dilation, groups)
     y = apply(conv, x, weight, at)
@@ -226,7 +226,7 @@ def conv_transpose2d(
     where = "conv_transpose2d"
     groups = whole_number(groups, f"{where}: groups", 1)
     x = in_dtype_of(weight, x)
-    _check(where, x.shape, weight.shape, bias, groups, (0, 1))
+    _check(where, x.shape, weight.shape, bias, groups, back=True)
     s, p = pair(stride, f"{where}: stride", 1), pair(padding, f"{where}: padding", 0)
     e = pair(output_padding, f"{where}: output_padding", 0)
     d, k = pair(dilation, f"{where}: dilation", 1), weight.shape[2:]
@@ -256,15 +256,14 @@ def _check(
     weight: tuple[int, ...],
     bias: Any,
     groups: int,
-    axes: tuple[int, int],
+    back: bool = False,
 ) -> None:
-    """Raise unless the shapes fit. ``axes`` of the weight are those of x's channels, and of the
-    result's."""
+    """Raise unless the shapes fit, those of a convolution or, ``back``, of a transposed one."""
     check_images(where, x)
     if len(weight) != 4:
-        form = "(O, C / groups, kh, kw)" if axes == (1, 0) else "(C, O / groups, kh, kw)"
+        form = "(C, O / groups, kh, kw)" if back else "(O, C / groups, kh, kw)"
         raise ValueError(f"{where}: weight has shape {weight}, expected {form}")
-    taken = weight[1] * groups if axes[0] else weight[0]
+    taken = weight[0] if back else weight[1] * groups
     if x[1] != taken:
         hint = ": images with channels last are x.transpose(0, 3, 1, 2)" if x[3] == taken else ""
         of = f" with groups={groups}" if groups > 1 else ""
@@ -277,7 +276,7 @@ def _check(
             f"{where}: {weight[0]} channels, the first axis of the weight, cannot be divided into "
             f"{groups} groups"
         )
-    made = weight[0] if axes[0] else weight[1] * groups
+    made = weight[1] * groups if back else weight[0]
     if bias is not None and bias.shape != (made,):
         raise ValueError(
             f"{where}: bias has shape {bias.shape}, expected {(made,)}: one for each channel of "
