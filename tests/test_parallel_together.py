@@ -76,6 +76,9 @@ TOGETHER = {
         "train": lambda: in_batches(X, IGNORED, HALF), "loss": SUM, "lr": 0.001,
     },
     "parts without a sample": {"train": lambda: in_batches(X[:49], Y[:49], OF_SAMPLES[:49])},
+    "a last batch that is dropped": {
+        "train": lambda: in_batches(X[:49], Y[:49], drop_last=True), "metrics": ["f1", order],
+    },
     "inputs by name": {"train": lambda: two_inputs(Y), "model": lambda: TwoInputs(False)},
     "inputs in order, weights": {
         "train": lambda: two_inputs(IGNORED, OF_SAMPLES, inputs=tuple(TWO.values())),
@@ -250,7 +253,8 @@ def test_a_run_that_is_stopped_early_ends_on_all_ranks_with_the_best_weights(pat
 @pytest.mark.parametrize("fails", [1, 2])
 def test_a_run_goes_on_with_all_this_bit_for_bit_also_where_a_callback_failed(fails, path):
     given = {
-        "train": functools.partial(in_batches, X, IGNORED, OF_SAMPLES, shuffle=True),
+        # Parts of 7 and 8, so that ranks have drawn more random numbers than others.
+        "train": functools.partial(in_batches, X, IGNORED, OF_SAMPLES, size=15, shuffle=True),
         "validation": (X, Y), "model": dropout, "clip_norm": 0.5, "accumulate": 3, "epochs": 4,
         "metrics": ["f1", order],
     }  # fmt: skip
@@ -269,6 +273,17 @@ def test_a_run_goes_on_with_all_this_bit_for_bit_also_where_a_callback_failed(fa
     for (found, history), (expected, before) in zip(again, whole, strict=True):
         assert history == before
         assert_alike(found, expected, 0)
+
+
+def test_in_another_number_rank_0_goes_on_with_its_random_numbers_and_others_with_their_own(path):
+    def draw(ranks):
+        options = {"model": dropout, "epochs": 1, "checkpoint": path, "ranks": ranks}
+        return run(parallel.fit, SHUFFLED, **options)[0][2].rng.random()
+
+    first, _ = on_ranks(2, draw)
+    found = on_ranks(3, draw)
+    assert found[0] == first
+    assert len({*found}) == 3
 
 
 # --- What is refused ------------------------------------------------------------------------------
@@ -332,6 +347,28 @@ def test_what_is_not_taken_is_refused_by_its_name(options, message):
         on_ranks(2, train)
     text = "\n".join([str(caught.value), *getattr(caught.value, "__notes__", [])])
     assert re.search(message, text), text
+
+
+def test_inputs_without_their_names_are_those_of_another_run(path):
+    options = {"model": lambda: TwoInputs(False), "epochs": 1, "checkpoint": path, "ranks": ONE}
+    run(parallel.fit, two_inputs(Y), **options)
+    with pytest.raises(ValueError, match="its train data is"):
+        run(parallel.fit, two_inputs(Y, inputs=tuple(TWO.values())), **options)
+
+
+@pytest.mark.parametrize(("batch", "place"), [(1, r"step 2 of 7.*1, with"), (2, r"before \d\.\d")])
+def test_a_loss_that_diverges_is_told_beside_the_one_before_if_there_was_one(batch, place):
+    x, w = X.copy(), np.ones(len(X))
+    x[16 * batch : 16 * batch + 8] = 1e300
+    w[16 * (batch - 1) : 16 * batch - 8] = 0  # the first rank has nothing in the batch before
+
+    def train(ranks):
+        data = in_batches(x, X[:, :4], w)
+        model = lambda: nn.Linear(6, 4, rng=0, dtype=np.float64)
+        run(parallel.fit, data, model=model, loss=nn.MSELoss(), ranks=ranks)
+
+    with pytest.raises(FloatingPointError, match=f"the loss is inf in .*{place}"):
+        on_ranks(2, train)
 
 
 def test_evaluation_refuses_other_data_on_other_ranks():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
@@ -56,8 +55,7 @@ class RankRun(Run):
         """Raise now if a rank gets so few samples of a batch that the model does not take them."""
         x, size = columns(self.train)[0], self.ranks.size
         for n in dict.fromkeys(self.shards["train"].lengths):
-            fewest = min(parts_of(n, size))
-            if fewest > 1 or (fewest == 1 and not self.buffers):
+            if min(parts_of(n, size)) > bool(self.buffers):  # statistics may need two
                 continue
             with self.left_as_it_was() as to_train_mode:
                 to_train_mode()
@@ -168,7 +166,7 @@ class RankSteps(Steps):
                 return super().loss(predictions, y)
         # Nothing to learn here; other ranks may wait for this one within backward().
         self.predictions, self.share = predictions, 0
-        self.value = math.nan if self.previous is None else self.previous
+        self.value: Any = self.previous  # it counts for nothing, and stays the one before
         return self.updates.weighed(_nothing(predictions), 0)
 
 
@@ -205,7 +203,7 @@ class RankUpdates(Updates):
         return super().weighed(loss * (share / float(total)), float(total))
 
     def update(self) -> None:
-        self.ranks.average_gradients(self.optimizer, None, weighed=True)
+        self.ranks.average_gradients(self.optimizer, None)
         super().update()
 
 
