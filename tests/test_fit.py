@@ -294,6 +294,15 @@ def test_targets_that_the_loss_does_not_take_are_found_before_the_first_step(
         assert caught.value.__notes__ == [note]
 
 
+def test_targets_that_a_loader_of_ones_own_changes_are_not_looked_at_before_it_has() -> None:
+    class FromOne(DataLoader):
+        def __iter__(self) -> Iterator[tuple[Array, ...]]:
+            return ((x, y - 1) for x, y in super().__iter__())
+
+    arguments = setting() | {"train": FromOne(X, Y + 1, batch_size=8)}
+    assert len(fit(**arguments, validation=FromOne(X, Y + 1), epochs=1)["validation_loss"]) == 1
+
+
 def test_binary_targets_that_the_loss_does_not_take_are_found_before_the_first_step() -> None:
     model = nn.Linear(4, 1)
     good, bad = (X[:, :1] > 0).astype(np.float32), np.full((50, 1), 1.5)

@@ -112,7 +112,8 @@ def test_float16_weights_do_not_overflow_the_sum() -> None:
 
     y = np.zeros((4, 1), np.float16)
     loader = DataLoader(y, y, np.ones(4), dtype=np.float16)
-    assert evaluate(Constant(), nn.MSELoss(), loader, {})["loss"] == 40000
+    for reduction, loss in (("mean", 40000), ("sum", 160000)):
+        assert evaluate(Constant(), nn.MSELoss(reduction), loader, {})["loss"] == loss
 
 
 def test_a_loss_of_ones_own_is_refused_unless_it_gives_the_loss_of_each_sample() -> None:

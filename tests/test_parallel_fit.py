@@ -17,6 +17,7 @@ from ranks import ONE, assert_alike, on_ranks
 
 import minidl
 from minidl import data, nn, parallel
+from minidl import functional as F
 from minidl.parallel import sync_batch_norm
 
 
@@ -106,10 +107,12 @@ def test_a_batch_of_which_nothing_counts_is_no_step_and_one_rank_without_targets
 
 
 def test_a_run_is_saved_before_its_first_step(path):
-    def failing(predictions, targets):
-        raise ZeroDivisionError("planted")
-
     def train(ranks):
+        def failing(predictions, targets):
+            if ranks.first:
+                raise ZeroDivisionError("planted")
+            return F.cross_entropy(predictions, targets)
+
         model = network()
         parallel.fit(
             model, failing, rank_program.adam(model), loader(), checkpoint=path, progress=False,

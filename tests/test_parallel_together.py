@@ -17,6 +17,7 @@ import minidl
 from minidl import nn, optim, parallel, training
 from minidl.data import DataLoader, MultiInputLoader
 from minidl.optim import schedules
+from minidl.tensor import Tensor
 from minidl.training import Callback, CSVLog, EarlyStopping, KeepBest, whole_set
 
 SUM = nn.CrossEntropyLoss(WEIGHTS, reduction="sum")
@@ -57,6 +58,15 @@ def weights(model):
     return list(model.state_dict().values())
 
 
+class Several(nn.Module):
+    def __init__(self, network):
+        self.network = network
+
+    def forward(self, x):
+        z = self.network(x)
+        return [z.data, z, Tensor(z.data)]
+
+
 SHUFFLED = functools.partial(in_batches, X, IGNORED, OF_SAMPLES, shuffle=True)
 TOGETHER = {
     "weights": {"train": SHUFFLED, "validation": (X, Y, OF_SAMPLES)},
@@ -76,6 +86,13 @@ TOGETHER = {
         "train": lambda: in_batches(X, IGNORED, HALF), "loss": SUM, "lr": 0.001,
     },
     "parts without a sample": {"train": lambda: in_batches(X[:49], Y[:49], OF_SAMPLES[:49])},
+    "parts without a sample, and outputs that are no Tensors": {
+        "train": lambda: in_batches(X[:49], Y[:49]), "model": lambda: Several(network(norm=False)),
+        "loss": lambda outputs, y: nn.CrossEntropyLoss()(outputs[1], y),
+    },
+    "batches of one size": {
+        "train": lambda: in_batches(X, Y, size=22), "model": network, "metrics": ["f1", order],
+    },
     "a last batch that is dropped": {
         "train": lambda: in_batches(X[:49], Y[:49], drop_last=True), "metrics": ["f1", order],
     },
@@ -90,7 +107,9 @@ TOGETHER = {
         "metrics": ["accuracy", "f1", "auc", order],
     },
     "metrics of small batches": {
-        "train": lambda: in_batches(X, Y, size=4), "validation": in_batches(X, Y, size=3),
+        # The last batches are one sample each, which the last rank has.
+        "train": lambda: in_batches(X[:109], Y[:109], size=4),
+        "validation": in_batches(X[:109], Y[:109], size=3),
         "metrics": ["f1", order],
     },
 }  # fmt: skip
@@ -309,6 +328,13 @@ class Tokens(nn.Module):
         return self.last(x.reshape(len(x), -1))
 
 
+class Empty(nn.Linear):
+    """Computes nothing of no sample."""
+
+    def forward(self, x):
+        return super().forward(x) if len(x) else np.zeros((0, 4))
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -325,6 +351,10 @@ class Tokens(nn.Module):
         (
             {"train": lambda: in_batches(X[:49], Y[:49]), "model": Tokens},
             r"tried before the first step, since of a batch of 1 .* 2 ranks gets \[0, 1\]",
+        ),
+        (
+            {"train": lambda: in_batches(X[:49], Y[:49]), "model": lambda: Empty(6, 4)},
+            "the model returned a ndarray without a Tensor that depends on a parameter",
         ),
         ({"validation": (X[:, :5], Y)}, "tried before the first step"),
         ({"epochs": [2, 3]}, r"the epochs of rank \d is \d, and that of rank \d \d"),
@@ -347,6 +377,33 @@ def test_what_is_not_taken_is_refused_by_its_name(options, message):
         on_ranks(2, train)
     text = "\n".join([str(caught.value), *getattr(caught.value, "__notes__", [])])
     assert re.search(message, text), text
+
+
+def test_a_file_that_is_of_no_run_is_refused(path):
+    def train(ranks):
+        run(parallel.fit, (X, Y), epochs=1, checkpoint=path, ranks=ranks)
+
+    train(ONE)
+    for content in ([1, 2], {}, minidl.load(path) | {"generators": None}):
+        minidl.save(path, content)
+        with pytest.raises(ValueError, match="fit cannot go on from"):
+            on_ranks(2, train)
+
+
+def test_the_model_is_not_tried_on_parts_of_enough_samples():
+    calls = []
+
+    class Counting(nn.Linear):
+        def forward(self, x):
+            calls.append(len(x))
+            return super().forward(x)
+
+    def train(ranks):
+        model = lambda: Counting(6, 4, dtype=np.float64)
+        run(parallel.fit, in_batches(X[:33], Y[:33]), model=model, epochs=1, ranks=ranks)
+
+    train(ONE)
+    assert calls == [16, 16, 1]
 
 
 def test_inputs_without_their_names_are_those_of_another_run(path):

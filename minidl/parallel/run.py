@@ -107,14 +107,10 @@ class RankRun(Run):
         """Let all ranks have what callbacks have changed on rank 0."""
         if not self.calls:
             return
-        stopped = self.history.stopped
-        changed = self.model.state_dict(), self.optimizer.state_dict(), stopped
-        model, optimizer, self.history.stopped = self.ranks.of_first(
-            changed if self.ranks.first else None
-        )
-        if not self.ranks.first:
-            self.model.load_state_dict(model)
-            self.optimizer.load_state_dict(optimizer)
+        own = self.model.state_dict(), self.optimizer.state_dict(), self.history.stopped
+        model, optimizer, self.history.stopped = self.ranks.of_first(own)
+        self.model.load_state_dict(model)
+        self.optimizer.load_state_dict(optimizer)
 
     # --- The checkpoint, which rank 0 writes ------------------------------------------------------
 
