@@ -652,7 +652,7 @@ def test_a_folder_that_is_not_there_is_found_before_the_first_step(
 def test_the_best_weights_and_the_checkpoint_are_two_files(path: pathlib.Path) -> None:
     """In one, the run would replace the weights after each epoch, and nobody would know."""
     arguments = setting()
-    other = path.parent / "." / path.name
+    other = f"{path.parent}/./{path.name}"
     with pytest.raises(ValueError, match=r"is the checkpoint of fit, .*: name another file"):
         fit(**arguments, checkpoint=path, callbacks=[KeepBest(other, monitor="loss")])
     assert arguments["optimizer"].steps == 0

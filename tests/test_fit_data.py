@@ -197,6 +197,31 @@ def test_wrong_weights_are_refused(weights: Array, message: str) -> None:
         evaluate(model, F.cross_entropy, unchecked)
 
 
+@pytest.mark.parametrize(
+    ("weigh", "loss", "message"),
+    [
+        (lambda y: -np.ones(len(y)), F.cross_entropy, "the batch: the weight of sample 0 is -1"),
+        (lambda y: np.ones((len(y), 1)), F.cross_entropy, "the batch: weights have shape"),
+        (lambda y: np.ones(7), F.cross_entropy, "the batch has 7 weights for 8 samples"),
+        (lambda y: np.ones(len(y)), lambda z, y: F.cross_entropy(z, y), "weights: samples with"),
+    ],
+)
+def test_weights_that_a_loader_makes_for_its_batches_are_looked_at_too(
+    weigh: Any, loss: Any, message: str
+) -> None:
+    class Weighing(DataLoader):
+        def __iter__(self) -> Any:
+            return ((x, y, weigh(y)) for x, y in super().__iter__())
+
+    model, loader = classifier(), Weighing(X[:48], Y[:48], batch_size=8)
+    for call in (
+        lambda: fit(model, loss, sgd(model), loader, **quiet),
+        lambda: evaluate(model, loss, loader),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()
+
+
 def test_weights_are_not_compiled() -> None:
     model = classifier()
     with pytest.raises(ValueError, match="compiled=True is not for weights of samples"):

@@ -232,21 +232,21 @@ def test_all_begin_with_the_weights_state_and_order_of_rank_0_and_random_numbers
 
 def test_running_statistics_become_their_means_and_a_model_that_differs_is_named():
     class Counting(nn.Module):
-        buffers = ("seen",)
+        buffers = ("seen", "later")
 
         def __init__(self, n):
-            self.seen = np.array([n])
+            self.seen, self.later = np.array([n]), None
 
     def join(ranks):
-        model = nn.Sequential(nn.BatchNorm(2), Counting(5 + ranks.rank))
-        model[0].running_mean += [ranks.rank, 2 * ranks.rank]
-        model[0].running_var += [2, 4 * ranks.rank]
+        model = nn.Sequential(Counting(5 + ranks.rank), nn.BatchNorm(2))
+        model[1].running_mean += [ranks.rank, 2 * ranks.rank]
+        model[1].running_var += [2, 4 * ranks.rank]
         ranks.join_buffers(model)
         ranks.check_alike(model)
-        return [model.state_dict()[name].tolist() for name in ("0.running_mean", "0.running_var",
-                                                               "1.seen")]  # fmt: skip
+        return [model.state_dict()[name].tolist() for name in ("0.seen", "1.running_mean",
+                                                               "1.running_var")]  # fmt: skip
 
-    assert on_ranks(2, join) == [[[0.5, 1], [3, 3], [5]]] * 2
+    assert on_ranks(2, join) == [[[5], [0.5, 1], [3, 3]]] * 2
 
     def join_precisely(ranks):
         model = nn.BatchNorm(1, dtype=np.float64)

@@ -31,7 +31,8 @@ def through(norm, x, g, training=True):
     y = norm(t)
     y.backward(g)
     of_parameters = [norm.weight.grad, norm.bias.grad]
-    return [y.data, t.grad], of_parameters, [norm.running_mean, norm.running_var]
+    buffers = [norm.running_mean, norm.running_var, norm.num_batches_tracked]
+    return [y.data, t.grad], of_parameters, buffers
 
 
 @pytest.mark.parametrize("shape", [(9, 3), (9, 3, 4), (7, 2, 3, 2)])
@@ -53,6 +54,17 @@ def test_sync_batch_norm_is_batch_norm_of_the_joined_batch(shape, cuts, training
         np.testing.assert_allclose(sum(f[1][i] for f in found), whole, atol=1e-12)
     for _, _, own in found:
         assert_alike(own, running)
+
+
+def test_sync_batch_norm_without_weights_is_batch_norm_without_them():
+    x = np.random.default_rng(4).normal(3, 2, (9, 3, 2))
+
+    def forward(ranks):
+        norm = sync_batch_norm(nn.BatchNorm(3, affine=False, dtype=x.dtype), ranks)
+        return norm(part(x, ranks)).data
+
+    expected = nn.BatchNorm(3, affine=False, dtype=x.dtype)(x).data
+    np.testing.assert_allclose(np.concatenate(on_ranks(2, forward)), expected, atol=1e-12)
 
 
 def test_the_gradient_of_sync_batch_norm_is_the_slope_of_all_losses_together():
@@ -82,7 +94,7 @@ def test_the_gradient_of_sync_batch_norm_is_the_slope_of_all_losses_together():
 
 def test_sync_batch_norm_stands_a_mean_far_from_zero_and_float16():
     rng = np.random.default_rng(3)
-    for dtype, mean, tolerance in ((np.float32, 3e4, 1e-5), (np.float16, 300, 4e-3)):
+    for dtype, mean, tolerance in ((np.float32, 3e4, 1e-5), (np.float16, 3e3, 4e-3)):
         x = rng.normal(mean, 1, (64, 2)).astype(dtype)
 
         def forward(ranks, x=x):

@@ -305,6 +305,18 @@ def test_in_another_number_rank_0_goes_on_with_its_random_numbers_and_others_wit
     assert len({*found}) == 3
 
 
+def test_rank_0_alone_says_how_far_the_run_is_and_where_it_goes_on(path, capsys):
+    def train(ranks, **options):
+        run(parallel.fit, SHUFFLED, checkpoint=path, ranks=ranks, **options)
+
+    for epochs, said in ((1, ["epoch 1/1"]), (2, ["fit: going on", "epoch 2/2"]), (2, [])):
+        on_ranks(2, functools.partial(train, epochs=epochs, progress=True))
+        lines = capsys.readouterr().err.splitlines()
+        assert [line[: len(text)] for line, text in zip(lines, said, strict=True)] == said
+    on_ranks(2, functools.partial(train, epochs=3))
+    assert capsys.readouterr().err == ""
+
+
 # --- What is refused ------------------------------------------------------------------------------
 
 
@@ -346,7 +358,7 @@ class Empty(nn.Linear):
         ({"callbacks": print}, r"callbacks is a list.*callbacks=\[...\]"),
         ({"train": lambda: Flipping(X, Y)}, "Flipping has an __iter__ of its own"),
         ({"train": (X, Y, X), "loss": SUM}, r"weights have shape \(110, 6\)"),
-        ({"train": (X, Y, OF_SAMPLES), "loss": lambda z, y: z.mean()}, "need the loss of each"),
+        ({"train": (X, Y, OF_SAMPLES), "loss": lambda z, y: z.mean()}, "fit: train: samples with"),
         ({"train": ((X, X), Y)}, "x is a tuple of 2, which are several inputs"),
         (
             {"train": lambda: in_batches(X[:49], Y[:49]), "model": Tokens},
