@@ -160,12 +160,13 @@ def test_evaluation_is_that_of_one_process_also_where_a_rank_has_no_sample():
     for found in on_ranks(3, evaluate):
         for result in found:
             assert result == pytest.approx(expected, rel=1e-12)
-    one = X[:1], np.ones((1, 4))  # only the last rank knows what is measured of it
+    # Only the last rank knows what is measured of one sample.
+    for loss, y in ((nn.MSELoss(), np.ones((1, 4))), (nn.CrossEntropyLoss(), Y[:1])):
 
-    def evaluate_one(ranks):
-        return parallel.evaluate(copy.deepcopy(model), nn.MSELoss(), one, ranks=ranks)
+        def evaluate_one(ranks, loss=loss, y=y):
+            return parallel.evaluate(copy.deepcopy(model), loss, (X[:1], y), ranks=ranks)
 
-    assert on_ranks(3, evaluate_one) == [minidl.evaluate(model, nn.MSELoss(), one)] * 3
+        assert on_ranks(3, evaluate_one) == [minidl.evaluate(model, loss, (X[:1], y))] * 3
 
 
 @pytest.mark.parametrize(
