@@ -382,12 +382,15 @@ def test_a_loader_whose_last_batch_batch_norm_cannot_take_is_refused_before_the_
     fit(**setting(model=places) | {"train": DataLoader(x, Y, batch_size=7)}, epochs=1)
 
 
-def test_a_trial_before_the_first_step_draws_no_random_numbers() -> None:
-    model = nn.Sequential(nn.Dropout(0.5, rng=5), nn.BatchNorm(4), nn.Flatten(), nn.Linear(8, 3))
+@pytest.mark.parametrize("rng", [5, None])
+def test_a_trial_before_the_first_step_draws_no_random_numbers(rng: int | None) -> None:
+    model = nn.Sequential(nn.Dropout(0.5, rng=rng), nn.BatchNorm(4), nn.Flatten(), nn.Linear(8, 3))
+    minidl.seed(5)
     x = np.stack([X, X], axis=2)  # (50, 4, 2), in 7 batches of 7 and one of 1, which is tried
     fit(**setting(model=model) | {"train": DataLoader(x, Y, batch_size=7)}, epochs=1)
     alone = np.random.default_rng(5)
     for n in (*7 * [7], 1):
         alone.random((n, 4, 2), np.float32)
-    assert model[0].rng.bit_generator.state == alone.bit_generator.state
+    drawn = model[0].rng if rng is not None else minidl.rng.generator()
+    assert drawn.bit_generator.state == alone.bit_generator.state
     assert model[1].num_batches_tracked == 8

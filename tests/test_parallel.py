@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import copy
 import functools
+import io
+import sys
 
 import numpy as np
 import pytest
@@ -351,6 +353,7 @@ def test_an_error_of_one_rank_alone_is_not_caught_and_one_of_several_stops_the_o
 
     with Ranks(Comm()):
         pass
+    assert stopped == []
     assert capsys.readouterr().err == ""
     for error, code, text in [
         (KeyError("lost"), 1, "KeyError: 'lost'"),
@@ -366,3 +369,22 @@ def test_an_error_of_one_rank_alone_is_not_caught_and_one_of_several_stops_the_o
         assert text in err
         assert err.startswith("rank 0 of 2 ends the run:") == (code is not None)
         stopped.clear()
+
+
+def test_what_was_printed_is_out_before_the_ranks_are_stopped(monkeypatch):
+    written = []
+
+    class Comm(Alone):
+        def Get_size(self):
+            return 2
+
+        def Abort(self, code):
+            written.extend(stream.buffer.getvalue() for stream in (sys.stdout, sys.stderr))
+
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, io.TextIOWrapper(io.BytesIO()))
+    with pytest.raises(KeyError), Ranks(Comm()):
+        print("so far")
+        raise KeyError("lost")
+    assert written[0].strip() == b"so far"
+    assert b"KeyError: 'lost'" in written[1]

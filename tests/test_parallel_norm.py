@@ -9,8 +9,8 @@ import pickle
 import numpy as np
 import pytest
 import rank_program
-from rank_program import X, network
-from ranks import ONE, assert_alike, on_ranks, part
+from rank_program import X, Y, network
+from ranks import ONE, assert_alike, gradients, on_ranks, part
 
 from minidl import Tensor, grad, nn
 from minidl.parallel import SyncBatchNorm, sync_batch_norm
@@ -110,6 +110,26 @@ def test_sync_batch_norm_stands_a_mean_far_from_zero_and_float16():
         np.testing.assert_allclose(found, exact, atol=tolerance)
 
 
+def test_a_rank_that_counts_for_nothing_is_part_of_the_statistics_and_of_their_gradient():
+    x, y, loss = X[:8], Y[:8].copy(), nn.CrossEntropyLoss()
+    y[:3] = -100
+
+    def train(ranks):
+        model = sync_batch_norm(network(), ranks)
+        optimizer = rank_program.adam(model)
+        predictions, targets = model(part(x, ranks, [3])), part(y, ranks, [3])
+        share = loss.divisor(predictions.data, targets)
+        value = loss(predictions, targets) if share else predictions.sum()
+        value.backward(share)
+        ranks.average_gradients(optimizer, share, weighed=True)
+        return gradients(optimizer)
+
+    joined = network()
+    loss(joined(x), y).backward()
+    for found in on_ranks(2, train):
+        assert_alike(found, [p.grad for p in joined.parameters()], 1e-12)
+
+
 def test_sync_batch_norm_needs_shares_where_they_differ_and_says_so():
     def train(ranks, shares, weighed=False):
         model = sync_batch_norm(network(), ranks)
@@ -129,6 +149,7 @@ def test_sync_batch_norm_needs_shares_where_they_differ_and_says_so():
 
 def test_sync_batch_norm_refuses_one_value_in_all_and_other_channels():
     norm = sync_batch_norm(nn.BatchNorm(2), ONE)
+    np.testing.assert_allclose(norm(np.float32([[1, 7], [3, 5]])).data, [[-1, 1], [1, -1]], 1e-4)
     for shape, message in (((1, 2), "two values per channel"), ((4, 3), r"\(N, 2\)")):
         with pytest.raises(ValueError, match=message):
             norm(np.zeros(shape, np.float32))

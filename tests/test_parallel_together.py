@@ -90,6 +90,12 @@ TOGETHER = {
         "train": lambda: in_batches(X[:49], Y[:49]), "model": lambda: Several(network(norm=False)),
         "loss": lambda outputs, y: nn.CrossEntropyLoss()(outputs[1], y),
     },
+    "parts of one sample": {
+        "train": lambda: in_batches(X[:34].reshape(34, 2, 3), Y[:34]),
+        "model": lambda: nn.Sequential(
+            nn.BatchNorm(2, dtype=np.float64), nn.Flatten(), network(norm=False)
+        ),
+    },
     "batches of one size": {
         "train": lambda: in_batches(X, Y, size=22), "model": network, "metrics": ["f1", order],
     },
