@@ -150,6 +150,24 @@ def test_settings_arrive_in_the_network_and_in_its_rule(flowers):
     assert len(list(small(hidden=()).fit(x, y).model_)) == 1
 
 
+def test_all_layers_begin_with_glorots_weights(flowers):
+    for layer in small(hidden=(40, 30), rule="sgd", lr=1e-9, epochs=1).fit(*flowers).model_[::2]:
+        w = layer.weight.data
+        assert 0.9 < np.abs(w).max() / np.sqrt(6 / sum(w.shape)) < 1.001
+
+
+def test_a_rule_that_cannot_be_compiled_learns_too(flowers):
+    class Counting(optim.Optimizer):
+        calls = 0
+
+        def update(self, x, dx, *, lr):
+            self.calls += 1
+            x -= lr * dx / self.calls
+
+    model = small(rule=Counting, lr=0.1).fit(*flowers)
+    assert model.n_iter_ == 4
+
+
 @pytest.mark.parametrize(
     ("rule", "lr"),
     [("sgd", 0.1), ("momentum", 0.01), ("adagrad", 0.01), ("rmsprop", 0.001), ("adam", 0.001),
