@@ -516,6 +516,7 @@ def test_data_that_make_no_sense_are_refused(flowers):
         (lambda: small().fit(x, y, -ones), "0 or more and not all 0, got one of -1"),
         (lambda: small().fit(x, y, 0 * ones), "0 or more and not all 0, got zeros only"),
         (lambda: small().fit(1e39 * x, y), "too large for dtype"),
+        (lambda: small(epochs=1).fit(x, y).predict(1e39 * x), "too large for dtype"),
         (lambda: small().partial_fit(x, y, classes=["setosa", "rose"]), "y has .*versicolor"),
         (lambda: small().partial_fit(x, y).partial_fit(x, y, ["a", "b"]), "of the first call"),
         (lambda: small(**held_out).fit(x, y), "validation_fraction"),

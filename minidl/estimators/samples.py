@@ -43,4 +43,4 @@ def counted(x: Array, y: Array, weights: Array | None) -> tuple[Array, Array, Ar
         rows = np.repeat(np.arange(len(x)), weights.astype(int))
         return x[rows], y[rows], None
     there = weights > 0
-    return x[there], y[there], (weights[there] / weights.max()).astype(np.float32)
+    return x[there], y[there], weights[there] / weights.max()
