@@ -14,6 +14,7 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_diabetes, load_iris
 from sklearn.ensemble import BaggingClassifier
+from sklearn.exceptions import DataConversionWarning
 from sklearn.model_selection import GridSearchCV, cross_val_score, cross_validate
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
@@ -134,6 +135,9 @@ def test_several_numbers_are_learned_at_once(numbers):
     assert model.score(x, both) > 0.5
     with pytest.raises(ValueError, match=r"the first call had shape \(N, \(2,\)\), got \(120,\)"):
         model.partial_fit(x, y)
+    with pytest.warns(DataConversionWarning, match="a 1d array was expected"):
+        model = Regressor(epochs=1).fit(x, y[:, None])
+    assert model.predict(x).shape == (120,)
 
 
 def test_settings_arrive_in_the_network_and_in_its_rule(flowers):
