@@ -652,7 +652,7 @@ def test_a_folder_that_is_not_there_is_found_before_the_first_step(
 def test_the_best_weights_and_the_checkpoint_are_two_files(path: pathlib.Path) -> None:
     """In one, the run would replace the weights after each epoch, and nobody would know."""
     arguments = setting()
-    other = path.parent / "." / path.name
+    other = f"{path.parent}/./{path.name}"
     with pytest.raises(ValueError, match=r"is the checkpoint of fit, .*: name another file"):
         fit(**arguments, checkpoint=path, callbacks=[KeepBest(other, monitor="loss")])
     assert arguments["optimizer"].steps == 0
@@ -731,10 +731,11 @@ def test_the_log_of_another_run_is_refused_and_stays_as_it_is(
 ) -> None:
     run_with_log(log, 2, checkpoint=path)
     log.write_bytes(change(log.read_text()).encode("latin-1"))
-    content = log.read_bytes()
+    content, run = log.read_bytes(), path.read_bytes()
     with pytest.raises(ValueError, match=f"log.csv is not the log of this run: {message}"):
         run_with_log(log, 4, checkpoint=path)
     assert log.read_bytes() == content
+    assert path.read_bytes() == run  # it was found before the first step
 
 
 def test_a_new_run_does_not_write_into_an_old_log(log: pathlib.Path, path: pathlib.Path) -> None:

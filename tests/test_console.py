@@ -394,6 +394,7 @@ def test_ctrl_c_ends_after_the_step_and_hands_back_the_history(
     assert len(history["loss"]) == len(history["accuracy"]) == 2
     assert arguments["optimizer"].steps == 17  # the third step of the third epoch is whole
     assert "fit: stopped by Ctrl-C after step 3 of 7 in epoch 3" in terminal.getvalue()
+    assert re.findall(r"\|(.*?)\|", terminal.getvalue())[-1].endswith(" ")  # the bar is not full
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 

@@ -14,6 +14,7 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_diabetes, load_iris
 from sklearn.ensemble import BaggingClassifier
+from sklearn.exceptions import DataConversionWarning
 from sklearn.model_selection import GridSearchCV, cross_val_score, cross_validate
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
@@ -92,6 +93,29 @@ def test_labels_may_be_strings(flowers):
     assert model.classes_[p.argmax(axis=1)].tolist() == model.predict(x).tolist()
 
 
+def test_it_predicts_in_float64_however_large_outputs_are(flowers):
+    x, y = flowers
+    model = small(batch_norm=True).fit(x, y)
+    first, norm, _, last = model.model_
+    w, b, v, c = (p.data.astype(np.float64) for m in (first, last) for p in m.parameters())
+    mean, var = norm.running_mean.astype(np.float64), norm.running_var.astype(np.float64)
+    z = (x.astype(np.float32) @ w.T + b - mean) / np.sqrt(var + norm.eps)
+    z = np.maximum(z * norm.weight.data + norm.bias.data, 0) @ v.T + c
+    expected = z - np.log(np.exp(z).sum(axis=1, keepdims=True))
+    np.testing.assert_allclose(model.predict_log_proba(x), expected, rtol=1e-11)
+    far = model.predict_log_proba(1e6 * x)
+    assert far.min() < -1000
+    np.testing.assert_allclose(np.exp(far).sum(axis=1), 1, rtol=1e-12)
+
+
+def test_nothing_is_kept_or_said_that_was_not_asked_for(flowers, capsys):
+    model = small().fit(*flowers)
+    assert all(p.grad is None for p in model.model_.parameters())
+    assert capsys.readouterr().err == ""
+    small(verbose=True).fit(*flowers)
+    assert "epoch 4/4" in capsys.readouterr().err
+
+
 def test_the_unit_of_the_targets_does_not_matter(numbers):
     x, y = numbers
     model = Regressor(epochs=20, random_state=0).fit(x, y)
@@ -111,6 +135,9 @@ def test_several_numbers_are_learned_at_once(numbers):
     assert model.score(x, both) > 0.5
     with pytest.raises(ValueError, match=r"the first call had shape \(N, \(2,\)\), got \(120,\)"):
         model.partial_fit(x, y)
+    with pytest.warns(DataConversionWarning, match="a 1d array was expected"):
+        model = Regressor(epochs=1).fit(x, y[:, None])
+    assert model.predict(x).shape == (120,)
 
 
 def test_settings_arrive_in_the_network_and_in_its_rule(flowers):
@@ -125,6 +152,24 @@ def test_settings_arrive_in_the_network_and_in_its_rule(flowers):
     assert (type(rule), rule.lr, rule.weight_decay) == (optim.Momentum, 0.5, 0.125)
     assert small(hidden=7).fit(x, y).model_[0].weight.shape == (7, 4)
     assert len(list(small(hidden=()).fit(x, y).model_)) == 1
+
+
+def test_all_layers_begin_with_glorots_weights(flowers):
+    for layer in small(hidden=(40, 30), rule="sgd", lr=1e-9, epochs=1).fit(*flowers).model_[::2]:
+        w = layer.weight.data
+        assert 0.9 < np.abs(w).max() / np.sqrt(6 / sum(w.shape)) < 1.001
+
+
+def test_a_rule_that_cannot_be_compiled_learns_too(flowers):
+    class Counting(optim.Optimizer):
+        calls = 0
+
+        def update(self, x, dx, *, lr):
+            self.calls += 1
+            x -= lr * dx / self.calls
+
+    model = small(rule=Counting, lr=0.1).fit(*flowers)
+    assert model.n_iter_ == 4
 
 
 @pytest.mark.parametrize(
@@ -152,6 +197,9 @@ def test_it_stops_when_the_loss_falls_no_more(flowers):
     assert model.n_iter_ == len(curve) < 300
     assert min(curve[:-3]) - min(curve[-3:]) <= 1e-2
     assert small(epochs=30, tol=1.0, patience=None).fit(x, y).n_iter_ == 30
+    for early_stopping in (False, True):
+        stopped = small(epochs=30, tol=100.0, patience=2, early_stopping=early_stopping)
+        assert stopped.fit(x, y).n_iter_ == 3
 
 
 def test_early_stopping_keeps_the_weights_that_were_best_for_samples_held_out(flowers, monkeypatch):
@@ -170,6 +218,21 @@ def test_early_stopping_keeps_the_weights_that_were_best_for_samples_held_out(fl
     assert len(curve) == model.n_iter_ == int(np.argmin(curve)) + 11
     loss = minidl.evaluate(model.model_, nn.CrossEntropyLoss(), (x_held, y_held))["loss"]
     assert loss == pytest.approx(min(curve), rel=1e-6)
+
+
+def test_targets_held_out_are_in_the_scale_of_the_others(numbers, monkeypatch):
+    x, y = numbers
+    scaled = []
+
+    def noted(*args, **options):
+        scaled.extend([args[3].arrays[1], args[4][1]])
+        return minidl.fit(*args, **options)
+
+    monkeypatch.setattr(network, "fit", noted)
+    model = Regressor(early_stopping=True, epochs=1, random_state=0).fit(x, y)
+    found = np.concatenate(scaled) * model.scale_ + model.mean_
+    np.testing.assert_allclose(np.sort(found[:, 0]), np.sort(y), rtol=1e-5)
+    assert abs(scaled[0].mean()) < 1e-6
 
 
 def test_batches_leave_no_single_sample(flowers):
@@ -199,7 +262,9 @@ def test_steps_are_compiled_unless_samples_have_weights(flowers, calls):
     small().fit(x, y)
     small().fit(x, y, np.tile([1, 2, 0], 50))  # copies
     small().fit(x, y, np.tile([1, 2.5, 0], 50))
-    assert calls == [True, True, False]
+    small(epochs=1).fit(x, y, np.full(150, 8))
+    small(epochs=1).fit(x, y, np.r_[9, np.full(149, 8)])
+    assert calls == [True, True, False, True, False]
 
 
 def test_what_cannot_be_compiled_is_trained_from_its_beginning_as_it_stands(flowers, calls):
@@ -455,6 +520,7 @@ def test_data_that_make_no_sense_are_refused(flowers):
         (lambda: small().fit(x, y, -ones), "0 or more and not all 0, got one of -1"),
         (lambda: small().fit(x, y, 0 * ones), "0 or more and not all 0, got zeros only"),
         (lambda: small().fit(1e39 * x, y), "too large for dtype"),
+        (lambda: small(epochs=1).fit(x, y).predict(1e39 * x), "too large for dtype"),
         (lambda: small().partial_fit(x, y, classes=["setosa", "rose"]), "y has .*versicolor"),
         (lambda: small().partial_fit(x, y).partial_fit(x, y, ["a", "b"]), "of the first call"),
         (lambda: small(**held_out).fit(x, y), "validation_fraction"),

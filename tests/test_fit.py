@@ -294,6 +294,15 @@ def test_targets_that_the_loss_does_not_take_are_found_before_the_first_step(
         assert caught.value.__notes__ == [note]
 
 
+def test_targets_that_a_loader_of_ones_own_changes_are_not_looked_at_before_it_has() -> None:
+    class FromOne(DataLoader):
+        def __iter__(self) -> Iterator[tuple[Array, ...]]:
+            return ((x, y - 1) for x, y in super().__iter__())
+
+    arguments = setting() | {"train": FromOne(X, Y + 1, batch_size=8)}
+    assert len(fit(**arguments, validation=FromOne(X, Y + 1), epochs=1)["validation_loss"]) == 1
+
+
 def test_binary_targets_that_the_loss_does_not_take_are_found_before_the_first_step() -> None:
     model = nn.Linear(4, 1)
     good, bad = (X[:, :1] > 0).astype(np.float32), np.full((50, 1), 1.5)
@@ -373,12 +382,15 @@ def test_a_loader_whose_last_batch_batch_norm_cannot_take_is_refused_before_the_
     fit(**setting(model=places) | {"train": DataLoader(x, Y, batch_size=7)}, epochs=1)
 
 
-def test_a_trial_before_the_first_step_draws_no_random_numbers() -> None:
-    model = nn.Sequential(nn.Dropout(0.5, rng=5), nn.BatchNorm(4), nn.Flatten(), nn.Linear(8, 3))
+@pytest.mark.parametrize("rng", [5, None])
+def test_a_trial_before_the_first_step_draws_no_random_numbers(rng: int | None) -> None:
+    model = nn.Sequential(nn.Dropout(0.5, rng=rng), nn.BatchNorm(4), nn.Flatten(), nn.Linear(8, 3))
+    minidl.seed(5)
     x = np.stack([X, X], axis=2)  # (50, 4, 2), in 7 batches of 7 and one of 1, which is tried
     fit(**setting(model=model) | {"train": DataLoader(x, Y, batch_size=7)}, epochs=1)
     alone = np.random.default_rng(5)
     for n in (*7 * [7], 1):
         alone.random((n, 4, 2), np.float32)
-    assert model[0].rng.bit_generator.state == alone.bit_generator.state
+    drawn = model[0].rng if rng is not None else minidl.rng.generator()
+    assert drawn.bit_generator.state == alone.bit_generator.state
     assert model[1].num_batches_tracked == 8

@@ -112,7 +112,8 @@ def test_float16_weights_do_not_overflow_the_sum() -> None:
 
     y = np.zeros((4, 1), np.float16)
     loader = DataLoader(y, y, np.ones(4), dtype=np.float16)
-    assert evaluate(Constant(), nn.MSELoss(), loader, {})["loss"] == 40000
+    for reduction, loss in (("mean", 40000), ("sum", 160000)):
+        assert evaluate(Constant(), nn.MSELoss(reduction), loader, {})["loss"] == loss
 
 
 def test_a_loss_of_ones_own_is_refused_unless_it_gives_the_loss_of_each_sample() -> None:
@@ -194,6 +195,31 @@ def test_wrong_weights_are_refused(weights: Array, message: str) -> None:
     unchecked = DataLoader(X, Y, np.full(50, np.nan), check_finite=False)
     with pytest.raises(ValueError, match="the weight of sample 0 is nan"):
         evaluate(model, F.cross_entropy, unchecked)
+
+
+@pytest.mark.parametrize(
+    ("weigh", "loss", "message"),
+    [
+        (lambda y: -np.ones(len(y)), F.cross_entropy, "the batch: the weight of sample 0 is -1"),
+        (lambda y: np.ones((len(y), 1)), F.cross_entropy, "the batch: weights have shape"),
+        (lambda y: np.ones(7), F.cross_entropy, "the batch has 7 weights for 8 samples"),
+        (lambda y: np.ones(len(y)), lambda z, y: F.cross_entropy(z, y), "weights: samples with"),
+    ],
+)
+def test_weights_that_a_loader_makes_for_its_batches_are_looked_at_too(
+    weigh: Any, loss: Any, message: str
+) -> None:
+    class Weighing(DataLoader):
+        def __iter__(self) -> Any:
+            return ((x, y, weigh(y)) for x, y in super().__iter__())
+
+    model, loader = classifier(), Weighing(X[:48], Y[:48], batch_size=8)
+    for call in (
+        lambda: fit(model, loss, sgd(model), loader, **quiet),
+        lambda: evaluate(model, loss, loader),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()
 
 
 def test_weights_are_not_compiled() -> None:

@@ -176,15 +176,32 @@ def test_schedules_and_places_count_updates() -> None:
         fit(model, F.cross_entropy, optimizer, loader, accumulate=3, **quiet)
 
 
-def test_a_batch_that_fails_undoes_the_batches_of_its_update_too() -> None:
-    model = nn.Sequential(nn.BatchNorm(4), nn.Linear(4, 3))
-    before = bits(model.state_dict())
+@pytest.mark.parametrize(
+    ("at", "accumulate", "place"),
+    [
+        (2, 4, r"step 1 of 2 in epoch 1 \(batch 3 of 4"),
+        (5, 2, r"step 3 of 4 in epoch 1 \(batch 2 of 2"),
+        (2, 1, "step 3 of 7 in epoch 1"),
+    ],
+)
+def test_a_batch_that_fails_undoes_the_batches_of_its_update_and_no_other(
+    at: int, accumulate: int, place: str
+) -> None:
+    models = [nn.Sequential(nn.BatchNorm(4), nn.Linear(4, 3, rng=0)) for _ in range(2)]
+    before = at - at % accumulate
     bad = X.copy()
-    bad[17] = np.nan
-    loader = DataLoader(bad, Y, batch_size=8, check_finite=False)
-    with pytest.raises(FloatingPointError, match=r"batch 3 of 4"):
-        fit(model, F.cross_entropy, sgd(model), loader, accumulate=4, **quiet)
-    assert bits(model.state_dict()) == before
+    bad[8 * at + 1] = np.nan
+
+    def run(model: Module, x: Array) -> None:
+        loader = DataLoader(x, Y[: len(x)], batch_size=8, check_finite=False)
+        options = {"epochs": 1, "accumulate": accumulate, **quiet}
+        fit(model, F.cross_entropy, sgd(model), loader, **options)
+
+    with pytest.raises(FloatingPointError, match=place):
+        run(models[0], bad)
+    if before:
+        run(models[1], X[: 8 * before])
+    assert bits(models[0].state_dict()) == bits(models[1].state_dict())
 
 
 class Short(DataLoader):

@@ -78,6 +78,11 @@ def test_it_is_saved_as_a_dict_and_is_a_history_again(path: pathlib.Path) -> Non
             "<History of 4 epochs: loss nan; lowest loss 1.0e-05 in epoch 2>",
         ),
         ({"loss": [NAN]}, "<History of 1 epoch: loss nan>"),
+        (
+            {"loss": [0.01], "error": [1000], "gain": [-0.009]},
+            "<History of 1 epoch: loss 0.010, error 1.0e+03, gain -9.0e-03; "
+            "lowest loss 0.010 in epoch 1>",
+        ),
     ],
 )
 def test_it_is_told_in_a_line(values: dict[str, list[float]], text: str) -> None:
@@ -101,6 +106,14 @@ def figures() -> None:
 def drawn(axes: Any) -> dict[str, list[float]]:
     """The lines of a plot by their labels."""
     return {line.get_label(): list(line.get_ydata()) for line in axes.get_lines()}
+
+
+@pytest.mark.usefixtures("figures")
+def test_three_plots_stand_in_a_row() -> None:
+    figure = History({name: [0.5, 0.25] for name in ("loss", "a", "b", "c")}).plot()
+    places = [axes.get_subplotspec() for axes in figure.axes]
+    assert [p.rowspan.start for p in places] == [0, 0, 0, 1]
+    assert [p.colspan.start for p in places] == [0, 1, 2, 0]
 
 
 @pytest.mark.usefixtures("figures")

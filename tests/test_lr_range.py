@@ -89,6 +89,15 @@ def test_the_suggestion_is_a_tenth_of_the_rate_of_the_lowest_loss() -> None:
     assert made_of([2.0, 2.1] * 10).suggestion is None
     assert made_of([2.0, 2.1] * 5 + [2.02, 2.0, 3.0]).suggestion is None
     assert made_of([2.0, 3.0, 8.0]).suggestion is None
+    assert made_of([2.0, 2.1, 2.0, 2.1, 1.0]).suggestion is None  # all are at the lowest rates
+    # Of 60 steps six are at the lowest rates, and from those the losses deviate by more.
+    assert made_of([2.0] * 5 + [3.0] + [1.9] * 54).suggestion is None
+    assert made_of([2.0] * 5 + [1.9] * 45).suggestion is not None
+
+
+def test_a_loss_of_zero_does_not_diverge() -> None:
+    found = lr_range(classifier(), lambda z, y: (z * 0).sum(), loader(), steps=10)
+    assert (len(found.losses), found.diverged) == (10, False)
 
 
 def test_a_rate_that_is_too_low_to_learn_suggests_nothing() -> None:
@@ -226,6 +235,13 @@ def test_a_float16_model_is_left_as_it_was() -> None:
     assert (bits(model.state_dict()), bits(optimizer.state_dict())) == before
 
 
+def test_parameters_beside_the_model_are_put_back() -> None:
+    model, shift = nn.Linear(4, 3, rng=0), nn.Parameter(np.ones(3, np.float32))
+    optimizer = optim.SGD([*model.parameters(), shift], lr=0.1)
+    lr_range(model, lambda z, y: cross_entropy(z + shift * [1, 2, 3], y), loader(), optimizer)
+    assert shift.data.tolist() == [1, 1, 1]
+
+
 def test_parameters_of_the_loss_are_put_back() -> None:
     class Scaled(nn.Module):
         def __init__(self) -> None:
@@ -343,6 +359,8 @@ def test_wrong_arguments_are_refused_by_name() -> None:
             lr_range(**good | wrong)
 
     refused(TypeError, "lr_range: model is a Module", model=nn.Linear)
+    own: Any = lambda z, y: cross_entropy(z, y)
+    refused(ValueError, "lr_range: data: samples with", loss=own, data=(X, Y, np.ones(50)))
     refused(TypeError, "lr_range: loss is a function", loss=nn.CrossEntropyLoss)
     # Pages of numbers would hide the message.
     refused(TypeError, r"\(with brackets\), got a tuple$", loss=(X, X))
@@ -385,8 +403,11 @@ def test_the_figure_marks_the_suggestion_on_a_logarithmic_axis(tmp_path: pathlib
     assert np.array_equal(labels["smoothed"].get_ydata(), found.smoothed)
     assert axes.get_title().endswith(f"it diverged at {found.rates[-1]:.2g}")
     assert figure._repr_png_().startswith(b"\x89PNG")
+    # What comes after the lowest loss is cut off.
+    for losses, top in (([2.0, 2.1, 1.0, 9.0], 1.6 * 2.1), ([-2.0, -3.0, -4.0, 9.0], -0.4 * 2.0)):
+        assert made_of(losses).plot().axes[0].get_ylim()[1] == pytest.approx(top)
     flat = made_of([2.0, 2.1] * 10).plot()
-    assert "the loss never fell" in flat.axes[0].get_title()
+    assert flat.axes[0].get_title().endswith("the loss never fell; it did not diverge up to 1")
     with pytest.raises(ValueError, match="Format 'nope'"):
         found.plot(tmp_path / "found.nope")
     with pytest.raises(

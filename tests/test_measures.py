@@ -25,6 +25,7 @@ pytestmark = pytest.mark.usefixtures("seeded")
 
 def test_accuracy_is_measured_of_classes_and_nothing_of_numbers() -> None:
     assert "accuracy" in fit(**setting(), epochs=1)
+    assert "accuracy" in evaluate(nn.Linear(4, 2), cross_entropy, (X, Y % 2))
     model = nn.Linear(4, 1)
     optimizer = optim.SGD(model.parameters(), lr=0.01)
     targets = X[:, :1]

@@ -232,7 +232,8 @@ def test_the_area_is_the_share_of_pairs_in_the_right_order(seed: int) -> None:
     expected = pairs_right(one, y == 1)
     assert roc_auc(one, y) == pytest.approx(expected, abs=1e-15)
     assert roc_auc(one[:, None], y[:, None] * 1.0) == roc_auc(one, y)
-    assert roc_auc(np.stack([one * 0 - 5, one - 5], axis=1), y) == roc_auc(one, y)
+    for two in ([one * 0 - 5, one - 5], [-one, one]):
+        assert roc_auc(np.stack(two, axis=1), y) == roc_auc(one, y)
 
 
 def test_ties_count_one_half_and_extremes_are_0_and_1() -> None:
@@ -265,6 +266,7 @@ def test_logits_that_float32_could_not_tell_apart_keep_their_order() -> None:
     assert roc_auc(z, y) == pytest.approx(np.mean([pairs_right(p[:, c], y == c) for c in range(3)]))
     one = 1 + z[:, 0]
     assert roc_auc(one, y == 1) == pytest.approx(pairs_right(one, y == 1))
+    assert roc_auc(np.float32([[1, 1e-9], [1, 2e-9]]), np.array([0, 1])) == 1
 
 
 def test_areas_are_those_of_scikit_learn() -> None:
@@ -302,6 +304,16 @@ def test_r2_is_that_of_scikit_learn() -> None:
     assert (r2(same, same), r2(np.array([0.1, 0.1, 0.1, 0]), same)) == (1, 0)
     assert math.isnan(r2(np.array([np.nan, 1]), np.array([0, 1])))
     assert math.isnan(r2(np.array([np.nan, 1]), np.array([1, 1])))
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_r2_is_computed_in_float64(dtype: type) -> None:
+    source = np.random.default_rng(0)
+    y = source.normal(300, 1, 400).astype(dtype)  # the sum is too large for float16
+    p = (y + source.normal(size=400)).astype(dtype)
+    expected = r2(p.astype(np.float64), y.astype(np.float64))
+    for predictions, targets in ((p, y), (p.astype(np.float64), y), (p, y.astype(np.float64))):
+        assert r2(predictions, targets) == expected
 
 
 def test_r2_refuses_other_shapes_and_one_sample() -> None:

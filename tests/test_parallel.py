@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import copy
 import functools
+import io
+import sys
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ import rank_program
 from rank_program import X, loader, network
 from ranks import ONE, assert_alike, gradients, on_ranks, part
 
+import minidl
 from minidl import Tensor, data, nn, optim
 from minidl.parallel import Alone, Ranks, Shards
 
@@ -136,7 +139,7 @@ def test_float16_and_float64_go_into_one_message_and_come_back_as_they_were():
     ("differs", "message"),
     [
         ("share", r"share is None, as for a sum, on 1 of 2 ranks"),
-        ("frozen", r"rank 1 has frozen parameters that others train: b \(on 1 of 2 ranks\)"),
+        ("frozen", r"rank 1 has frozen parameters that others train: a \(on 1 of 2 ranks\), b "),
         ("name", r"the optimizers differ: rank . has \w: float32 \(2,\), rank . has"),
         ("number", r"the optimizers differ: rank . has . parameters, rank . has ."),
     ],
@@ -149,11 +152,39 @@ def test_what_differs_between_ranks_is_refused(differs, message):
         optimizer = optim.SGD(params.items(), lr=1)
         sum((p * 2.0).sum() for p in params.values()).backward()
         if odd == "frozen":
-            params["b"].requires_grad = False
+            for p in params.values():
+                p.requires_grad = False
         ranks.average_gradients(optimizer, None if odd == "share" else 1)
 
     with pytest.raises(ValueError, match=message):
         on_ranks(2, train)
+
+
+def test_names_are_compared_in_the_first_step_only():
+    compared = []
+
+    class Comm(Alone):
+        def allgather(self, value):
+            compared.append(value)
+            return [value]
+
+    ranks, params = Ranks(Comm()), {"p": Tensor([1.0], requires_grad=True)}
+    for _ in range(2):
+        optimizer = optim.SGD(params.items(), lr=1)
+        for _ in range(2):
+            ranks.average_gradients(optimizer, 1)
+    assert compared == [["p: float32 (1,)"]] * 2
+
+
+def test_optimizers_that_differ_are_refused_on_all_ranks_lest_one_waits_for_the_others():
+    def train(ranks):
+        params = {f"p{ranks.rank}": Tensor([1.0], requires_grad=True)}
+        me = f"rank {ranks.rank} has p{ranks.rank}: .*, rank {1 - ranks.rank} has"
+        with pytest.raises(ValueError, match=me):
+            ranks.average_gradients(optim.SGD(params.items(), lr=1), 1)
+        return True
+
+    assert on_ranks(2, train) == [True] * 2
 
 
 @pytest.mark.parametrize(
@@ -225,6 +256,15 @@ def test_all_begin_with_the_weights_state_and_order_of_rank_0_and_random_numbers
     np.testing.assert_array_equal(first, np.random.default_rng(0).random(4))
     jumped = np.random.Generator(np.random.default_rng(0).bit_generator.jumped(1))
     np.testing.assert_array_equal(second, jumped.random(4))
+
+    class Second(Alone):
+        def Get_rank(self):
+            return 1
+
+    model = nn.Linear(1, 1)
+    minidl.seed(0)
+    Ranks(Second()).begin_alike(model)
+    np.testing.assert_array_equal(minidl.rng.generator().random(4), second)
     odd = nn.Dropout(0.5, rng=np.random.Generator(np.random.SFC64(0)))
     with pytest.raises(TypeError, match="SFC64 cannot be parted into streams"):
         ONE.begin_alike(odd)
@@ -232,31 +272,41 @@ def test_all_begin_with_the_weights_state_and_order_of_rank_0_and_random_numbers
 
 def test_running_statistics_become_their_means_and_a_model_that_differs_is_named():
     class Counting(nn.Module):
-        buffers = ("seen",)
+        buffers = ("seen", "later")
 
         def __init__(self, n):
-            self.seen = np.array([n])
+            self.seen, self.later = np.array([n]), None
 
     def join(ranks):
-        model = nn.Sequential(nn.BatchNorm(2), Counting(5 + ranks.rank))
-        model[0].running_mean += [ranks.rank, 2 * ranks.rank]
-        model[0].running_var += [2, 4 * ranks.rank]
+        model = nn.Sequential(Counting(5 + ranks.rank), nn.BatchNorm(2))
+        model[1].running_mean += [ranks.rank, 2 * ranks.rank]
+        model[1].running_var += [2, 4 * ranks.rank]
         ranks.join_buffers(model)
         ranks.check_alike(model)
-        return [model.state_dict()[name].tolist() for name in ("0.running_mean", "0.running_var",
-                                                               "1.seen")]  # fmt: skip
+        return [model.state_dict()[name].tolist() for name in ("0.seen", "1.running_mean",
+                                                               "1.running_var")]  # fmt: skip
 
-    assert on_ranks(2, join) == [[[0.5, 1], [3, 3], [5]]] * 2
+    assert on_ranks(2, join) == [[[5], [0.5, 1], [3, 3]]] * 2
 
     def join_precisely(ranks):
-        model = nn.BatchNorm(1, dtype=np.float64)
-        model.running_mean += ranks.rank * 2e-12 + 1
-        ranks.join_buffers(model)
-        return model.running_mean.item()
+        double, half = (nn.BatchNorm(1, dtype=dtype) for dtype in (np.float64, np.float16))
+        double.running_mean += ranks.rank * 2e-12 + 1
+        half.running_mean += 4e4  # of which float16 cannot hold the sum
+        counting = Counting(ranks.rank)
+        for model in (double, half, counting):
+            ranks.join_buffers(model)
+        return double.running_mean.item(), half.running_mean.item(), counting.seen.item()
 
-    assert on_ranks(2, join_precisely) == pytest.approx([1 + 1e-12] * 2, rel=1e-15)
-    with pytest.raises(RuntimeError, match=r"do not hold the same model: weight differ"):
-        on_ranks(2, lambda ranks: ranks.check_alike(nn.Linear(1, 1, rng=ranks.rank)))
+    for found in on_ranks(2, join_precisely):
+        assert found == pytest.approx((1 + 1e-12, 4e4, 0), rel=1e-15, abs=0)
+
+    def differ(ranks):  # and all say so, lest one waits for the others
+        me = f"ranks {ranks.rank} and {1 - ranks.rank}"
+        with pytest.raises(RuntimeError, match=f"{me} do not hold the same model: weight differ"):
+            ranks.check_alike(nn.Linear(1, 1, rng=ranks.rank))
+        return True
+
+    assert on_ranks(2, differ) == [True] * 2
 
 
 # --- A loop of one's own --------------------------------------------------------------------------
@@ -301,6 +351,10 @@ def test_an_error_of_one_rank_alone_is_not_caught_and_one_of_several_stops_the_o
         def Abort(self, code):
             stopped.append(code)
 
+    with Ranks(Comm()):
+        pass
+    assert stopped == []
+    assert capsys.readouterr().err == ""
     for error, code, text in [
         (KeyError("lost"), 1, "KeyError: 'lost'"),
         (SystemExit(3), 3, "3"),
@@ -315,3 +369,22 @@ def test_an_error_of_one_rank_alone_is_not_caught_and_one_of_several_stops_the_o
         assert text in err
         assert err.startswith("rank 0 of 2 ends the run:") == (code is not None)
         stopped.clear()
+
+
+def test_what_was_printed_is_out_before_the_ranks_are_stopped(monkeypatch):
+    written = []
+
+    class Comm(Alone):
+        def Get_size(self):
+            return 2
+
+        def Abort(self, code):
+            written.extend(stream.buffer.getvalue() for stream in (sys.stdout, sys.stderr))
+
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, io.TextIOWrapper(io.BytesIO()))
+    with pytest.raises(KeyError), Ranks(Comm()):
+        print("so far")
+        raise KeyError("lost")
+    assert written[0].strip() == b"so far"
+    assert b"KeyError: 'lost'" in written[1]

@@ -17,6 +17,7 @@ from ranks import ONE, assert_alike, on_ranks
 
 import minidl
 from minidl import data, nn, parallel
+from minidl import functional as F
 from minidl.parallel import sync_batch_norm
 
 
@@ -48,7 +49,10 @@ def test_a_second_fit_goes_on_with_the_order_of_batches_as_in_one_process():
         assert_alike(found, train(minidl.fit), 1e-9)
 
 
-def test_a_run_goes_on_with_another_number_of_ranks_and_only_rank_0_needs_the_file(path, tmp_path):
+@pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 1), (2, 3)])
+def test_a_run_goes_on_with_another_number_of_ranks_and_only_rank_0_needs_the_file(
+    before, after, path, tmp_path
+):
     def train(ranks, epochs):
         model, batches = network(norm=False), loader()
         mine = path if ranks.first else tmp_path / "nowhere" / "run.npz"
@@ -58,15 +62,27 @@ def test_a_run_goes_on_with_another_number_of_ranks_and_only_rank_0_needs_the_fi
         )  # fmt: skip
         return [np.array(history["loss"]), *model.state_dict().values()]
 
-    on_ranks(2, functools.partial(train, epochs=2))
+    on_ranks(before, functools.partial(train, epochs=2))
     expected, _ = rank_program.train("adam", epochs=4)
-    for _, *found in on_ranks(3, functools.partial(train, epochs=4)):
+    for _, *found in on_ranks(after, functools.partial(train, epochs=4)):
         assert_alike(found, list(expected.state_dict().values()), 1e-9)
-    assert len(minidl.load(path)["others"]) == 2
-    before = path.read_bytes()
-    losses, *_ = on_ranks(2, functools.partial(train, epochs=4))[1]
+    assert len(minidl.load(path)["others"]) == after - 1
+    content = path.read_bytes()
+    *_, (losses, *_) = on_ranks(2, functools.partial(train, epochs=4))
     assert len(losses) == 4
-    assert path.read_bytes() == before
+    assert path.read_bytes() == content
+
+
+def test_a_run_that_is_over_leaves_its_loader_where_it_ended(path):
+    def place():
+        model, batches = network(norm=False), loader()
+        parallel.fit(
+            model, nn.CrossEntropyLoss(), rank_program.adam(model), batches, epochs=2,
+            checkpoint=path, progress=False, ranks=ONE,
+        )  # fmt: skip
+        return batches.state_dict()
+
+    assert place() == place() != loader().state_dict()
 
 
 def test_a_batch_of_which_nothing_counts_is_no_step_and_one_rank_without_targets_still_takes_part():
@@ -90,6 +106,44 @@ def test_a_batch_of_which_nothing_counts_is_no_step_and_one_rank_without_targets
         np.testing.assert_allclose(state[name], one[name], atol=1e-9)
 
 
+def test_a_run_is_saved_before_its_first_step(path):
+    def train(ranks):
+        def failing(predictions, targets):
+            if ranks.first:
+                raise ZeroDivisionError("planted")
+            return F.cross_entropy(predictions, targets)
+
+        model = network()
+        parallel.fit(
+            model, failing, rank_program.adam(model), loader(), checkpoint=path, progress=False,
+            ranks=ranks,
+        )  # fmt: skip
+
+    with pytest.raises(ZeroDivisionError):
+        on_ranks(2, train)
+    assert minidl.load(path)["history"] == {"loss": []}
+
+
+def test_ranks_that_come_to_different_weights_end_the_run():
+    class Drifting(nn.Module):
+        def __init__(self, rank):
+            self.network, self.rank = network(), rank
+
+        def forward(self, x):
+            self.network[0].weight.data[:] += self.training * self.rank
+            return self.network(x)
+
+    def train(ranks):
+        model = Drifting(ranks.rank)
+        parallel.fit(
+            model, nn.CrossEntropyLoss(), rank_program.adam(model), loader(), epochs=1,
+            progress=False, ranks=ranks,
+        )  # fmt: skip
+
+    with pytest.raises(RuntimeError, match=r"not hold the same model: network\.0\.weight differ"):
+        on_ranks(2, train)
+
+
 def test_evaluation_is_that_of_one_process_also_where_a_rank_has_no_sample():
     model, loss = network(), nn.CrossEntropyLoss(weight=rank_program.WEIGHTS)
     expected = minidl.evaluate(model, loss, (X, Y))
@@ -106,12 +160,13 @@ def test_evaluation_is_that_of_one_process_also_where_a_rank_has_no_sample():
     for found in on_ranks(3, evaluate):
         for result in found:
             assert result == pytest.approx(expected, rel=1e-12)
-    one = X[:1], np.ones((1, 4))  # only the last rank knows what is measured of it
+    # Only the last rank knows what is measured of one sample.
+    for loss, y in ((nn.MSELoss(), np.ones((1, 4))), (nn.CrossEntropyLoss(), Y[:1])):
 
-    def evaluate_one(ranks):
-        return parallel.evaluate(copy.deepcopy(model), nn.MSELoss(), one, ranks=ranks)
+        def evaluate_one(ranks, loss=loss, y=y):
+            return parallel.evaluate(copy.deepcopy(model), loss, (X[:1], y), ranks=ranks)
 
-    assert on_ranks(3, evaluate_one) == [minidl.evaluate(model, nn.MSELoss(), one)] * 3
+        assert on_ranks(3, evaluate_one) == [minidl.evaluate(model, loss, (X[:1], y))] * 3
 
 
 @pytest.mark.parametrize(
@@ -120,6 +175,7 @@ def test_evaluation_is_that_of_one_process_also_where_a_rank_has_no_sample():
         ({"epochs": -1}, "epochs is a whole number"),
         ({"data": True}, r"the train data of rank \d is .float64"),
         ({"batch_size": 37}, "each of 3 ranks gets .0, 0, 1."),
+        ({"batch_size": 36}, "each of 3 ranks gets .1, 1, 1."),
     ],
 )
 def test_fit_refuses_at_once_what_would_go_wrong(change, message, capsys):

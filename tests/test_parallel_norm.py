@@ -9,8 +9,8 @@ import pickle
 import numpy as np
 import pytest
 import rank_program
-from rank_program import X, network
-from ranks import ONE, assert_alike, on_ranks, part
+from rank_program import X, Y, network
+from ranks import ONE, assert_alike, gradients, on_ranks, part
 
 from minidl import Tensor, grad, nn
 from minidl.parallel import SyncBatchNorm, sync_batch_norm
@@ -27,11 +27,14 @@ def through(norm, x, g, training=True):
     norm.train(training)
     norm.weight.data[:] = np.linspace(0.5, 2, len(norm.weight))
     norm.bias.data[:] = np.linspace(-1, 1, len(norm.bias))
+    norm.running_mean[:] = np.linspace(2, 3, len(norm.bias))
+    norm.running_var[:] = np.linspace(4, 5, len(norm.bias))
     t = Tensor(x, requires_grad=True)
     y = norm(t)
     y.backward(g)
     of_parameters = [norm.weight.grad, norm.bias.grad]
-    return [y.data, t.grad], of_parameters, [norm.running_mean, norm.running_var]
+    buffers = [norm.running_mean, norm.running_var, norm.num_batches_tracked]
+    return [y.data, t.grad], of_parameters, buffers
 
 
 @pytest.mark.parametrize("shape", [(9, 3), (9, 3, 4), (7, 2, 3, 2)])
@@ -53,6 +56,17 @@ def test_sync_batch_norm_is_batch_norm_of_the_joined_batch(shape, cuts, training
         np.testing.assert_allclose(sum(f[1][i] for f in found), whole, atol=1e-12)
     for _, _, own in found:
         assert_alike(own, running)
+
+
+def test_sync_batch_norm_without_weights_is_batch_norm_without_them():
+    x = np.random.default_rng(4).normal(3, 2, (9, 3, 2))
+
+    def forward(ranks):
+        norm = sync_batch_norm(nn.BatchNorm(3, affine=False, dtype=x.dtype), ranks)
+        return norm(part(x, ranks)).data
+
+    expected = nn.BatchNorm(3, affine=False, dtype=x.dtype)(x).data
+    np.testing.assert_allclose(np.concatenate(on_ranks(2, forward)), expected, atol=1e-12)
 
 
 def test_the_gradient_of_sync_batch_norm_is_the_slope_of_all_losses_together():
@@ -82,7 +96,7 @@ def test_the_gradient_of_sync_batch_norm_is_the_slope_of_all_losses_together():
 
 def test_sync_batch_norm_stands_a_mean_far_from_zero_and_float16():
     rng = np.random.default_rng(3)
-    for dtype, mean, tolerance in ((np.float32, 3e4, 1e-5), (np.float16, 300, 4e-3)):
+    for dtype, mean, tolerance in ((np.float32, 3e4, 1e-5), (np.float16, 3e3, 4e-3)):
         x = rng.normal(mean, 1, (64, 2)).astype(dtype)
 
         def forward(ranks, x=x):
@@ -94,6 +108,26 @@ def test_sync_batch_norm_stands_a_mean_far_from_zero_and_float16():
         exact = (exact - exact.mean(0)) / np.sqrt(exact.var(0) + 1e-5)
         assert found.dtype == dtype
         np.testing.assert_allclose(found, exact, atol=tolerance)
+
+
+def test_a_rank_that_counts_for_nothing_is_part_of_the_statistics_and_of_their_gradient():
+    x, y, loss = X[:8], Y[:8].copy(), nn.CrossEntropyLoss()
+    y[:3] = -100
+
+    def train(ranks):
+        model = sync_batch_norm(network(), ranks)
+        optimizer = rank_program.adam(model)
+        predictions, targets = model(part(x, ranks, [3])), part(y, ranks, [3])
+        share = loss.divisor(predictions.data, targets)
+        value = loss(predictions, targets) if share else predictions.sum()
+        value.backward(share)
+        ranks.average_gradients(optimizer, share, weighed=True)
+        return gradients(optimizer)
+
+    joined = network()
+    loss(joined(x), y).backward()
+    for found in on_ranks(2, train):
+        assert_alike(found, [p.grad for p in joined.parameters()], 1e-12)
 
 
 def test_sync_batch_norm_needs_shares_where_they_differ_and_says_so():
@@ -115,6 +149,7 @@ def test_sync_batch_norm_needs_shares_where_they_differ_and_says_so():
 
 def test_sync_batch_norm_refuses_one_value_in_all_and_other_channels():
     norm = sync_batch_norm(nn.BatchNorm(2), ONE)
+    np.testing.assert_allclose(norm(np.float32([[1, 7], [3, 5]])).data, [[-1, 1], [1, -1]], 1e-4)
     for shape, message in (((1, 2), "two values per channel"), ((4, 3), r"\(N, 2\)")):
         with pytest.raises(ValueError, match=message):
             norm(np.zeros(shape, np.float32))

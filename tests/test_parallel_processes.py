@@ -104,7 +104,9 @@ def test_without_mpi4py_the_example_says_what_to_install(tmp_path):
     done = run_python(EXAMPLES / "data_parallel.py", PYTHONPATH=path)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
+    assert "minidl.parallel needs mpi4py: " in done.stderr
     assert "python -m pip install -e '.[mpi]'" in done.stderr
+    assert "finds no MPI" not in done.stderr
 
 
 NO_OTHERS = """

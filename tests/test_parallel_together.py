@@ -17,6 +17,7 @@ import minidl
 from minidl import nn, optim, parallel, training
 from minidl.data import DataLoader, MultiInputLoader
 from minidl.optim import schedules
+from minidl.tensor import Tensor
 from minidl.training import Callback, CSVLog, EarlyStopping, KeepBest, whole_set
 
 SUM = nn.CrossEntropyLoss(WEIGHTS, reduction="sum")
@@ -57,6 +58,15 @@ def weights(model):
     return list(model.state_dict().values())
 
 
+class Several(nn.Module):
+    def __init__(self, network):
+        self.network = network
+
+    def forward(self, x):
+        z = self.network(x)
+        return [z.data, z, Tensor(z.data)]
+
+
 SHUFFLED = functools.partial(in_batches, X, IGNORED, OF_SAMPLES, shuffle=True)
 TOGETHER = {
     "weights": {"train": SHUFFLED, "validation": (X, Y, OF_SAMPLES)},
@@ -76,6 +86,22 @@ TOGETHER = {
         "train": lambda: in_batches(X, IGNORED, HALF), "loss": SUM, "lr": 0.001,
     },
     "parts without a sample": {"train": lambda: in_batches(X[:49], Y[:49], OF_SAMPLES[:49])},
+    "parts without a sample, and outputs that are no Tensors": {
+        "train": lambda: in_batches(X[:49], Y[:49]), "model": lambda: Several(network(norm=False)),
+        "loss": lambda outputs, y: nn.CrossEntropyLoss()(outputs[1], y),
+    },
+    "parts of one sample": {
+        "train": lambda: in_batches(X[:34].reshape(34, 2, 3), Y[:34]),
+        "model": lambda: nn.Sequential(
+            nn.BatchNorm(2, dtype=np.float64), nn.Flatten(), network(norm=False)
+        ),
+    },
+    "batches of one size": {
+        "train": lambda: in_batches(X, Y, size=22), "model": network, "metrics": ["f1", order],
+    },
+    "a last batch that is dropped": {
+        "train": lambda: in_batches(X[:49], Y[:49], drop_last=True), "metrics": ["f1", order],
+    },
     "inputs by name": {"train": lambda: two_inputs(Y), "model": lambda: TwoInputs(False)},
     "inputs in order, weights": {
         "train": lambda: two_inputs(IGNORED, OF_SAMPLES, inputs=tuple(TWO.values())),
@@ -87,7 +113,9 @@ TOGETHER = {
         "metrics": ["accuracy", "f1", "auc", order],
     },
     "metrics of small batches": {
-        "train": lambda: in_batches(X, Y, size=4), "validation": in_batches(X, Y, size=3),
+        # The last batches are one sample each, which the last rank has.
+        "train": lambda: in_batches(X[:109], Y[:109], size=4),
+        "validation": in_batches(X[:109], Y[:109], size=3),
         "metrics": ["f1", order],
     },
 }  # fmt: skip
@@ -250,7 +278,8 @@ def test_a_run_that_is_stopped_early_ends_on_all_ranks_with_the_best_weights(pat
 @pytest.mark.parametrize("fails", [1, 2])
 def test_a_run_goes_on_with_all_this_bit_for_bit_also_where_a_callback_failed(fails, path):
     given = {
-        "train": functools.partial(in_batches, X, IGNORED, OF_SAMPLES, shuffle=True),
+        # Parts of 7 and 8, so that ranks have drawn more random numbers than others.
+        "train": functools.partial(in_batches, X, IGNORED, OF_SAMPLES, size=15, shuffle=True),
         "validation": (X, Y), "model": dropout, "clip_norm": 0.5, "accumulate": 3, "epochs": 4,
         "metrics": ["f1", order],
     }  # fmt: skip
@@ -269,6 +298,29 @@ def test_a_run_goes_on_with_all_this_bit_for_bit_also_where_a_callback_failed(fa
     for (found, history), (expected, before) in zip(again, whole, strict=True):
         assert history == before
         assert_alike(found, expected, 0)
+
+
+def test_in_another_number_rank_0_goes_on_with_its_random_numbers_and_others_with_their_own(path):
+    def draw(ranks):
+        options = {"model": dropout, "epochs": 1, "checkpoint": path, "ranks": ranks}
+        return run(parallel.fit, SHUFFLED, **options)[0][2].rng.random()
+
+    first, _ = on_ranks(2, draw)
+    found = on_ranks(3, draw)
+    assert found[0] == first
+    assert len({*found}) == 3
+
+
+def test_rank_0_alone_says_how_far_the_run_is_and_where_it_goes_on(path, capsys):
+    def train(ranks, **options):
+        run(parallel.fit, SHUFFLED, checkpoint=path, ranks=ranks, **options)
+
+    for epochs, said in ((1, ["epoch 1/1"]), (2, ["fit: going on", "epoch 2/2"]), (2, [])):
+        on_ranks(2, functools.partial(train, epochs=epochs, progress=True))
+        lines = capsys.readouterr().err.splitlines()
+        assert [line[: len(text)] for line, text in zip(lines, said, strict=True)] == said
+    on_ranks(2, functools.partial(train, epochs=3))
+    assert capsys.readouterr().err == ""
 
 
 # --- What is refused ------------------------------------------------------------------------------
@@ -294,6 +346,13 @@ class Tokens(nn.Module):
         return self.last(x.reshape(len(x), -1))
 
 
+class Empty(nn.Linear):
+    """Computes nothing of no sample."""
+
+    def forward(self, x):
+        return super().forward(x) if len(x) else np.zeros((0, 4))
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -305,11 +364,15 @@ class Tokens(nn.Module):
         ({"callbacks": print}, r"callbacks is a list.*callbacks=\[...\]"),
         ({"train": lambda: Flipping(X, Y)}, "Flipping has an __iter__ of its own"),
         ({"train": (X, Y, X), "loss": SUM}, r"weights have shape \(110, 6\)"),
-        ({"train": (X, Y, OF_SAMPLES), "loss": lambda z, y: z.mean()}, "need the loss of each"),
+        ({"train": (X, Y, OF_SAMPLES), "loss": lambda z, y: z.mean()}, "fit: train: samples with"),
         ({"train": ((X, X), Y)}, "x is a tuple of 2, which are several inputs"),
         (
             {"train": lambda: in_batches(X[:49], Y[:49]), "model": Tokens},
             r"tried before the first step, since of a batch of 1 .* 2 ranks gets \[0, 1\]",
+        ),
+        (
+            {"train": lambda: in_batches(X[:49], Y[:49]), "model": lambda: Empty(6, 4)},
+            "the model returned a ndarray without a Tensor that depends on a parameter",
         ),
         ({"validation": (X[:, :5], Y)}, "tried before the first step"),
         ({"epochs": [2, 3]}, r"the epochs of rank \d is \d, and that of rank \d \d"),
@@ -332,6 +395,55 @@ def test_what_is_not_taken_is_refused_by_its_name(options, message):
         on_ranks(2, train)
     text = "\n".join([str(caught.value), *getattr(caught.value, "__notes__", [])])
     assert re.search(message, text), text
+
+
+def test_a_file_that_is_of_no_run_is_refused(path):
+    def train(ranks):
+        run(parallel.fit, (X, Y), epochs=1, checkpoint=path, ranks=ranks)
+
+    train(ONE)
+    for content in ([1, 2], {}, minidl.load(path) | {"generators": None}):
+        minidl.save(path, content)
+        with pytest.raises(ValueError, match="fit cannot go on from"):
+            on_ranks(2, train)
+
+
+def test_the_model_is_not_tried_on_parts_of_enough_samples():
+    calls = []
+
+    class Counting(nn.Linear):
+        def forward(self, x):
+            calls.append(len(x))
+            return super().forward(x)
+
+    def train(ranks):
+        model = lambda: Counting(6, 4, dtype=np.float64)
+        run(parallel.fit, in_batches(X[:33], Y[:33]), model=model, epochs=1, ranks=ranks)
+
+    train(ONE)
+    assert calls == [16, 16, 1]
+
+
+def test_inputs_without_their_names_are_those_of_another_run(path):
+    options = {"model": lambda: TwoInputs(False), "epochs": 1, "checkpoint": path, "ranks": ONE}
+    run(parallel.fit, two_inputs(Y), **options)
+    with pytest.raises(ValueError, match="its train data is"):
+        run(parallel.fit, two_inputs(Y, inputs=tuple(TWO.values())), **options)
+
+
+@pytest.mark.parametrize(("batch", "place"), [(1, r"step 2 of 7.*1, with"), (2, r"before \d\.\d")])
+def test_a_loss_that_diverges_is_told_beside_the_one_before_if_there_was_one(batch, place):
+    x, w = X.copy(), np.ones(len(X))
+    x[16 * batch : 16 * batch + 8] = 1e300
+    w[16 * (batch - 1) : 16 * batch - 8] = 0  # the first rank has nothing in the batch before
+
+    def train(ranks):
+        data = in_batches(x, X[:, :4], w)
+        model = lambda: nn.Linear(6, 4, rng=0, dtype=np.float64)
+        run(parallel.fit, data, model=model, loss=nn.MSELoss(), ranks=ranks)
+
+    with pytest.raises(FloatingPointError, match=f"the loss is inf in .*{place}"):
+        on_ranks(2, train)
 
 
 def test_evaluation_refuses_other_data_on_other_ranks():

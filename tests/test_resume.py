@@ -358,12 +358,17 @@ def test_a_file_that_is_no_checkpoint_of_a_run_is_refused(path: pathlib.Path) ->
     path.unlink()
     fit(**recipe("adam"), epochs=1, checkpoint=path)
     whole = load(path)
-    for name in ("generators", "parts", "history", "epoch", "model"):
+    dicts = "model", "optimizer", "train", "generators", "parts", "history", "callbacks", "epoch"
+    for name in dicts:
         for other in ([], None, 1.5):
             save(path, whole | {name: other})
             refused_and_unchanged(recipe("adam"), path, "fit cannot go on from")
-    save(path, whole | {"epoch": {"batches": 3}})
-    refused_and_unchanged(recipe("adam"), path, r"no state of a epoch of fit: missing \['counts'")
+    for part, message in (
+        ({"epoch": {"batches": 3}}, r"no state of a epoch of fit: missing \['counts'"),
+        ({"callbacks": {"states": []}}, r"no state of a list of callbacks: missing \['untold'\]"),
+    ):
+        save(path, whole | part)
+        refused_and_unchanged(recipe("adam"), path, message)
     path.write_bytes(b"PK")
     refused_and_unchanged(recipe("adam"), path, "not a checkpoint|cut short")
     with pytest.raises(CheckpointError):

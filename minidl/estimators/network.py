@@ -292,7 +292,7 @@ class Network(BaseEstimator):
         validation.check_is_fitted(self, "model_")
         with np.errstate(over="ignore", invalid="ignore"):
             x = validation.validate_data(self, X, reset=False, dtype=np.float32)
-        return predict(in_double(self.model_), x.astype(np.float64))
+        return predict(in_double(self.model_), x)
 
 
 def _is_needed(name: str, function: Callable[..., Any]) -> bool:

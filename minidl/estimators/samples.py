@@ -40,7 +40,7 @@ def counted(x: Array, y: Array, weights: Array | None) -> tuple[Array, Array, Ar
     if weights is None:
         return x, y, None
     if (weights == np.floor(weights)).all() and weights.sum() <= COPIES * len(x):
-        rows = np.repeat(np.arange(len(x)), weights.astype(np.intp))
+        rows = np.repeat(np.arange(len(x)), weights.astype(int))
         return x[rows], y[rows], None
     there = weights > 0
-    return x[there], y[there], (weights[there] / weights.max()).astype(np.float32)
+    return x[there], y[there], weights[there] / weights.max()

@@ -7,7 +7,7 @@ from typing import Any
 
 from minidl.parallel.ranks import parts_of
 from minidl.parallel.shards import Shards
-from minidl.training.measures import Function, Means, accuracy_beside
+from minidl.training.measures import Function, Means
 
 
 class RankMeans(Means):
@@ -25,17 +25,13 @@ class RankMeans(Means):
     def final(self) -> dict[str, float]:
         """The results over the whole data set: computed on rank 0, told to all."""
         ranks = self.shards.ranks
-        own = bool(self.metrics), self.sums, self.counts, self.batches, self.kept
+        own = self.sums, self.counts, self.batches, self.kept
         found = ranks.comm.gather(own)
         return ranks.of_first(self._of_all(found) if ranks.first else None)
 
     def _of_all(self, found: list[Any]) -> dict[str, float]:
-        metrics = self.metrics
-        if metrics is None and any(measured for measured, *_ in found):
-            # This rank has had no sample to tell.
-            metrics = {"accuracy": accuracy_beside(self.loss)}
-        whole = Means(self.loss, metrics)
-        for _, sums, counts, batches, _ in found:  # added in the order of ranks
+        whole = Means(self.loss, self.metrics)
+        for sums, counts, batches, _ in found:  # added in the order of ranks
             for totals, own in ((whole.sums, sums), (whole.counts, counts)):
                 for name, value in own.items():
                     totals[name] = totals.get(name, 0) + value

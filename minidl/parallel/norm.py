@@ -74,7 +74,7 @@ class SyncBatchNorm(BatchNorm):
         if dtype.itemsize == 2:  # its sums of squares would overflow
             t = t.astype(np.float32)
         axes, c = (0, *range(2, t.ndim)), t.shape[1]
-        own = np.array([t.size // c], t.dtype)
+        own = np.array([t.size / c], t.dtype)
         total = sum_over_ranks(np.concatenate([t.sum(axes), own]), self.ranks)
         n = int(total.data[-1])
         if n < 2:

@@ -212,9 +212,8 @@ class Ranks:
             for a, part in zip(running, np.split(flat, np.cumsum([len(a) for a in running])[:-1]),
                                strict=True):  # fmt: skip
                 a[...] = part
-        done = {id(a) for a in running}
-        others = [getattr(m, name) for _, m in model.modules() for name in m.buffers]
-        arrays = [plain(a) for a in others if a is not None and id(a) not in done]
+        buffers = [getattr(m, name) for _, m in model.modules() for name in m.buffers]
+        arrays = [plain(a) for a in buffers if a is not None]
         for a, value in zip(arrays, self.of_first(arrays), strict=True):
             a[...] = value
 

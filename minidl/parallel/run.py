@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
@@ -56,8 +55,7 @@ class RankRun(Run):
         """Raise now if a rank gets so few samples of a batch that the model does not take them."""
         x, size = columns(self.train)[0], self.ranks.size
         for n in dict.fromkeys(self.shards["train"].lengths):
-            fewest = min(parts_of(n, size))
-            if fewest > 1 or (fewest == 1 and not self.buffers):
+            if min(parts_of(n, size)) > bool(self.buffers):  # statistics may need two
                 continue
             with self.left_as_it_was() as to_train_mode:
                 to_train_mode()
@@ -109,14 +107,10 @@ class RankRun(Run):
         """Let all ranks have what callbacks have changed on rank 0."""
         if not self.calls:
             return
-        stopped = self.history.stopped
-        changed = self.model.state_dict(), self.optimizer.state_dict(), stopped
-        model, optimizer, self.history.stopped = self.ranks.of_first(
-            changed if self.ranks.first else None
-        )
-        if not self.ranks.first:
-            self.model.load_state_dict(model)
-            self.optimizer.load_state_dict(optimizer)
+        own = self.model.state_dict(), self.optimizer.state_dict(), self.history.stopped
+        model, optimizer, self.history.stopped = self.ranks.of_first(own)
+        self.model.load_state_dict(model)
+        self.optimizer.load_state_dict(optimizer)
 
     # --- The checkpoint, which rank 0 writes ------------------------------------------------------
 
@@ -168,7 +162,7 @@ class RankSteps(Steps):
                 return super().loss(predictions, y)
         # Nothing to learn here; other ranks may wait for this one within backward().
         self.predictions, self.share = predictions, 0
-        self.value = math.nan if self.previous is None else self.previous
+        self.value: Any = self.previous  # it counts for nothing, and stays the one before
         return self.updates.weighed(_nothing(predictions), 0)
 
 
@@ -205,7 +199,7 @@ class RankUpdates(Updates):
         return super().weighed(loss * (share / float(total)), float(total))
 
     def update(self) -> None:
-        self.ranks.average_gradients(self.optimizer, None, weighed=True)
+        self.ranks.average_gradients(self.optimizer, None)
         super().update()
 
 

@@ -90,7 +90,7 @@ class Callback:
 class Callbacks:
     """The callbacks of a run, in their order."""
 
-    def __init__(self, callbacks: Iterable[Any] = ()) -> None:
+    def __init__(self, callbacks: Iterable[Any]) -> None:
         if callable(callbacks) or hasattr(callbacks, "on_epoch_end"):
             raise TypeError(
                 f"fit: callbacks is a list, got a single {name_of(callbacks)}: "

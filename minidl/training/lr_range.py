@@ -106,7 +106,8 @@ class RateRange:
             axes.axvline(self.suggestion, color=COLORS[1], linestyle="--", label=label)
         axes.set_xscale("log")
         # What is far above the loss at the beginning is divergence, and would flatten the rest.
-        axes.set_ylim(top=max(1.6 * self.losses[: best + 1].max(), 1.1 * self.losses[0]))
+        highest = self.losses[: best + 1].max()
+        axes.set_ylim(top=highest + 0.6 * abs(highest))
         end = "it diverged at" if self.diverged else "it did not diverge up to"
         never = "the loss never fell; " if self.suggestion is None else ""
         axes.set_title(f"Learning-rate range test: {never}{end} {self.rates[-1]:.2g}")
@@ -265,7 +266,7 @@ def _let_follow(optimizer: Optimizer, rates: Array) -> None:
     begun = optimizer.steps
     for group, rate in zip(optimizer.groups, now, strict=True):
         own = rates if group is optimizer.groups[0] else rates * (rate / now[0])
-        group["lr"] = lambda t, own=own: float(own[min(t - begun, len(own) - 1)])
+        group["lr"] = lambda t, own=own: float(own[t - begun])
 
 
 @contextmanager

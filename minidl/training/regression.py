@@ -36,7 +36,7 @@ def r2(predictions: ArrayLike, targets: ArrayLike) -> float:
     _check_shapes(p, y)
     if len(y) < 2:
         raise ValueError(f"r2 compares with the mean of the targets, and there is only {len(y)}")
-    p, y = p.astype(np.float64), y.astype(np.float64)  # (N, ...)
+    y = y.astype(np.float64)  # (N, ...)
     left = ((y - p) ** 2).sum(axis=0)
     spread = ((y - y.mean(axis=0)) ** 2).sum(axis=0)
     flat = (y == y[0]).all(axis=0)

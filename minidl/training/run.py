@@ -6,7 +6,7 @@ import copy
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -42,9 +42,9 @@ class Run:
     loaders: dict[str, DataLoader]
     metrics: dict[str, Function] | None
     path: str | os.PathLike[str] | None  # of the checkpoint, if there is one
-    clip_norm: float | None = None
-    accumulate: int = 1  # the batches for one update
-    callbacks: Callbacks = field(default_factory=Callbacks)
+    clip_norm: float | None
+    accumulate: int  # the batches for one update
+    callbacks: Callbacks
 
     def __post_init__(self) -> None:
         self.accumulate = whole_number(self.accumulate, "fit: accumulate", at_least=1)
@@ -202,7 +202,7 @@ class Run:
         state, own, buffers = self.read(), self.state_dict(), copied(self.buffers)
         try:
             same_keys(state if isinstance(state, dict) else {}, own, "run of fit with these data")
-            for name in ("generators", "parts", "history", "callbacks", "epoch"):
+            for name in ("optimizer", "generators", "parts", "history", "callbacks", "epoch"):
                 if not isinstance(state[name], dict):
                     raise ValueError(f"its {name} is a {type(state[name]).__name__}, not a dict")
             same_keys(state["generators"], own["generators"], "run with these generators")

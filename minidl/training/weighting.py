@@ -59,7 +59,7 @@ class Weighted:
             raise ValueError(f"the batch has {len(weights)} weights for {len(y)} samples")
         if share is None:
             return None if weights.any() else 0
-        return float(np.dot(weights.astype(np.float64), self.divisors(predictions, y)))
+        return float(np.dot(weights, self.divisors(predictions, y)))
 
     def check(self, caller: str) -> None:
         """Raise unless the loss of each sample can be known."""
