@@ -301,7 +301,32 @@ def test_a_module_that_returns_results_and_a_loss_is_judged_as_a_loss():
         check_module(WithPenalty(STEEPER_ALONE), X)
 
 
+class LossOfLabels(nn.Module):
+    """No argument has a gradient, and no output belongs to one sample."""
+
+    def __init__(self, least):
+        self.least = least
+        self.w = nn.Parameter([1.0, 2.0, 3.0])
+
+    def forward(self, labels):
+        if len(labels) < self.least:
+            raise ValueError("two samples at least")
+        return np.mean(self.w[labels] ** 2)
+
+
+def test_a_loss_of_labels_must_take_one_sample():
+    labels = np.array([0, 2, 1, 2])
+    assert "batch of one" in check_module(LossOfLabels(1), labels)
+    with pytest.raises(AssertionError, match="batch of one: two samples at least"):
+        check_module(LossOfLabels(2), labels)
+
+
 # --- No false alarms ------------------------------------------------------------------------------
+
+
+def test_a_single_sample_will_do():
+    assert "batch of one" in check_module(nn.Linear(3, 2, rng=0), X[:1])
+    assert "batch of one" in check_module(nn.MSELoss(), X[:1], X[1:2])
 
 
 class LayerNorm(nn.Module):
