@@ -500,7 +500,7 @@ def test_outputs_that_are_empty_alike_are_close():
 
 
 def test_the_same_means_dtype_shape_and_every_bit():
-    _same([ONE, Tensor(ONE)], [ONE.copy(), ONE.copy()], "steps")
+    _same("steps", got=[ONE, Tensor(ONE)], expected=[ONE.copy(), ONE.copy()])
     for other, message in [
         (ONE.astype(np.float32), r"steps: parameter 1 is float64\(3,\), expected float32"),
         (ONE[None], r"steps: parameter 1 is float64\(3,\), expected float64\(1, 3\)"),
@@ -509,10 +509,17 @@ def test_the_same_means_dtype_shape_and_every_bit():
         (np.array([1e6, -0.0, -2.0]), "expected the same bits"),
     ]:
         with pytest.raises(AssertionError, match=message):
-            _same([ONE, ONE], [ONE, other], "steps")
+            _same("steps", got=[ONE, ONE], expected=[ONE, other])
 
 
-STATE = {"t": 3, "name": "Adam", "groups": [{"lr": 0.1}, {"lr": 0.2}], "params": {"w": {"m": ONE}}}
+STATE = {
+    "t": 3,
+    "name": "Adam",
+    "betas": [0.9, 0.99],
+    "none": [],
+    "groups": [{"lr": 0.1}, {"lr": 0.2}],
+    "params": {"w": {"m": ONE}},
+}
 
 
 @pytest.mark.parametrize(
@@ -520,13 +527,19 @@ STATE = {"t": 3, "name": "Adam", "groups": [{"lr": 0.1}, {"lr": 0.2}], "params":
     [
         ({"t": 4}, "loaded: t is 4, expected 3"),
         ({"name": "SGD"}, "loaded: name is 'SGD', expected 'Adam'"),
-        ({"groups": [{"lr": 0.1}, {"lr": 0.3}]}, "loaded: lr is 0.3, expected 0.2"),
-        ({"params": {"w": {"m": ONE + 1}}}, "loaded, state 'm': parameter 0"),
-        ({"params": {"w": {}}}, "loaded: the state has"),
+        ({"betas": [0.9, 0.9]}, r"loaded: betas is \[0.9, 0.9\], expected \[0.9, 0.99\]"),
+        ({"none": [0.9]}, r"loaded: none is \[0.9\], expected \[\]"),
+        ({"groups": [{"lr": 0.3}, {"lr": 0.2}]}, "loaded, groups 0: lr is 0.3, expected 0.1"),
+        ({"groups": [{"lr": 0.1}, {"lr": 0.3}]}, "loaded, groups 1: lr is 0.3, expected 0.2"),
+        (
+            {"params": {"w": {"m": ONE + [0, 0, 1]}}},
+            r"loaded, params, w: the state 'm' of shape \(3,\) has -1.0 at flat index 2, .* -2.0",
+        ),
+        ({"params": {"w": {}}}, r"loaded, params, w: the state has \[\], expected \['m'\]"),
         ({"more": 1}, "loaded: the state has"),
     ],
 )
 def test_the_same_state_means_every_entry(changed, message):
-    _same_state(copy.deepcopy(STATE), STATE, "loaded")
+    _same_state("loaded", got=copy.deepcopy(STATE), expected=STATE)
     with pytest.raises(AssertionError, match=message):
-        _same_state(STATE | changed, STATE, "loaded")
+        _same_state("loaded", got=STATE | changed, expected=STATE)
