@@ -151,9 +151,9 @@ class Debugger(Watcher):
                 break
             ref = self.rounds.popleft()
             node = ref()
-            kept = self.kept.get(node) if node is not None else None
-            if node is None or kept is None or node.parents is None:  # it is done with
+            if node is None or node.parents is None:  # it is done with
                 continue
+            kept = self.kept[node]
             size += kept.size
             if self.written(node, kept.sums) is None:
                 kept.intact = place
