@@ -325,6 +325,20 @@ def test_a_hyper_parameter_read_in_a_method_that_update_calls_is_refused_too() -
                 return 2 * self.lr
 
 
+def test_another_self_may_have_what_it_likes() -> None:
+    class Scaled:
+        lr = 0.5
+
+    def update(self: Any, x: Array, dx: Array) -> None:
+        def rate(self: Any) -> float:
+            return float(self.lr)
+
+        x -= rate(Scaled()) * dx
+
+    p = leaf([1.0])
+    assert moved(made(update)([p], lr=1.0), p, [1.0]) == 0.5
+
+
 def test_methods_that_call_each_other_are_looked_at_once() -> None:
     class Mutual(Optimizer):
         def update(self, x: Array, dx: Array, *, lr: float) -> None:

@@ -326,6 +326,13 @@ def test_a_read_only_array_of_the_users_stays_read_only():
     assert not a.flags.writeable
 
 
+def test_an_infinite_gradient_that_was_given_is_not_blamed_on_the_operation():
+    x = leaf(1.0, 2.0)
+    with minidl.debug():
+        (x * 2.0).backward(np.array([np.inf, 1.0]))
+    np.testing.assert_array_equal(x.grad, [np.inf, 2])
+
+
 def test_infinity_that_was_given_is_not_blamed_on_the_operation():
     x = leaf(1.0, 2.0)
     with minidl.debug():

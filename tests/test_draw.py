@@ -140,6 +140,12 @@ def test_numbers_that_are_not_finite_are_counted():
     assert rows(draw(nothing.sum()))["nothing"][2] == "5 not finite"
 
 
+@pytest.mark.parametrize(("n", "value"), [(99_999, "all 2"), (100_000, "all 1")])
+def test_what_is_large_is_not_computed_anew(n, value):
+    x = Tensor(np.ones(n), requires_grad=True)
+    assert rows(draw((x + x).sum()))["t1"][2] == value  # or the gradient, where no value is
+
+
 def test_four_numbers_are_shown_and_of_more_the_smallest_and_the_largest():
     for n, value in ((4, "[0 1 2 3]"), (5, "0 … 4")):
         x = Tensor(np.arange(float(n)), requires_grad=True)
@@ -177,6 +183,8 @@ def test_the_columns_of_the_text_stand_below_each_other():
         ("np.concatenate(x, x, t1)", lambda x: np.concatenate([x, x, x * 2])),
         ("x[0, 1:]", lambda x: x[0, 1:]),
         ("x[..., array]", lambda x: x[..., np.array([0, 2])]),
+        ("np.concatenate(x)", lambda x: np.concatenate([np.ones((1, 3)), x])),
+        ("linear(x, x)", lambda x: F.linear(x, x)),
         ("np.sum(x, axis=1)", lambda x: x.sum(axis=1)),
         ("np.power(x, 3)", lambda x: x**3),
         ("softmax(", F.softmax),

@@ -218,8 +218,10 @@ def test_explain_of_a_large_parameter_shows_a_dash_where_nothing_is_defined() ->
 def test_explain_shows_a_step_that_went_wrong() -> None:
     p = leaf([1.0, 1.0, 1.0])
     optimizer = Momentum([p], lr=0.1)
-    step = rows_of(told(optimizer, p, [np.nan, 1.0, -np.inf]))["step"]
+    text = told(optimizer, p, [np.nan, 1.0, -np.inf])
+    step = rows_of(text)["step"]
     np.testing.assert_array_equal(step, [np.nan, -0.1, np.inf])
+    assert re.search(r"^step +nan +-0\.1 +inf$", text, re.M)  # and no dash
     large = leaf(np.ones(9))
     text = told(Adagrad([large], lr=0.1), large, [1.0, np.nan, *np.ones(7)])
     assert "[1]" in text  # what moved most

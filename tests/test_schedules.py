@@ -111,6 +111,12 @@ def test_each_setting_of_a_schedule_may_be_as_low_as_is_said_and_no_lower(
         assert getattr(kind(**SETTINGS[kind] | {name: least}), name) == least
 
 
+@pytest.mark.parametrize("kind", [schedules.cosine, schedules.one_cycle])
+def test_a_schedule_with_steps_of_its_own_keeps_them_in_any_run(kind: Any) -> None:
+    assert kind(0.1, steps=10).over(20) == kind(0.1, steps=10)
+    assert kind(0.1).over(20) == kind(0.1, steps=20)
+
+
 @pytest.mark.parametrize(("run", "steps"), [(9, 1), (20, 1), (29, 1), (31, 2), (200, 10)])
 def test_a_warmup_over_a_share_of_a_run_has_the_nearest_number_of_steps_and_one_at_least(
     run: int, steps: int
