@@ -167,8 +167,8 @@ class Graph:
             if node in self.names.of:
                 call(node, self.names.of[node])
         used_as: dict[Any, str] = {}  # the parameter that a leaf or an array was first used for
-        for node in self.nodes:
-            for name, x in self.inputs[node]:
+        for inputs in self.inputs.values():
+            for name, x in inputs:
                 if isinstance(x, np.ndarray) or (isinstance(x, Leaf) and len(name) > 1):
                     used_as.setdefault(_key(x), name)
         counted = 0
