@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import warnings
 from typing import Any
 
 import numpy as np
@@ -299,24 +300,278 @@ class LosesCountsOfTheSecond(Adam):
             group.storage.counts = list(self.groups[0].storage.counts)
 
 
+class RunsAway(Optimizer):
+    """Goes the wrong way where gradients are large."""
+
+    def update(self, x: Array, dx: Array, *, lr: float) -> None:
+        x -= lr * np.where(np.abs(dx) > 8, -dx, dx)
+
+
+class ShrinksInFloat32(Optimizer):
+    """Wrong by so little that it shows only in large numbers."""
+
+    def update(self, x: Array, dx: Array, *, lr: float) -> None:
+        x -= lr * dx
+        if x.dtype == np.float32:
+            x *= 1 - 1e-6
+
+
+class StateOfAll(Optimizer):
+    """Each parameter moves on its own, and what is kept of it is of all together."""
+
+    state = ("seen",)
+
+    def update(self, x: Array, dx: Array, seen: Array, *, lr: float) -> None:
+        seen += np.abs(dx).sum()
+        x -= lr * dx
+
+
+class SlowAfterForty(Optimizer):
+    """What comes after the parameter of 40 elements, which is the last, moves less."""
+
+    elementwise = False
+    last = (0, 0)
+
+    def update(self, x: Array, dx: Array, *, t: int, lr: float) -> None:
+        x -= lr * (0.9 if self.last == (t, 40) else 1.0) * dx
+        self.last = t, x.size
+
+
+class SlowInSevens(Optimizer):
+    def update(self, x: Array, dx: Array, *, lr: float) -> None:
+        x -= lr * (0.9 if x.size == 7 else 1.0) * dx
+
+
+class HalvesGradients(Optimizer):
+    def update(self, x: Array, dx: Array, *, lr: float) -> None:
+        x -= lr * dx
+
+    def step(self) -> None:
+        for p in self.groups[0]["params"]:
+            if p.grad is not None:
+                p.grad *= 0.5
+        super().step()
+
+
+class DecaysGradients(NoWeightDecay):
+    """Weight decay that is added to the user's gradient."""
+
+    def step(self) -> None:
+        for group in self.groups:
+            for p in group["params"]:
+                if p.grad is not None:
+                    p.grad += group["weight_decay"] * p.data
+        super().step()
+
+
+class ZerosGradients(SGD):
+    def zero_grad(self) -> None:
+        for p in self.groups[0]["params"]:
+            if p.grad is not None:
+                p.grad[...] = 0
+
+
+class AliasesLoaded(Momentum):
+    """What it has loaded is its own state from then on."""
+
+    def load_state_dict(self, state: Any) -> None:
+        super().load_state_dict(state)
+        storage = self.groups[0].storage
+        for name, views in zip(storage.names, storage.views, strict=True):
+            state["groups"][0]["params"][name]["v"] = views[2]
+
+
+class StateFromOutside(Optimizer):
+    """Counts its steps beside the declared state, and into it."""
+
+    state = ("n",)
+    made = 0
+
+    def update(self, x: Array, dx: Array, n: Array, *, lr: float) -> None:
+        n += self.made
+        x -= lr * dx
+
+    def step(self) -> None:
+        self.made += 1
+        super().step()
+
+
+class LoadsTheSecondGroupOnly(Momentum):
+    def load_state_dict(self, state: Any) -> None:
+        own, new = self.state_dict()["groups"], state["groups"]
+        groups = [own[0], *new[1:]] if len(new) > 1 else new
+        super().load_state_dict({**state, "groups": groups})
+
+
+class GoesOnAtTheFirstRate(Momentum):
+    """After loading, all groups have the learning rate of one."""
+
+    loaded = False
+    of = 0
+
+    def load_state_dict(self, state: Any) -> None:
+        super().load_state_dict(state)
+        self.loaded = True
+
+    def apply(self, group: Any, blocks: Any, t: int, lr: float) -> None:
+        rate = self.groups[self.of].hyper["lr"] if self.loaded else lr
+        super().apply(group, blocks, t, rate)
+
+
+class GoesOnAtTheLastRate(GoesOnAtTheFirstRate):
+    of = -1
+
+
+class SlowAfterPause(Optimizer):
+    """Moves everything less once a parameter that has moved has had no gradient."""
+
+    speed = 1.0
+
+    def update(self, x: Array, dx: Array, *, lr: float) -> None:
+        x -= lr * self.speed * dx
+
+    def pauses(self) -> bool:
+        storage = self.groups[0].storage
+        both = zip(storage.params, storage.counts, strict=True)
+        return any(p.grad is None and count > 0 for p, count in both)
+
+    def step(self) -> None:
+        if self.pauses():
+            self.speed = 0.9
+        super().step()
+
+
+class SlowAfterFreezing(SlowAfterPause):
+    def pauses(self) -> bool:
+        return not self.groups[0]["params"][0].requires_grad
+
+
+class TakesTheRateOnce(Optimizer):
+    def __init__(self, params: Any, lr: Any, weight_decay: float = 0.0) -> None:
+        super().__init__(params, lr=lr(0) if callable(lr) else lr, weight_decay=weight_decay)
+
+    def update(self, x: Array, dx: Array, *, lr: float) -> None:
+        x -= lr * dx
+
+
+class DecaysTwice(Optimizer):
+    def update(self, x: Array, dx: Array, *, lr: float) -> None:
+        x -= lr * dx
+
+    def apply(self, group: Any, blocks: Any, t: int, lr: float) -> None:
+        decay = group["weight_decay"]
+        group["weight_decay"] = 2 * decay
+        super().apply(group, blocks, t, lr)
+        group["weight_decay"] = decay
+
+
+class EndsAlike(Optimizer):
+    """Gives all parameters the dtype of the first, at last."""
+
+    def update(self, x: Array, dx: Array, *, lr: float) -> None:
+        x -= lr * dx
+
+    def step(self) -> None:
+        super().step()
+        if self.steps == 6:
+            params = self.groups[0]["params"]
+            for p in params:
+                p.data = p.data.astype(params[0].dtype)
+
+
+class SavesInFloat32(Optimizer):
+    """Its state are whole numbers, which float32 holds as well."""
+
+    state = ("n",)
+
+    def update(self, x: Array, dx: Array, n: Array, *, lr: float) -> None:
+        n += 1
+        x -= lr * dx
+
+    def state_dict(self) -> dict[str, Any]:
+        saved = super().state_dict()
+        for group in saved["groups"]:
+            for entry in group["params"].values():
+                entry["n"] = entry["n"].astype(np.float32)
+        return saved
+
+
+class SlowInMixed(Optimizer):
+    def update(self, x: Array, dx: Array, *, lr: float) -> None:
+        x -= lr * dx / len(self.groups[0].storage.buffers)
+
+
+class Copied(SGD):
+    def __deepcopy__(self, memo: Any) -> Any:
+        again = object.__new__(type(self))
+        again.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        return again
+
+
+class SlowAsACopy(Copied):
+    def __deepcopy__(self, memo: Any) -> Any:
+        again = super().__deepcopy__(memo)
+        again.lr = again.lr / 2
+        return again
+
+
+class SlowAsAPickle(Copied):
+    def __setstate__(self, state: Any) -> None:
+        self.__dict__.update(state)
+        self.lr = self.lr / 2
+
+
+class MovesTheOriginal(Copied):
+    def __deepcopy__(self, memo: Any) -> Any:
+        again = super().__deepcopy__(memo)
+        again.__dict__["original"] = self
+        return again
+
+    def step(self) -> None:
+        super().step()
+        if "original" in vars(self):
+            for p in vars(self)["original"].groups[0]["params"]:
+                p.data += 0.1
+
+
+class TakesNoParameters(SGD):
+    def __init__(self, params: Any, lr: Any, weight_decay: float = 0.0) -> None:
+        super().__init__([leaf([0.0])] if params == [] else params, lr, weight_decay)
+
+
+class MovesWithoutGradients(SGD):
+    def step(self) -> None:
+        params = self.groups[0]["params"]
+        if all(p.grad is None for p in params):
+            for p in params:
+                p.data -= 0.1
+        super().step()
+
+
 FAULTS: dict[type[Optimizer], str] = {
-    HalfInFloat32: "float32 goes the way of float64: parameter",
+    HalfInFloat32: "float32 goes the way of float64: parameter 0",
+    ShrinksInFloat32: "float32 goes the way of float64: parameter 0",
     WrongInFloat32Later: "float32 goes the way of float64: parameter",
     StateWrongInFloat32: "float32 goes the way of float64: the state 'cache'",
     SwapsGroups: "keeps two groups apart",
-    LoadsTheFirstGroupOnly: "keeps two groups apart",
+    LoadsTheFirstGroupOnly: "keeps two groups apart: .* loaded and saved again, groups 1, ",
+    LoadsTheSecondGroupOnly: "keeps two groups apart: .* loaded and saved again, groups 0, ",
+    GoesOnAtTheFirstRate: "keeps two groups apart: the second of two",
+    GoesOnAtTheLastRate: "keeps two groups apart: the first of two",
     RefusesWithoutAName: "bad arguments are refused.*the error does not name it",
-    IgnoresTheSizeOfLr: "learning rate is obeyed.*half the learning rate the first step",
+    IgnoresTheSizeOfLr: "learning rate is obeyed.*the first step of parameter 0 is the same",
     SavesTheFirstRateForAll: "keeps two groups apart",
     LosesCountsOfTheSecond: "keeps two groups apart",
-    WrongSign: "falls on a convex problem.*should have fallen",
-    NotInPlace: "falls on a convex problem.*in place",
+    WrongSign: "falls on a convex problem: from a distance of 3.0, .*parameter 0 .*should have",
+    RunsAway: "falls on a convex problem: from a distance of 10.0, .*parameter 0 ",
+    NotInPlace: "falls on a convex problem: TypeError: .*in place",
     Returns: "falls on a convex problem.*returned something",
     ForgetsLr: "learning rate is obeyed.*lr=0 must not move",
     KeepsFirstLr: "a schedule sets the learning rate|groups|state dict",
     FirstLrOfAll: "groups have their own",
     WritesGradient: "read-only",
-    SharedState: "flat storage equals single tensors.*share",
+    SharedState: r"flat storage equals single tensors.*share.*of shape \(3, 4\)",
+    StateOfAll: "flat storage equals single tensors: .*the state 'seen'",
     StateOfTheClass: "another optimizer begins anew.*outlives",
     OutsideState: "state dict carries everything.*outside `state`",
     CountsBlocks: "(size of blocks|whole tensors|flat storage)",
@@ -324,17 +579,36 @@ FAULTS: dict[type[Optimizer], str] = {
     WholeTensors: "flat storage equals single tensors",
     DependsOnTheShape: "tensor by tensor",
     OrderMatters: "flat storage|order of parameters",
+    SlowAfterForty: "order of parameters",
+    SlowInSevens: "size of blocks",
     OneStateForAll: "flat storage equals single tensors",
     ChangesDtype: "dtype",
     MovesFrozen: "without gradient rests.*has moved",
-    DecaysFrozenState: "state of a parameter without a gradient has changed",
+    DecaysFrozenState: r"state of a parameter without a gradient has changed: .* \(3, 4\)",
+    SlowAfterPause: "rests: a parameter without a gradient and the others beside it",
+    SlowAfterFreezing: "goes on: a frozen parameter and the others beside it",
     NoWeightDecay: "weight decay|groups",
+    DecaysTwice: "weight decay adds to the gradient: .*parameter 0 ",
+    HalvesGradients: "gradients are left alone: p.grad after the step .*parameter 0 ",
+    DecaysGradients: "gradients are left alone: p.grad after the step",
+    ZerosGradients: "gradients are left alone: a gradient that the user keeps: parameter 0 ",
+    TakesTheRateOnce: "a schedule sets the learning rate",
+    EndsAlike: "the dtype is kept: data of a parameter of float64 has become float32",
+    SavesInFloat32: "the dtype is kept: n of a parameter of float64 has become float32",
+    SlowInMixed: "the dtype is kept: float32 and float64 in one group",
+    TakesNoParameters: "bad arguments are refused: an empty list as parameters was accepted",
     Accepts: "bad arguments are refused.*was accepted",
     AliasesState: "not a copy",
-    ForgetsHyper: "state dict carries everything.*(lr|mu|weight_decay) is",
-    NaNAtRest: "became NaN",
+    AliasesLoaded: "state dict carries everything: .*after further steps of the other",
+    StateFromOutside: "state dict carries everything: the state after further steps",
+    ForgetsHyper: "state dict carries everything: after load_state_dict, .*lr is",
+    NaNAtRest: "parameter 0 became NaN",
     Silent: "no RuntimeWarning",
+    MovesWithoutGradients: "a step without any gradient must not move",
     SharesWithCopies: "copies go on alike",
+    SlowAsACopy: "copies go on alike: the copy, against the original",
+    SlowAsAPickle: "pickles go on alike: the copy, against the original",
+    MovesTheOriginal: "copies go on alike: the original, after the copy went on",
 }
 
 
@@ -344,9 +618,73 @@ def test_conformance_catches(rule: type[Optimizer], message: str) -> None:
         check_optimizer(rule, lr=0.05)
 
 
-def test_conformance_catches_a_wrong_first_step() -> None:
+@pytest.mark.parametrize(("rate", "off"), [(0.1000001, 0.0), (0.1, 1e-11)])
+def test_conformance_catches_a_wrong_first_step(rate: float, off: float) -> None:
     with pytest.raises(AssertionError, match="SGD: the first step is the closed form: parameter 0"):
-        check_optimizer(SGD, lr=0.1, first_step=lambda x, dx: x - 0.1000001 * dx)
+        check_optimizer(SGD, lr=0.1, first_step=lambda x, dx: x - rate * dx + off)
+
+
+def test_conformance_catches_a_path_that_is_off_by_little() -> None:
+    path = path_of(SGD, lr=0.1)
+    with pytest.raises(AssertionError, match="SGD: the path is that of the formula: after step 1 "):
+        check_optimizer(SGD, lr=0.1, path=lambda x, gradients: path(x, gradients) + 5e-9)
+
+
+@pytest.mark.parametrize(
+    ("rule", "name"),
+    [(Momentum, "lr"), (Momentum, "mu"), (Momentum, "weight_decay"), (Adam, "betas")],
+)
+def test_conformance_catches_each_hyper_parameter_that_is_not_loaded(
+    rule: type[Optimizer], name: str
+) -> None:
+    class ForgetsOne(rule):  # type: ignore[misc, valid-type]
+        def load_state_dict(self, state: Any) -> None:
+            kept = getattr(self, name)
+            super().load_state_dict(state)
+            setattr(self, name, kept)
+
+    with pytest.raises(AssertionError, match=f"carries everything: .*groups 0, hyper: {name} is "):
+        check_optimizer(ForgetsOne, lr=0.05)
+
+
+class RefusesLargeRates(Optimizer):
+    @classmethod
+    def checked(cls, name: str, value: Any) -> Any:
+        kept = super().checked(name, value)
+        if name == "lr" and not callable(kept) and kept > 0.05:
+            raise ValueError("lr is 0.05 at most")
+        return kept
+
+    def update(self, x: Array, dx: Array, *, lr: float) -> None:
+        x -= lr * dx
+
+
+class TakesAnythingAsASwitch(Optimizer):
+    def __init__(self, params: Any, lr: Any, flag: Any = True, weight_decay: float = 0.0) -> None:
+        super().__init__(params, lr=lr, flag=flag, weight_decay=weight_decay)
+
+    @classmethod
+    def checked(cls, name: str, value: Any) -> Any:
+        return bool(value) if name == "flag" else super().checked(name, value)
+
+    def update(self, x: Array, dx: Array, *, lr: float, flag: bool) -> None:
+        x -= lr * dx
+
+
+class WarnsTwice(SGD):
+    def step(self) -> None:
+        if all(p.grad is None for p in self.groups[0]["params"]):
+            warnings.warn("nothing will move", UserWarning, stacklevel=2)
+        super().step()
+
+
+@pytest.mark.parametrize("rule", [RefusesLargeRates, TakesAnythingAsASwitch, WarnsTwice])
+def test_conformance_lets_a_rule_do_more_than_it_must(rule: type[Optimizer]) -> None:
+    assert check_optimizer(rule, lr=0.05)
+
+
+def test_conformance_allows_for_the_rounding_of_small_steps() -> None:
+    assert check_optimizer(SGD, lr=1e-5)
 
 
 class DampedLater(Momentum):
@@ -389,7 +727,9 @@ class NeverTurns(Optimizer):
 
 
 def test_conformance_catches_what_is_wrong_once_the_gradient_turns_round() -> None:
-    with pytest.raises(AssertionError, match="when the gradient turns round, the loss"):
+    with pytest.raises(
+        AssertionError, match="when the gradient turns round, the loss of parameter 0 "
+    ):
         check_optimizer(NeverTurns, lr=0.05)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import collections
 import concurrent.futures
 import enum
@@ -23,6 +24,7 @@ import time
 import tracemalloc
 import warnings
 import zipfile
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -311,6 +313,27 @@ def test_the_same_state_gives_the_same_file(tmp_path: pathlib.Path) -> None:
     save(tmp_path / "a", SMALL)
     save(tmp_path / "b", load(tmp_path / "a"))
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+VERSION_1 = (
+    "c-pO0L2uJA6n5IKNN`{W4m(UJ_!2<b<YW~q(*!#qqzUK&Bv4dMA$6#=G>H;-YzmS319k!-apcHP;O}tc#2pUsoW$Flgl"
+    "S?tHGTH;%jfU;eer0w+gn4W-9o=UzK?%bb{*Y76PkJni#dzJ^)Not&@x)>l*!V6c>3bW=#_>JP-YbA#+Gipn_Gsd8-A4"
+    "V#0~eNWI{#!ksG8G;_1|lDa>yVEZe+e>bd^Ub~VGW%gp6?OUE-7vPqzOQ|j%<5eqpsb$mdR6!^os1v58E+@lmGj)S-T0"
+    "VFuKsc(!;-52D*i}+B)i4uIk>@&$cnbR?NoN|{_fXncNdAu0VIP#`2+JNO*G@*gI{Fbse({fmlff30e^)+)-C2Hk)5vR"
+    "Ob;PW^TdpTtNz6o<bh|0P*eSb*K7|zFe!HvcuJ;SNz25ut8c$<mhFxe!EVev+W#hC#hIUJC>VMqw)K~NSC5S$)zEY6^6"
+    "vqIhm^7%*+*R${Ft`yfb5Lc19N2IVmRf*EK3JY3xAz_I&T~b&ji^W6u+kqcE3wS>7s72j-?4-@2ELqf|N?e>@)bK(@kx"
+    "PCnP?Spk+s&U}n&fRs{<um!K94+n7j5L97aIAW4JkU(MH=d%4q6)RYMnLox0`DfotlU=?y;4|JtnOVtg5yStY~<pq2Y0"
+    "-9aL3KJE$c=>l(7V?VxHm+d*v!TJP<T6VQI&tYW9&2o7EKFSXKt?VY@LMfl}@IoFEVQeSQ_4WU1^E{-7"
+)
+
+
+def test_a_checkpoint_has_the_bytes_of_its_format(path: pathlib.Path) -> None:
+    """A change of any is another format, with another version: old files must be read still."""
+    old = zlib.decompress(base64.b85decode(VERSION_1))
+    save(path, SMALL)
+    assert path.read_bytes() == old
+    path.write_bytes(old)
+    assert same(load(path), SMALL)
 
 
 def test_numpy_alone_opens_a_checkpoint(path: pathlib.Path) -> None:
@@ -683,6 +706,22 @@ def test_a_system_without_flock_is_saved_to(
     stray_of(path).write_bytes(b"half")
     assert same(round_trip(SMALL, path), SMALL)
     assert names_in(path.parent) == ["run.npz"]
+
+
+def test_a_system_where_a_folder_cannot_be_opened_is_saved_to(
+    path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    system, opened = os.name, os.open
+
+    def files_only(name: str, *args: Any) -> int:
+        assert not os.path.isdir(name)
+        return opened(name, *args)
+
+    monkeypatch.setattr(os, "open", files_only)
+    monkeypatch.setattr(os, "name", "nt")
+    save(str(path), 1)
+    monkeypatch.setattr(os, "name", system)
+    assert load(path) == 1
 
 
 @pytest.mark.parametrize("named", [None, "/elsewhere"])

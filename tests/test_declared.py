@@ -252,6 +252,7 @@ def made(update: Any, **declared: Any) -> Any:
         (lambda self, x, dx, v, m: None, ("m", "v"), "def update(self, x, dx, m, v)"),
         (lambda self, x, dx, v: None, (), "or name further arrays in `state`"),
         (lambda self, x: None, (), "def update(self, x, dx)"),
+        (lambda self, *, lr: None, (), "def update(self, x, dx, *, lr)"),
         (lambda self, x, dx, *state: None, ("v",), "def update(self, x, dx, v)"),
         (lambda self, x, dx, **hyper: None, (), "hyper-parameters after a star"),
     ],
@@ -322,6 +323,35 @@ def test_a_hyper_parameter_read_in_a_method_that_update_calls_is_refused_too() -
 
             def rate(self) -> float:
                 return 2 * self.lr
+
+
+def test_another_self_may_have_what_it_likes() -> None:
+    class Scaled:
+        lr = 0.5
+
+    def update(self: Any, x: Array, dx: Array) -> None:
+        def rate(self: Any) -> float:
+            return float(self.lr)
+
+        x -= rate(Scaled()) * dx
+
+    p = leaf([1.0])
+    assert moved(made(update)([p], lr=1.0), p, [1.0]) == 0.5
+
+
+def test_methods_that_call_each_other_are_looked_at_once() -> None:
+    class Mutual(Optimizer):
+        def update(self, x: Array, dx: Array, *, lr: float) -> None:
+            x -= lr * self.halved(dx, 3)
+
+        def halved(self, dx: Array, n: int) -> Array:
+            return self.again(dx / 2, n)
+
+        def again(self, dx: Array, n: int) -> Array:
+            return self.halved(dx, n - 1) if n else dx
+
+    p = leaf([1.0])
+    assert moved(Mutual([p], lr=0.5), p, [16.0]) == 0.5
 
 
 def test_a_hyper_parameter_that_only_the_constructor_knows_is_refused_when_it_is_made() -> None:

@@ -266,6 +266,18 @@ def test_a_block_in_a_block_knows_what_the_outer_one_saw():
             z.backward()
 
 
+def test_a_block_in_a_block_narrows_down_what_is_written_into_what_the_outer_one_saw():
+    x, other = leaf(1.0, 2.0), leaf(3.0)
+    with minidl.debug():
+        y = (x**2).sum()
+        with minidl.debug():
+            np.exp(other)
+            x.data[0] = 5
+            np.tanh(other)
+            with pytest.raises(ValueError, match=r"between .*np\.exp.* and the one .*np\.tanh"):
+                y.backward()
+
+
 def test_values_that_computed_on_one_array_of_several_operations_are_each_compared():
     x, w = leaf(1.0, 1.0, 1.0), np.full(3, 2.0)
     with minidl.debug():
@@ -312,6 +324,13 @@ def test_a_read_only_array_of_the_users_stays_read_only():
     with minidl.debug():
         (leaf(1.0, 2.0) * a).sum().backward()
     assert not a.flags.writeable
+
+
+def test_an_infinite_gradient_that_was_given_is_not_blamed_on_the_operation():
+    x = leaf(1.0, 2.0)
+    with minidl.debug():
+        (x * 2.0).backward(np.array([np.inf, 1.0]))
+    np.testing.assert_array_equal(x.grad, [np.inf, 2])
 
 
 def test_infinity_that_was_given_is_not_blamed_on_the_operation():
@@ -362,7 +381,8 @@ def test_parameters_that_receive_no_gradient_are_reported():
             return self.used(x)
 
     model = Forgetful()
-    with pytest.warns(RuntimeWarning, match=r"no gradient arrived at unused\.weight, unused\.bias"):
+    match = r"no gradient arrived at unused\.weight, unused\.bias: forward"
+    with pytest.warns(RuntimeWarning, match=match):
         with minidl.debug():
             model(np.ones((3, 2), np.float32)).sum().backward()
 
@@ -370,7 +390,9 @@ def test_parameters_that_receive_no_gradient_are_reported():
 def test_gradients_that_are_exactly_zero_are_reported():
     model = nn.Sequential(nn.Linear(2, 3, rng=0), nn.ReLU(), nn.Linear(3, 1, rng=1))
     model[0].bias.data[:] = -100  # dead
-    with pytest.warns(RuntimeWarning, match=r"exactly zero everywhere for 0\.weight, 0\.bias"):
+    with pytest.warns(
+        RuntimeWarning, match=r"exactly zero everywhere for 0\.weight, 0\.bias, 2\.weight: "
+    ):
         with minidl.debug():
             model(np.ones((3, 2), np.float32)).sum().backward()
 

@@ -12,6 +12,7 @@ from runs import X, Y, at_call, bits, classifier, cross_entropy
 from minidl import nn, optim
 from minidl.checkpoint import load
 from minidl.data import DataLoader
+from minidl.diagnosis.divergence import check_model_finite
 from minidl.nn import Module
 from minidl.tensor import Array, Tensor
 from minidl.training import fit
@@ -121,6 +122,11 @@ def test_weights_spoiled_by_the_last_step_of_an_epoch_are_found(path: pathlib.Pa
     assert message.startswith("after step 7 of 7 in epoch 1, with SGD, lr=0.1, the model is spoil")
     assert "weight[0, 0] is nan (one of 4); bias[0] is nan" in message
     assert np.isfinite(load(path)["model"]["weight"]).all()
+
+
+def test_a_sound_model_is_let_through() -> None:
+    model = classifier()
+    check_model_finite("epoch 1", model, optim.SGD(model.parameters(), lr=0.1))
 
 
 def test_the_message_knows_groups_and_schedules() -> None:

@@ -118,6 +118,16 @@ def test_what_is_not_known_is_left_out_and_said():
     assert text.splitlines()[-1].startswith("·: an input without gradient")
 
 
+def test_what_follows_from_an_unknown_array_is_not_known():
+    x = Tensor(np.ones(2), requires_grad=True)
+    assert rows(draw((np.ones(2) + x).sum()))["t1"] == ["np.add(·, x)", "(2,)", "[1 1]"]
+
+
+def test_the_value_of_a_leaf_is_known_by_its_variable_where_no_rule_keeps_it():
+    x = scalar(3.0)
+    assert rows(draw(x + x))["x"] == ["leaf", "()", "3", "2"]
+
+
 def test_numbers_that_are_not_finite_are_counted():
     x = Tensor(np.array([1.0, 0.0, 4.0, 9.0, 16.0]), requires_grad=True)
     with np.errstate(all="ignore"):
@@ -130,6 +140,12 @@ def test_numbers_that_are_not_finite_are_counted():
     assert rows(draw(nothing.sum()))["nothing"][2] == "5 not finite"
 
 
+@pytest.mark.parametrize(("n", "value"), [(99_999, "all 2"), (100_000, "all 1")])
+def test_what_is_large_is_not_computed_anew(n, value):
+    x = Tensor(np.ones(n), requires_grad=True)
+    assert rows(draw((x + x).sum()))["t1"][2] == value  # or the gradient, where no value is
+
+
 def test_four_numbers_are_shown_and_of_more_the_smallest_and_the_largest():
     for n, value in ((4, "[0 1 2 3]"), (5, "0 … 4")):
         x = Tensor(np.arange(float(n)), requires_grad=True)
@@ -139,7 +155,9 @@ def test_four_numbers_are_shown_and_of_more_the_smallest_and_the_largest():
 def test_of_many_values_that_are_no_numbers_the_dtype_is_shown():
     x = Tensor(np.arange(5.0), requires_grad=True)
     mask = np.arange(5) > 2
-    assert rows(draw((x * mask).sum()))["mask"] == ["array", "(5,)", "bool"]
+    found = rows(draw((x * mask).sum()))
+    assert found["mask"] == ["array", "(5,)", "bool"]
+    assert found["t1"][0] == "np.multiply(x, mask)"
 
 
 def test_the_columns_of_the_text_stand_below_each_other():
@@ -165,6 +183,8 @@ def test_the_columns_of_the_text_stand_below_each_other():
         ("np.concatenate(x, x, t1)", lambda x: np.concatenate([x, x, x * 2])),
         ("x[0, 1:]", lambda x: x[0, 1:]),
         ("x[..., array]", lambda x: x[..., np.array([0, 2])]),
+        ("np.concatenate(x)", lambda x: np.concatenate([np.ones((1, 3)), x])),
+        ("linear(x, x)", lambda x: F.linear(x, x)),
         ("np.sum(x, axis=1)", lambda x: x.sum(axis=1)),
         ("np.power(x, 3)", lambda x: x**3),
         ("softmax(", F.softmax),
@@ -207,6 +227,18 @@ def test_models_are_told_apart_only_where_two_are_in_the_graph():
     assert {"first.weight", "first.bias", "head.weight", "head.bias"} <= set(found)
     assert not any("other" in name for name in found)
     del other
+
+
+def test_a_model_of_one_parameter_gives_it_its_name():
+    class Scale(nn.Module):
+        def __init__(self):
+            self.factor = nn.Parameter(np.ones(2))
+
+        def forward(self, x):
+            return x * self.factor
+
+    model = Scale()
+    assert "factor" in rows(draw(model(np.ones(2)).sum()))
 
 
 def test_tensors_without_gradient_have_the_names_of_their_variables_too():
@@ -364,6 +396,57 @@ def test_inputs_are_told_apart_where_their_order_matters(function, labels):
     assert small(draw(function(p, q), a=p, b=q)) == []  # names that say it
 
 
+PICTURE = """\
+<rect x="0.5" y="0.5" width="531" height="555" rx="8" class="card"/>
+<text x="20.0" y="28.0" class="about">result and what it was computed from: 1 leaf, 4 operations</text>
+<text x="20.0" y="46.0" class="about back">Below each value, in this colour: the gradient of the result for it.</text>
+<path d="M343.8 128.0 C343.8 147.0 295.9 147.0 295.9 166.0" class="line" marker-end="url(#mdl-tip)"/>
+<path d="M343.8 128.0 C343.8 147.0 391.6 147.0 391.6 166.0" class="line"/>
+<path d="M159.1 230.0 C159.1 249.0 273.8 249.0 273.8 268.0" class="line" marker-end="url(#mdl-tip)"/>
+<path d="M295.9 230.0 C295.9 249.0 317.8 249.0 317.8 268.0" class="line" marker-end="url(#mdl-tip)"/>
+<path d="M391.6 166.0 C391.6 198.0 391.6 198.0 391.6 230.0" class="line"/>
+<path d="M391.6 230.0 C391.6 249.0 391.5 249.0 391.5 268.0" class="line"/>
+<path d="M295.8 332.0 C295.8 351.0 321.6 351.0 321.6 370.0" class="line" marker-end="url(#mdl-tip)"/>
+<path d="M391.5 268.0 C391.5 300.0 391.5 300.0 391.5 332.0" class="line"/>
+<path d="M391.5 332.0 C391.5 351.0 365.6 351.0 365.6 370.0" class="line" marker-end="url(#mdl-tip)"/>
+<path d="M343.6 434.0 C343.6 453.0 343.6 453.0 343.6 472.0" class="line" marker-end="url(#mdl-tip)"/>
+<rect x="281.5" y="64.0" width="124.5" height="64.0" rx="14" class="leaf"/>
+<text x="343.8" y="84.0" class="name">w</text>
+<text x="343.8" y="100.0" class="">(2,) [1 -2]</text>
+<text x="343.8" y="116.0" class="back">[7.155 -0.8647]</text>
+<rect x="114.9" y="166.0" width="88.3" height="64.0" rx="3" class="array"/>
+<text x="159.1" y="194.0" class="name">m</text>
+<text x="159.1" y="210.0" class="">(2,) [3 1]</text>
+<rect x="219.2" y="166.0" width="153.4" height="64.0" rx="3" class="operation"/>
+<text x="295.9" y="186.0" class="name">u = np.exp</text>
+<text x="295.9" y="202.0" class="">(2,) [2.718 0.1353]</text>
+<text x="295.9" y="218.0" class="back">[3 1]</text>
+<rect x="219.1" y="268.0" width="153.4" height="64.0" rx="3" class="operation"/>
+<text x="295.8" y="288.0" class="name">np.multiply</text>
+<text x="295.8" y="304.0" class="">(2,) [8.155 0.1353]</text>
+<text x="295.8" y="320.0" class="back">[1 1]</text>
+<rect x="270.6" y="370.0" width="146.1" height="64.0" rx="3" class="operation"/>
+<text x="343.6" y="390.0" class="name">np.subtract</text>
+<text x="343.6" y="406.0" class="">(2,) [7.155 2.135]</text>
+<text x="343.6" y="422.0" class="back">[1 1]</text>
+<text x="327.6" y="364.0" class="small">a</text>
+<text x="371.6" y="364.0" class="small">b</text>
+<rect x="281.4" y="472.0" width="124.5" height="64.0" rx="3" class="result"/>
+<text x="343.6" y="492.0" class="name">result = np.sum</text>
+<text x="343.6" y="508.0" class="">9.29</text>
+<text x="343.6" y="524.0" class="back">1</text>
+</svg>
+"""  # noqa: E501
+
+
+def test_a_picture_is_drawn_like_this():
+    w = Tensor(np.array([1.0, -2.0]), requires_grad=True)
+    m = np.array([3.0, 1.0])
+    u = np.exp(w)
+    svg = draw(np.sum(m * u - w), w=w, m=m, u=u).svg
+    assert svg.partition("</defs>\n")[2] == PICTURE
+
+
 def test_the_picture_needs_nothing_else_and_its_words_are_escaped():
     a = scalar(1.0)
     svg = draw(a * a, **{"a<b & c": a}).svg
@@ -392,6 +475,65 @@ def test_rows_are_in_the_order_with_few_crossings():
     assert order == [["a", "b"], ["p", "r", "q"], ["y"]]
 
 
+PLACED = [
+    (
+        "a150 b100 c150aab d30 e150dbc f30ed g100d h150 i64cf j64fbh k64cgij",
+        200,
+        "a 399.1 / b 321.1 | 399.1 / d 164.7 | 321.1 | 399.1 / | 164.7 | 310.6 c 404.6 / | "
+        "154.3 e 248.3 | 342.3 | 375.6 / h 75.0 | 169.0 | 245.9 | 332.1 | 372.0 / | 164.2 | "
+        "174.2 f 243.5 | 321.8 | 368.2 / g 141.5 j 239.5 i 319.5 | 370.5 / k 267.7",
+    ),
+    (
+        "a64 b100 c100 d64 e100dcc f30 g30 h64 i64bh j30 k64dg l150faeijk",
+        200,
+        "d 154.4 c 252.4 / | 179.2 | 227.7 b 296.7 h 394.7 / g 129.0 | 179.2 | 227.6 | 339.4 | "
+        "349.5 / f 15.0 a 78.0 | 129.0 | 179.0 | 227.5 j 295.5 | 339.4 | 349.4 / | 67.5 | 77.5 "
+        "k 128.5 e 226.5 | 295.5 i 346.5 / l 190.3",
+    ),
+    (
+        "a30 b150 c100b d64 e30db f100 g30deacf",
+        200,
+        "d 195.2 / b 101.2 | 195.2 / a 15.0 | 124.4 | 195.2 f 264.2 / | 15.0 c 84.0 e 165.0 | "
+        "199.0 | 209.0 / g 134.4",
+    ),
+    (
+        "a100 b150 c150 d100bc e150cd f30c g30 h100feag",
+        760,
+        "c 75.0 b 241.0 / | 106.3 d 175.2 / f 58.8 e 164.8 a 305.8 g 386.8 / h 114.2",
+    ),
+    (
+        "a100 b30 c100ba d150bab e30dc f150 g100aef",
+        400,
+        "a 128.6 b 209.6 / | 3.2 d 131.8 c 272.8 / | 3.0 f 97.0 e 203.0 / g 103.0",
+    ),
+    (
+        "a64 b100 c30aba d64 e30a f150 g100ecdf",
+        200,
+        "a 188.4 b 286.4 / d 169.0 | 225.8 | 249.0 / f 75.0 | 169.0 | 225.8 | 248.9 / | 158.9 | "
+        "168.9 e 202.9 c 248.9 / g 194.9",
+    ),
+    (
+        "a100 b30 c64ab d150 e100d f150dbb g64 h64edecfg",
+        760,
+        "d 127.3 b 264.8 a 345.8 / e 50.0 | 119.0 f 213.0 c 336.0 g 416.0 / h 180.1",
+    ),
+]
+
+
+@pytest.mark.parametrize(("boxes", "room", "expected"), PLACED)
+def test_boxes_and_passing_lines_have_these_places(boxes, room, expected):
+    """Each box with its width and its inputs; the rows, with the middles of boxes and of lines that
+    pass: where one has another place, pictures have changed, and should be looked at."""
+    found = [re.fullmatch(r"(.)(\d+)(.*)", box).groups() for box in boxes.split()]
+    inputs = {key: sources for key, _, sources in found}
+    widths = {key: int(width) for key, width, _ in found}
+    light = {key: not sources for key, sources in inputs.items()}
+    rows = places(inputs, widths, light, gap=16, room=room)
+    assert (
+        " / ".join(" ".join(f"{p.key or '|'} {p.x:.1f}" for p in row) for row in rows) == expected
+    )
+
+
 def test_inputs_that_have_no_room_beside_each_other_get_rows_of_their_own():
     inputs = {**dict.fromkeys("abcdefg", ()), "y": tuple("abcdefg")}
     found = places(inputs, dict.fromkeys(inputs, 50), dict.fromkeys(inputs, False), 10, 180)
@@ -399,6 +541,18 @@ def test_inputs_that_have_no_room_beside_each_other_get_rows_of_their_own():
     assert own == ["abc", "def", "g", "y"]
     found = places(inputs, dict.fromkeys(inputs, 50), dict.fromkeys(inputs, False), 10, 420)
     assert [len(row) for row in found] == [7, 1]
+    inputs = {"a": (), "b": "a", "c": (), "y": "bc"}
+    for room, own in ((120, ["a", "bc", "y"]), (119, ["a", "c", "b", "y"])):
+        found = places(inputs, dict.fromkeys(inputs, 50), dict.fromkeys(inputs, False), 10, room)
+        assert ["".join(p.key for p in row if p.key is not None) for row in found] == own
+
+
+def test_a_box_that_is_wider_than_the_room_has_a_row_of_its_own():
+    inputs = {"a": (), "b": (), "y": "ab"}
+    for wide, own in ({"a"}, ["a", "b", "y"]), ({"a", "b"}, ["a", "b", "y"]):
+        widths = {key: 500 if key in wide else 50 for key in inputs}
+        found = places(inputs, widths, dict.fromkeys(inputs, False), 10, 180)
+        assert ["".join(p.key for p in row if p.key is not None) for row in found] == own
 
 
 @pytest.mark.parametrize(

@@ -207,11 +207,21 @@ def test_explain_shows_a_dash_where_a_ratio_is_not_defined() -> None:
     assert np.isnan(rows_of(told(optimizer, p, [1.0, 1.0]))["step / lr"]).all()
 
 
+def test_explain_of_a_large_parameter_shows_a_dash_where_nothing_is_defined() -> None:
+    p = leaf(np.arange(6.0))
+    rows = rows_of(told(SGD([p], lr=0.0), p, np.zeros(6)))
+    np.testing.assert_array_equal(rows["effective rate |step/dx|"], [np.nan] * 5)
+    np.testing.assert_array_equal(rows["step / lr"], [np.nan] * 5)
+    np.testing.assert_array_equal(rows["step"], [0.0] * 5)
+
+
 def test_explain_shows_a_step_that_went_wrong() -> None:
     p = leaf([1.0, 1.0, 1.0])
     optimizer = Momentum([p], lr=0.1)
-    step = rows_of(told(optimizer, p, [np.nan, 1.0, -np.inf]))["step"]
+    text = told(optimizer, p, [np.nan, 1.0, -np.inf])
+    step = rows_of(text)["step"]
     np.testing.assert_array_equal(step, [np.nan, -0.1, np.inf])
+    assert re.search(r"^step +nan +-0\.1 +inf$", text, re.M)  # and no dash
     large = leaf(np.ones(9))
     text = told(Adagrad([large], lr=0.1), large, [1.0, np.nan, *np.ones(7)])
     assert "[1]" in text  # what moved most

@@ -114,6 +114,15 @@ def test_a_float16_run_is_resumed_bit_by_bit(
         )
 
 
+def test_float16_data_that_are_written_to_are_what_is_saved() -> None:
+    p = leaf([1.0, 2.0], np.float16)
+    optimizer = SGD([p], lr=1e-5)
+    moved(optimizer, p, [1.0, 1.0])
+    p.data[1] = 5.0
+    x = optimizer.state_dict()["groups"][0]["params"]["0"]["x"]
+    np.testing.assert_array_equal(x, np.array([1 - 1e-5, 5], np.float32))
+
+
 @every_rule
 def test_float16_data_that_are_written_to_are_what_is_trained_on(rule: type[Optimizer]) -> None:
     start = leaf([1.0, 2.0, 3.0], np.float16)

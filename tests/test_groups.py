@@ -153,6 +153,16 @@ def test_bad_parameters_are_refused(what: str) -> None:
         SGD(make(), lr=0.1)
 
 
+def test_a_frozen_parameter_is_taken_and_moves_once_it_is_set_free() -> None:
+    p = nn.Parameter([1.0])
+    p.requires_grad = False
+    optimizer = SGD([p], lr=0.5)
+    p.requires_grad = True
+    (p * 2).sum().backward()
+    optimizer.step()
+    assert p.item() == 0.0
+
+
 def test_an_error_calls_a_parameter_by_the_name_that_the_model_gives_it() -> None:
     model = small_model()
     model.extra = model[2].weight

@@ -160,6 +160,13 @@ class Threshold(Optimizer):
         x -= lr * dx * (abs(dx) > 10)
 
 
+class IgnoresOutliers(Optimizer):
+    """Moves nothing for gradients above 10."""
+
+    def update(self, x: Array, dx: Array, *, lr: float) -> None:
+        x -= lr * dx * (abs(dx) < 10)
+
+
 class Slow(Optimizer):
     """Moves so little in a step that it shows in float64 only, even at a rate of 1."""
 
@@ -196,6 +203,7 @@ class CannotBeCopied(Optimizer):
         (Unused, {"amsgrad": False}, 1.0),
         (Unused, {"amsgrad": True}, 1.0),
         (Threshold, {}, 1.0),
+        (IgnoresOutliers, {}, 100.0),
         (Slow, {}, 1.0),
         (Diverges, {}, 1.0),
         (CannotBeCopied, {}, 1.0),
@@ -222,6 +230,17 @@ def test_a_rule_that_rightly_changes_nothing_in_its_first_step_is_not_refused(
         with np.errstate(invalid="ignore"):
             optimizer.step()
     assert optimizer.steps == 2
+
+
+@pytest.mark.parametrize("step", [1, 2, 32, 64, 100, 2**20, 10**6])
+def test_a_rule_that_moves_in_one_step_of_many_is_not_refused(step: int) -> None:
+    class Once(Optimizer):
+        def update(self, x: Array, dx: Array, *, t: int, lr: float) -> None:
+            if t == step:
+                x -= lr * dx
+
+    p = leaf([1.0, -2.0], np.float32)
+    moved(Once([p], lr=0.1), p, [1e-20, 1e-20])  # too small to move 1.0 in float32
 
 
 def test_looking_for_updates_that_are_not_in_place_leaves_no_trace() -> None:

@@ -121,6 +121,10 @@ def test_a_state_beyond_the_dtype_of_the_parameter_is_refused_and_nan_is_not() -
         (lambda s: s["groups"][0].clear(), ["'w' is missing", "'b' is missing", "are missing"]),
         (lambda s: s["groups"][0]["params"].pop("w"), ["'w' is missing"]),
         (lambda s: s["groups"][0]["params"].update(x={}), ["'x' is unexpected"]),
+        (
+            lambda s: s["groups"][0].update(params={"y": {}, "x": {}}),
+            ["'w' is missing", "'b' is missing", "'y' is unexpected", "'x' is unexpected"],
+        ),
         (lambda s: s["groups"][0]["params"]["w"].pop("m"), ["'w' has steps, v, not steps, m, v"]),
         (
             lambda s: s["groups"][0]["params"]["w"].update(m=np.ones(1)),
@@ -134,6 +138,7 @@ def test_a_state_beyond_the_dtype_of_the_parameter_is_refused_and_nan_is_not() -
         (lambda s: s["groups"][0]["hyper"].pop("eps"), ["hyper-parameters are lr, weight_decay"]),
         (lambda s: s["groups"][0]["hyper"].update(lr=-1), ["lr is a finite number"]),
         (lambda s: s["groups"][0]["hyper"].update(lr="schedule"), ["lr was a schedule"]),
+        (lambda s: s["groups"][0]["hyper"].update(lr="fast"), ["lr is a finite number.* 'fast'"]),
         (lambda s: s["groups"][0]["hyper"].update(betas=[0.9]), ["betas is two numbers"]),
     ],
 )

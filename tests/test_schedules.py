@@ -111,6 +111,19 @@ def test_each_setting_of_a_schedule_may_be_as_low_as_is_said_and_no_lower(
         assert getattr(kind(**SETTINGS[kind] | {name: least}), name) == least
 
 
+@pytest.mark.parametrize("kind", [schedules.cosine, schedules.one_cycle])
+def test_a_schedule_with_steps_of_its_own_keeps_them_in_any_run(kind: Any) -> None:
+    assert kind(0.1, steps=10).over(20) == kind(0.1, steps=10)
+    assert kind(0.1).over(20) == kind(0.1, steps=20)
+
+
+@pytest.mark.parametrize(("run", "steps"), [(9, 1), (20, 1), (29, 1), (31, 2), (200, 10)])
+def test_a_warmup_over_a_share_of_a_run_has_the_nearest_number_of_steps_and_one_at_least(
+    run: int, steps: int
+) -> None:
+    assert schedules.warmup(0.1, 0.05).over(run) == schedules.warmup(0.1, steps)
+
+
 def test_a_schedule_is_printed_compared_and_pickled() -> None:
     schedule = schedules.warmup(schedules.cosine(0.1, steps=100), steps=5)
     assert repr(schedule) == "warmup(lr=cosine(lr=0.1, steps=100, final=0.0), steps=5)"

@@ -179,6 +179,14 @@ def test_writing_into_data_between_steps_is_seen() -> None:
     np.testing.assert_array_equal(moved(optimizer, p, [1.0, 1.0]), [5.0, 1.0])
 
 
+def test_writing_into_float16_data_between_steps_is_seen() -> None:
+    p = leaf([1.0, 2.0], np.float16)
+    optimizer = SGD([p], lr=0.5)
+    moved(optimizer, p, [1.0, 1.0])
+    p.data[1] = 4.0
+    np.testing.assert_array_equal(moved(optimizer, p, [1.0, 1.0]), [0.0, 3.5])
+
+
 def test_a_dropped_optimizer_leaves_a_model_that_a_new_one_trains() -> None:
     model, twin = small_model(), small_model()
     optimizer: Optimizer = Adam(model.parameters(), lr=0.01)

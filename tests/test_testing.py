@@ -4,6 +4,7 @@ For layers and losses this is the one place where gradients and second gradients
 """
 
 import copy
+import gc
 
 import numpy as np
 import pytest
@@ -150,6 +151,170 @@ def test_a_faulty_module_fails_with_the_reason(module, message):
         check_module(module, X)
 
 
+class Two(nn.Module):
+    """A sound module with two parameters. What is derived from it is wrong with the first, or with
+    the one that it names."""
+
+    def __init__(self, name="a"):
+        self.name = name
+        self.a = nn.Parameter([1.0, 2.0, 3.0])
+        self.b = nn.Parameter([0.5, 0.5, 0.5])
+
+    def forward(self, x):
+        return x * self.a + self.b
+
+
+class ForgetsOneParameter(Two):
+    def state_dict(self):
+        return {k: v for k, v in super().state_dict().items() if k != self.name}
+
+
+class LoadsOnlyTheOther(Two):
+    def load_state_dict(self, state):
+        super().load_state_dict({**state, self.name: self.state_dict()[self.name]})
+
+
+class AliasesOne(Two):
+    def load_state_dict(self, state):
+        super().load_state_dict(state)
+        getattr(self, self.name).data = state[self.name]
+
+
+class AcceptsUnknown(Two):
+    def load_state_dict(self, state):
+        super().load_state_dict({k: v for k, v in state.items() if k in ("a", "b")})
+
+
+class AcceptsMissing(Two):
+    def load_state_dict(self, state):
+        super().load_state_dict({self.name: self.state_dict()[self.name], **state})
+
+
+class AcceptsMisshapen(Two):
+    def load_state_dict(self, state):
+        if self.name in state:
+            state = {**state, self.name: state[self.name].flat[:3]}
+        super().load_state_dict(state)
+
+
+class WritesAndRefuses(Two):
+    def load_state_dict(self, state):
+        getattr(self, self.name).data[...] = 0
+        super().load_state_dict(state)
+
+
+class UpcastsInTraining(Two):
+    def forward(self, x):
+        y = super().forward(x)
+        return y * np.float64(2) if self.training else y
+
+
+class AlwaysFloat32(Two):
+    """Of two outputs one has a dtype of its own."""
+
+    def forward(self, x):
+        return super().forward(x), Tensor(np.ones(len(x), np.float32))
+
+
+class FirstCallInPrediction(Two):
+    calls = 0
+
+    def forward(self, x):
+        y = super().forward(x)
+        if self.training:
+            return y
+        self.calls += 1
+        return y * 2 if self.calls == 1 else y
+
+
+class LiveState(MovesInPrediction):
+    """Its state dict is its state itself."""
+
+    def state_dict(self):
+        return {"count": self.count}
+
+
+class KeepsInTraining(Two):
+    def forward(self, x):
+        y = super().forward(x)
+        if self.training:
+            self.last = y
+        return y
+
+
+class KeepsTheFirst(Two):
+    def forward(self, x):
+        self.last = super().forward(x)
+        return self.last, x * 1
+
+
+class HalvesOnCopy(Two):
+    def __deepcopy__(self, memo):
+        copied = HalvesOnCopy()
+        copied.a.data = self.a.data * 0.5
+        return copied.train(self.training)
+
+
+class SharesOneOnCopy(Two):
+    def __deepcopy__(self, memo):
+        copied = SharesOneOnCopy(self.name)
+        for name, p in self.named_parameters():
+            p = p.data if name == self.name else p.data.copy()
+            getattr(copied, name).data = p
+        return copied.train(self.training)
+
+
+@pytest.mark.parametrize("name", ["a", "b"])
+@pytest.mark.parametrize(
+    ("module", "message"),
+    [
+        (ForgetsOneParameter, "state dict: the state dict lacks the parameter '{}'"),
+        (LoadsOnlyTheOther, "state dict: with a loaded state it gives other outputs"),
+        (AliasesOne, "state dict: the loaded state shares memory with '{}'"),
+        (AcceptsMissing, "strict: load_state_dict accepted"),
+        (AcceptsMisshapen, "strict: load_state_dict accepted"),
+        (WritesAndRefuses, "strict: a refused state has changed '{}'"),
+        (SharesOneOnCopy, "deepcopy: a deep copy shares '{}'"),
+    ],
+)
+def test_a_module_that_is_wrong_with_one_of_two_parameters_fails(module, name, message):
+    with pytest.raises(AssertionError, match=message.format(name)):
+        check_module(module(name), X)
+
+
+@pytest.mark.parametrize(
+    ("module", "message"),
+    [
+        (AcceptsUnknown(), "strict: load_state_dict accepted"),
+        (UpcastsInTraining(), "dtype: in float32 it returns float64"),
+        (AlwaysFloat32(), "dtype: in float64 it returns float32"),
+        (FirstCallInPrediction(), "modes: in prediction mode two calls give different outputs"),
+        (LiveState(), "modes: a call in prediction mode changes 'count'"),
+        (KeepsInTraining(), "no graph is kept: its output lives on"),
+        (KeepsTheFirst(), "no graph is kept: its output lives on"),
+        (HalvesOnCopy(), "deepcopy: a deep copy gives other outputs"),
+    ],
+    ids=lambda x: type(x).__name__ if isinstance(x, nn.Module) else "",
+)
+def test_a_module_fails_by_what_only_one_check_sees(module, message):
+    assert check_module(Two(), X)
+    with pytest.raises(AssertionError, match=message):
+        check_module(module, X)
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_garbage_is_collected_afterwards_as_before(enabled):
+    before = gc.isenabled()
+    (gc.enable if enabled else gc.disable)()
+    try:
+        check_module(Two(), X)
+        with pytest.raises(AssertionError, match="no graph is kept"):
+            check_module(Keeps(), X)
+        assert gc.isenabled() == enabled
+    finally:
+        (gc.enable if before else gc.disable)()
+
+
 @pytest.mark.parametrize("wrong", [lambda x: x, nn.ReLU, np.exp])
 def test_what_is_no_module_is_refused(wrong):
     with pytest.raises(TypeError, match="check_module takes a Module and what to call it with"):
@@ -166,8 +331,12 @@ def test_checks_that_do_not_apply_can_be_left_out():
 
 
 class WritesLabels(nn.Module):
+    def __init__(self, training):
+        self.when = training
+
     def forward(self, x, labels):
-        labels[0] = 0
+        if self.training == self.when:
+            labels[0] = 0
         return x * 1
 
 
@@ -184,9 +353,10 @@ class SharesOnCopy(nn.Module):
         return x * self.w
 
 
-def test_a_module_that_writes_into_its_labels_fails():
+@pytest.mark.parametrize("training", [True, False])
+def test_a_module_that_writes_into_its_labels_fails(training):
     with pytest.raises(AssertionError, match="arguments are left alone: it changes its argument 1"):
-        check_module(WritesLabels(), X, np.array([1, 2, 3, 4]))
+        check_module(WritesLabels(training), X, np.array([1, 2, 3, 4]))
 
 
 def test_a_module_whose_deep_copy_shares_memory_fails():
@@ -301,7 +471,64 @@ def test_a_module_that_returns_results_and_a_loss_is_judged_as_a_loss():
         check_module(WithPenalty(STEEPER_ALONE), X)
 
 
+class LossOfLabels(nn.Module):
+    """No argument has a gradient, and no output belongs to one sample."""
+
+    def __init__(self, least):
+        self.least = least
+        self.w = nn.Parameter([1.0, 2.0, 3.0])
+
+    def forward(self, labels):
+        if len(labels) < self.least:
+            raise ValueError("two samples at least")
+        return np.mean(self.w[labels] ** 2)
+
+
+def test_a_loss_of_labels_must_take_one_sample():
+    labels = np.array([0, 2, 1, 2])
+    assert "batch of one" in check_module(LossOfLabels(1), labels)
+    with pytest.raises(AssertionError, match="batch of one: two samples at least"):
+        check_module(LossOfLabels(2), labels)
+
+
 # --- No false alarms ------------------------------------------------------------------------------
+
+
+class Project(nn.Module):
+    """The second argument counts no samples, and the third is a number."""
+
+    def forward(self, x, w, scale):
+        return x @ w * scale
+
+
+class ProjectAndSum(Project):
+    def forward(self, x, w, scale):
+        return np.sum(super().forward(x, w, scale) ** 2)
+
+
+class ReturnsAConstantToo(nn.Module):
+    """What needs no gradient has no graph, and may be kept."""
+
+    def __init__(self):
+        self.constant = Tensor(np.ones(()))
+
+    def forward(self, x):
+        return x * 2, self.constant.astype(x.dtype) if x.dtype != np.float64 else self.constant
+
+
+def test_arguments_that_count_no_samples_are_no_fault():
+    for module in (Project(), ProjectAndSum()):
+        passed = check_module(module, X, np.array([1.0, 2.0, 3.0]), np.array(2.0))
+        assert {"batch of one", "batch order"} <= set(passed)
+
+
+def test_an_output_without_graph_may_be_kept():
+    assert "no graph is kept" in check_module(ReturnsAConstantToo(), X)
+
+
+def test_a_single_sample_will_do():
+    assert "batch of one" in check_module(nn.Linear(3, 2, rng=0), X[:1])
+    assert "batch of one" in check_module(nn.MSELoss(), X[:1], X[1:2])
 
 
 class LayerNorm(nn.Module):
@@ -475,7 +702,7 @@ def test_outputs_that_are_empty_alike_are_close():
 
 
 def test_the_same_means_dtype_shape_and_every_bit():
-    _same([ONE, Tensor(ONE)], [ONE.copy(), ONE.copy()], "steps")
+    _same("steps", got=[ONE, Tensor(ONE)], expected=[ONE.copy(), ONE.copy()])
     for other, message in [
         (ONE.astype(np.float32), r"steps: parameter 1 is float64\(3,\), expected float32"),
         (ONE[None], r"steps: parameter 1 is float64\(3,\), expected float64\(1, 3\)"),
@@ -484,10 +711,17 @@ def test_the_same_means_dtype_shape_and_every_bit():
         (np.array([1e6, -0.0, -2.0]), "expected the same bits"),
     ]:
         with pytest.raises(AssertionError, match=message):
-            _same([ONE, ONE], [ONE, other], "steps")
+            _same("steps", got=[ONE, ONE], expected=[ONE, other])
 
 
-STATE = {"t": 3, "name": "Adam", "groups": [{"lr": 0.1}, {"lr": 0.2}], "params": {"w": {"m": ONE}}}
+STATE = {
+    "t": 3,
+    "name": "Adam",
+    "betas": [0.9, 0.99],
+    "none": [],
+    "groups": [{"lr": 0.1}, {"lr": 0.2}],
+    "params": {"w": {"m": ONE}},
+}
 
 
 @pytest.mark.parametrize(
@@ -495,13 +729,19 @@ STATE = {"t": 3, "name": "Adam", "groups": [{"lr": 0.1}, {"lr": 0.2}], "params":
     [
         ({"t": 4}, "loaded: t is 4, expected 3"),
         ({"name": "SGD"}, "loaded: name is 'SGD', expected 'Adam'"),
-        ({"groups": [{"lr": 0.1}, {"lr": 0.3}]}, "loaded: lr is 0.3, expected 0.2"),
-        ({"params": {"w": {"m": ONE + 1}}}, "loaded, state 'm': parameter 0"),
-        ({"params": {"w": {}}}, "loaded: the state has"),
+        ({"betas": [0.9, 0.9]}, r"loaded: betas is \[0.9, 0.9\], expected \[0.9, 0.99\]"),
+        ({"none": [0.9]}, r"loaded: none is \[0.9\], expected \[\]"),
+        ({"groups": [{"lr": 0.3}, {"lr": 0.2}]}, "loaded, groups 0: lr is 0.3, expected 0.1"),
+        ({"groups": [{"lr": 0.1}, {"lr": 0.3}]}, "loaded, groups 1: lr is 0.3, expected 0.2"),
+        (
+            {"params": {"w": {"m": ONE + [0, 0, 1]}}},
+            r"loaded, params, w: the state 'm' of shape \(3,\) has -1.0 at flat index 2, .* -2.0",
+        ),
+        ({"params": {"w": {}}}, r"loaded, params, w: the state has \[\], expected \['m'\]"),
         ({"more": 1}, "loaded: the state has"),
     ],
 )
 def test_the_same_state_means_every_entry(changed, message):
-    _same_state(copy.deepcopy(STATE), STATE, "loaded")
+    _same_state("loaded", got=copy.deepcopy(STATE), expected=STATE)
     with pytest.raises(AssertionError, match=message):
-        _same_state(STATE | changed, STATE, "loaded")
+        _same_state("loaded", got=STATE | changed, expected=STATE)

@@ -177,7 +177,7 @@ def _read_description(file: io.BufferedReader, size: int) -> tuple[np.ndarray, i
         raise CheckpointError(f"it is cut short: only {size} bytes are left")
     (claim,) = struct.unpack_from("<Q", header, _NAME_AT + len(name) + 4)  # in the extra field
     nbytes = claim - len(DESCRIPTION.npy_header())
-    if not 0 <= nbytes <= size - length:
+    if nbytes not in range(size):
         raise CheckpointError(
             f"it is cut short or damaged: it has {size} bytes, its description alone {nbytes}"
         )

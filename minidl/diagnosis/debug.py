@@ -107,7 +107,7 @@ class Debugger(Watcher):
         self.data_then: dict[int, Array] = {}  # of a parameter, when its gradient was computed
         self.added_to_old: set[int] = set()
         self.softmax_twice = False
-        self.backward_passes = 0
+        self.has_gone_back = False
 
     # Reports of modules ---------------------------------------------------------------------------
 
@@ -151,9 +151,9 @@ class Debugger(Watcher):
                 break
             ref = self.rounds.popleft()
             node = ref()
-            kept = self.kept.get(node) if node is not None else None
-            if node is None or kept is None or node.parents is None:  # it is done with
+            if node is None or node.parents is None:  # it is done with
                 continue
+            kept = self.kept[node]
             size += kept.size
             if self.written(node, kept.sums) is None:
                 kept.intact = place
@@ -196,7 +196,7 @@ class Debugger(Watcher):
 
     def arriving(self, gradients: dict[Any, Array]) -> None:
         """A backward pass is about to add gradients to those of the leaves."""
-        self.backward_passes += 1
+        self.has_gone_back = True
         parameters = [p for model in self.models.values() for p in model.parameters()]
         for p in parameters:
             d, before = gradients.get(p.node), p.node.grad if isinstance(p.node, Leaf) else None
@@ -234,7 +234,7 @@ class Debugger(Watcher):
     def report(self) -> None:
         """Warn of what was seen in the block."""
         found = [SOFTMAX_TWICE] if self.softmax_twice else []
-        if self.backward_passes:
+        if self.has_gone_back:
             found += self.faults_of_parameters()
         for text in found:
             warnings.warn(text, RuntimeWarning, stacklevel=4)

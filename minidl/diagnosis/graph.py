@@ -167,8 +167,8 @@ class Graph:
             if node in self.names.of:
                 call(node, self.names.of[node])
         used_as: dict[Any, str] = {}  # the parameter that a leaf or an array was first used for
-        for node in self.nodes:
-            for name, x in self.inputs[node]:
+        for inputs in self.inputs.values():
+            for name, x in inputs:
                 if isinstance(x, np.ndarray) or (isinstance(x, Leaf) and len(name) > 1):
                     used_as.setdefault(_key(x), name)
         counted = 0
@@ -177,7 +177,7 @@ class Graph:
                 key = _key(x)
                 if isinstance(x, np.ndarray) and x.ndim and key not in self.called:
                     call(key, self.names.of.get(key, used_as[key]))
-            if isinstance(node, Node) and node is not self.tensor.node:
+            if isinstance(node, Node):
                 counted += 1
             if node not in self.called:
                 last, leaf = node is self.tensor.node, isinstance(node, Leaf)
@@ -235,7 +235,7 @@ class Graph:
             for key, value in node.kept.items()
             if key in operation.names and key not in operation.rules
             and isinstance(value, int | float | str | tuple | None)
-            and not _is_same(value, operation.defaults.get(key))
+            and value != operation.defaults.get(key)
             and len(repr(value)) <= 16
         ]  # fmt: skip
 
@@ -282,10 +282,6 @@ def _is_drawn(x: Any) -> bool:
 
 def _key(x: Any) -> Any:
     return id(x) if isinstance(x, np.ndarray) else x
-
-
-def _is_same(a: Any, b: Any) -> bool:
-    return type(a) is type(b) and a == b
 
 
 # --- Numbers --------------------------------------------------------------------------------------

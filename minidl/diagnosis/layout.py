@@ -22,7 +22,7 @@ class Place:
     def __init__(self, key: Hashable, row: int, width: float, light: bool = False) -> None:
         self.key, self.row, self.width = key, row, width
         self.light = light  # its lines may bend: it stands where others want it
-        self.x = 0.0  # of the middle
+        self.x: float  # of the middle; `_spread` finds it
         self.above: list[Place] = []
         self.below: list[Place] = []
 
@@ -99,7 +99,7 @@ def _in_rows(
         row = [key for key in order if height[key] == level]
         ends = [key for key in row if not inputs[key]]
         full = sum(widths[key] + gap for key in row)
-        while full > room and len(row) > 1 and ends:
+        while full > room and ends:
             part: list[Hashable] = []
             while ends and sum(widths[key] + gap for key in [*part, ends[0]]) <= max(
                 room, widths[ends[0]] + gap

@@ -41,8 +41,7 @@ def bring_home(storages: Sequence[Storage]) -> None:
         home[...] = values
         p.data = home
     for storage in storages:
-        if storage.narrow:
-            widen(storage)
+        widen(storage)
 
 
 def _check_memory(named: list[tuple[str, Array]]) -> None:

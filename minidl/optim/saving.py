@@ -102,8 +102,7 @@ def _differences_of_hyper(group: Any, hyper: Mapping[str, Any]) -> list[str]:
 
 
 def state_of(storage: Storage) -> dict[str, Any]:
-    if storage.narrow:
-        widen(storage)
+    widen(storage)
     return {
         name: {"steps": count} | {key: array.copy() for key, array in _kept(storage, i).items()}
         for i, (name, count) in enumerate(zip(storage.names, storage.counts, strict=True))

@@ -190,7 +190,7 @@ class _Suite:
                 )
 
     def modes(self) -> None:
-        module = self.module(training=False)
+        module = self.module()
         before = {k: v.copy() for k, v in module.state_dict().items()}
         first = self.run(module)
         _equal(self.run(module), first, "in prediction mode two calls give different outputs")
@@ -207,10 +207,7 @@ class _Suite:
         try:
             outputs = self.run(module)
             watched = [weakref.ref(part) for part in outputs if part.requires_grad]
-            total = sum(part.sum() for part in outputs)
-            if isinstance(total, Tensor) and total.requires_grad:
-                total.backward()
-            del outputs, total
+            del outputs
             _expect(
                 all(ref() is None for ref in watched),
                 "its output lives on after the step: the module keeps it in an attribute, or in a "
@@ -244,14 +241,14 @@ class _Suite:
 
     def batch_of_one(self) -> None:
         n = len(self.sample[0])
-        self.run(self.module(), [x[:1] for x in self.inputs()])
+        self.run(self.module(), _cut(self.inputs(), n, slice(1)))
         for dtype, rtol, eps in ((np.float64, 1e-9, 1e-14), (np.float32, 1e-4, 1e-6)):
             module, arrays = self.module(dtype=dtype), self.arrays(dtype)
             outputs = [part.data for part in self.run(module, self.inputs(dtype))]
             if not all(part.ndim and len(part) == n for part in outputs):
                 # A loss has no output for each sample, but it has a gradient for one.
                 if dtype == np.float64 and any(x.dtype.kind == "f" for x in arrays):
-                    one = [x[:1] if x.ndim and len(x) == n else x for x in arrays]
+                    one = _cut(arrays, n, slice(1))
                     gradcheck(module.__call__, *one, max_unjudged=1.0)
                 return
             alone = [_derived(module, arrays, slice(i, i + 1)) for i in range(n)]
@@ -270,7 +267,7 @@ class _Suite:
         n = len(self.sample[0])
         order = np.random.default_rng(0).permutation(n)
         inputs = self.inputs(np.float64)
-        turned = self.run(module, [x[order] for x in inputs])
+        turned = self.run(module, _cut(inputs, n, order))
         for part, other in zip(self.run(module, inputs), turned, strict=True):
             expected = part.data[order] if part.ndim and part.shape[0] == n else part.data
             _close(other.data, expected, "samples in another order give other outputs")
@@ -279,10 +276,15 @@ class _Suite:
 # --- Values and gradients in two ways -------------------------------------------------------------
 
 
-def _derived(module: Module, arrays: list[Array], only: slice | None = None) -> dict[str, Array]:
+def _cut(arguments: list[Any], n: int, which: Any) -> list[Any]:
+    """Some of the ``n`` samples, of the arguments that have so many."""
+    return [x[which] if x.ndim and len(x) == n else x for x in arguments]
+
+
+def _derived(module: Module, arrays: list[Array], only: slice = slice(None)) -> dict[str, Array]:
     """Outputs, and the gradients of their sum with weights; ``only`` some of the samples."""
-    n = len(arrays[0]) if arrays[0].ndim else -1
-    cut = [x[only] if only and x.ndim and len(x) == n else x for x in arrays]
+    n = len(arrays[0])
+    cut = _cut(arrays, n, only)
     args = [Tensor(x, requires_grad=True) if x.dtype.kind == "f" else x for x in cut]
     params = dict(module.named_parameters())
     for p in params.values():
@@ -291,9 +293,8 @@ def _derived(module: Module, arrays: list[Array], only: slice | None = None) -> 
     parts = list(y) if isinstance(y, tuple | list) else [y]
     total: Any = 0
     for part in parts:
-        size = n if only else len(part) if part.ndim else 1
-        w = np.random.default_rng(0).uniform(0.5, 1.5, (size, *part.shape[1:])[: part.ndim])
-        total = total + (part * (w[only] if only else w).astype(part.dtype)).sum()
+        w = np.random.default_rng(0).uniform(0.5, 1.5, (n, *part.shape[1:]))[only]
+        total = total + (part * w.astype(part.dtype)).sum()
     if total.requires_grad:
         total.backward()
     tensors = {f"argument {i}": x for i, x in enumerate(args) if isinstance(x, Tensor)} | params
