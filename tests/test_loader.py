@@ -229,6 +229,12 @@ def test_repr_tells_samples_and_batches() -> None:
         (lambda: DataLoader([[1], [2, 3]]), ValueError, "array 0 is no array, its rows differ"),
         (lambda: DataLoader(["a", "b"]), TypeError, r"<U1.*np.unique"),
         (lambda: DataLoader([1j]), TypeError, "complex128"),
+        (lambda: DataLoader(np.array([1j]), dtype=None), TypeError, "complex128"),
+        (
+            lambda: DataLoader(np.array(["a"]), dtype=None, check_finite=False),
+            TypeError,
+            r"<U1.*np.unique",
+        ),
         (lambda: DataLoader(np.ma.array([1, 2])), TypeError, "masked array.*filled"),
         (lambda: DataLoader([1], batch_size=0), ValueError, "batch_size is .* at least 1, got 0"),
         (lambda: DataLoader([1], batch_size=2.0), TypeError, "batch_size is a whole number"),

@@ -84,9 +84,19 @@ def test_stratified_split_gives_rare_classes_to_both_parts() -> None:
 
 
 def test_what_rare_classes_need_is_taken_where_it_hurts_least() -> None:
-    y = np.repeat([0, 1, 2, 3, 4], [2, 2, 2, 20, 74])  # shares of 10: 0.2, 0.2, 0.2, 2, 7.4
-    _, test = train_test_split(y, test_size=10, stratify=y, rng=0)
-    assert np.bincount(test).tolist() == [1, 1, 1, 1, 6]
+    for counts in ([2, 2, 2, 20, 74], [3, 3, 3, 20, 71]):  # shares of 10: 0.2 and 7.4; 0.3 and 7.1
+        y = np.repeat([0, 1, 2, 3, 4], counts)
+        train, test = train_test_split(y, test_size=10, stratify=y, rng=0)
+        assert np.bincount(test).tolist() == [1, 1, 1, 1, 6]
+        train, _ = train_test_split(y, test_size=90, stratify=y, rng=0)
+        assert np.bincount(train).tolist() == [1, 1, 1, 1, 6]
+
+
+def test_of_classes_that_are_as_near_to_one_sample_more_the_first_has_it() -> None:
+    for counts, n, expected in (([5, 5], 3, [2, 1]), ([5, 5, 5], 4, [2, 1, 1])):
+        y = np.repeat(np.arange(len(counts)), counts)
+        _, test = train_test_split(y, test_size=n, stratify=y, rng=0)
+        assert np.bincount(test).tolist() == expected
 
 
 @pytest.mark.parametrize(
@@ -133,8 +143,9 @@ def test_words_may_be_python_objects_as_in_a_column_of_pandas() -> None:
     for labels in (np.array(words, dtype=object), Column(words)):
         parts = train_test_split(np.arange(10), test_size=5, stratify=labels, rng=0)
         assert [part.tolist() for part in parts] == [part.tolist() for part in plain]
-    with pytest.raises(TypeError, match="stratify holds Python objects"):
-        train_test_split(np.arange(10), stratify=np.array([*words[1:], None], dtype=object))
+    for odd in ([*words[1:], None], [None, *words[1:]], "a word"):
+        with pytest.raises(TypeError, match="stratify holds Python objects"):
+            train_test_split(np.arange(10), stratify=np.array(odd, dtype=object))
 
 
 # --- Standardize ----------------------------------------------------------------------------------
@@ -300,7 +311,7 @@ def test_standardize_of_no_samples_or_no_features_is_empty() -> None:
 
 
 def test_standardize_state_goes_over_as_copies() -> None:
-    saved, loaded = Standardize().fit(np.eye(3)), Standardize()
+    saved, loaded = Standardize().fit([[1, 0, 3], [0, 1, 3]]), Standardize()  # one std is 0
     state = saved.state_dict()
     loaded.load_state_dict(state)
     state["mean"][:] = 99
@@ -315,6 +326,7 @@ def test_standardize_state_goes_over_as_copies() -> None:
         ({"mean": [0.0], "sd": [1.0]}, r"missing \['std'\], unexpected \['sd'\]"),
         ({"mean": [0.0], "std": [1.0, 1.0]}, "expected equal shapes"),
         ({"mean": [np.nan], "std": [1.0]}, "finite"),
+        ({"mean": [0.0], "std": [np.inf]}, "finite"),
         ({"mean": [0.0], "std": [-1.0]}, "not negative"),
     ],
 )

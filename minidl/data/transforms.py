@@ -101,7 +101,7 @@ def _stratified(labels: np.ndarray, order: np.ndarray, n_test: int) -> np.ndarra
             f"{len(classes)} classes: change test_size, or give no stratify"
         )
     share = n_test * counts / n
-    taken = np.clip(np.floor(share), 1, counts - 1).astype(np.intp)
+    taken = np.maximum(np.floor(share), 1).astype(np.intp)
     while short := n_test - int(taken.sum()):  # one sample more, or less, where it hurts least
         step = 1 if short > 0 else -1
         free = taken < counts - 1 if step > 0 else taken > 1
