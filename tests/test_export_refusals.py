@@ -81,6 +81,16 @@ REFUSED = {
     "raveled by columns": (BOTH, lambda x: np.ravel(x.data, order="F"), "order='F'"),
     "rows by themselves": (BOTH, lambda x: np.stack([*x]), "makes other calls"),
     "some rows": (BOTH, lambda x: np.concatenate([x] * min(len(x), 3)), "makes other calls"),
+    "a number or none": (
+        BOTH,
+        lambda x: x * (1.0 if len(x) < 3 else np.nan),
+        "another size: it computes with 1.0 for .* and nan for",
+    ),
+    "none or a number": (
+        BOTH,
+        lambda x: x * (np.nan if len(x) < 3 else 1.0),
+        "another size: it computes with nan for .* and 1.0 for",
+    ),
     "at most three": (BOTH, lambda x: x[: min(len(x), 3)], "another size: it computes with 2 for"),
     "more axes": (
         BOTH,
@@ -159,12 +169,29 @@ def more_calls(m, x):
         (Reaching(lambda m, h, x: m.layer(h)), "part calls layer, which is no part of it"),
         (Reaching(lambda m, h, x: h + x), "part computes with the input of the model.*pass it"),
         (With(both_of, inner=With(pair)), r"With \(inner\) does not return one Tensor"),
+        (
+            Calls(lambda x: x + np.arange(3, dtype="f") * len(x)),
+            r"it makes an array of shape \(3,\) by itself",
+        ),
+        *(
+            (
+                Calls(lambda x, of=of: x + (np.arange(len(x)) * of(x)).astype("f")[:, None]),
+                r"it makes an array of shape \(2, 1\) by itself",
+            )
+            for of in (lambda x: len(x) < 3, lambda x: len(x) > 2)
+        ),
+        (Calls(lambda x: np.ravel(x.data.T, order="K")), "reshape with order='K'"),
+        (Calls(lambda x: np.reshape(x.data.T, -1, order="A")), "reshape with order='A'"),
         (Twice(), r"With \(inner\) does other things each time.*a module of each"),
         (
             nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3, dtype=np.float64)),
             "the parameters are of 2 dtypes: use one",
         ),
         (With(lambda m, x: m.a[0][0](x), a=[[nn.Linear(3, 3)]]), r"With\.a holds lists in lists"),
+        (
+            With(lambda m, x: m.a[1](m.a[0][0](x)), a=[[nn.Linear(3, 3)], nn.Linear(3, 3)]),
+            r"With\.a holds lists in lists",
+        ),
         (
             With(lambda m, x: m.a[0](x) + m.a[1], a=[nn.Linear(3, 3), nn.Parameter(random(3))]),
             "parameters beside modules",

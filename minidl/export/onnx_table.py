@@ -104,7 +104,7 @@ def logsumexp(w: Any, n: Node, x: Node, axis: Any, keepdims: bool) -> str:
     top = _reduced(w, "ReduceMax", a, axis, True)
     total = _reduced(w, "ReduceSum", w.put("Exp", w.put("Sub", a, top)), axis, True)
     y = w.put("Add", top, w.put("Log", total))
-    return y if keepdims else w.put("Reshape", y, w.shape(n.shape))
+    return y if keepdims else w.reshape(y, n.shape)
 
 
 # --- Layers ---------------------------------------------------------------------------------------
@@ -200,9 +200,9 @@ def products(w: Any, n: Node, subscripts: str, a: Node, b: Node) -> str:
 @row(np.reshape, np.expand_dims, np.squeeze, np.ravel)
 def reshaped(w: Any, n: Node, a: Node, *settings: Any, **options: Any) -> str:
     order = options.get("order", settings[1] if len(settings) > 1 else "C")
-    if n.function in (np.reshape, np.ravel) and order not in ("C", "K", "A"):
+    if order != "C":  # "A" and "K" go by the place in memory, which no other library has
         raise refuse(n, f"reshape with order={order!r}: transpose before and after it")
-    return w.put("Reshape", w.array(a), w.shape(n.shape))
+    return w.reshape(w.array(a), n.shape)
 
 
 @row(np.transpose)
@@ -286,7 +286,7 @@ def getitem(w: Any, n: Node, a: Node, index: Any) -> str:
             raise refuse(n, f"an index of {places.dtype}: use np.where in place of a mask")
         y = w.put("Gather", y, w.array(places, np.dtype(np.int64)), axis=i)
     if any(p is None for p in parts):
-        y = w.put("Reshape", y, w.shape(n.shape))
+        y = w.reshape(y, n.shape)
     return y
 
 

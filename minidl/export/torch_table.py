@@ -308,7 +308,7 @@ def same(b: Any, n: Node, x: Node, *order: Any, **options: Any) -> str:
 @row(np.reshape, np.expand_dims, np.squeeze, np.ravel)
 def reshaped(b: Any, n: Node, a: Node, *settings: Any, **options: Any) -> str:
     order = options.get("order", settings[1] if len(settings) > 1 else "C")
-    if n.function in (np.reshape, np.ravel) and order not in ("C", "K", "A"):
+    if order != "C":  # "A" and "K" go by the place in memory, which no other library has
         raise b.refuse(n, f"reshape with order={order!r}")
     return f"{b.tight(a)}.reshape({b.shape(n.shape)})"
 

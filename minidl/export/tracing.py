@@ -111,12 +111,11 @@ def checked_example(example: Any, model: nn.Module, whose: str) -> Array:
     return x.astype(dtypes[0] if dtypes else np.float32) if x.dtype.kind == "f" else x
 
 
-def checked_model(model: Any, whose: str) -> nn.Module:
-    """The model, if it is one."""
+def check_model(model: Any, whose: str) -> None:
+    """Raise TypeError for a model that is none."""
     if not isinstance(model, nn.Module):
         hint = f": put brackets behind it, {model.__name__}(...)" if type(model) is type else ""
         raise TypeError(f"{whose} takes a Module, not {model!r:.60}{hint}")
-    return model
 
 
 # --- One forward pass -----------------------------------------------------------------------------
@@ -231,7 +230,6 @@ class _Pass(Watcher):
             inputs = recorded(self.trace, mapped(_array, tuple(given.values())))
             part.names = tuple(given)
             if whole and isinstance(_array(y), Traced):
-                part.parts = []
                 y = self._as_one(Layer(part.module, path), inputs, y)
             part.args, part.result = inputs, recorded(self.trace, mapped(_array, y))
             return y
@@ -338,8 +336,7 @@ class _Merged:
             (f, args, {}, line) for f, args, line in one.made.get(value, ())
         ]
         if value.kind in ("call", "view"):
-            in_place = value.into or value.target
-            function = f"{value.what} in place" if in_place else _function(value.what)
+            function = f"{value.what} in place" if value.target else _function(value.what)
             ways.append((function, value.args, dict(value.options), value.line))
         for way in ways:
             if isinstance(way[0], Layer) or way[0] in self.known:
