@@ -9,6 +9,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,7 @@ def test_dates_of_every_form_are_days(values: Any) -> None:
     "values",
     [
         [1, 2.5, 4],
+        [Decimal("3.1"), Fraction(22, 10), 2.2],
         (1, Decimal("2.5"), 4),
         np.array([1, 2.5, 4], dtype=np.float16),
         np.array([1, 2.5, 4], dtype=">f8"),
@@ -102,7 +104,7 @@ def test_dates_of_every_form_are_days(values: Any) -> None:
 )
 def test_numbers_of_every_kind_are_numbers(values: Any) -> None:
     encoder = fitted({"a": values})
-    assert encoder.state_dict()["features"][0]["mean"] == 2.5
+    assert encoder.state_dict()["features"][0]["mean"] == pytest.approx(2.5, rel=1e-15)
 
 
 def test_durations_are_days() -> None:
@@ -125,10 +127,10 @@ def test_codes_are_categories_if_the_caller_says_so() -> None:
 
 
 def test_statistics_are_of_float64() -> None:
-    seconds = [1.7e9, 1.7e9 + 1, 1.7e9 + 2]
-    np.testing.assert_allclose(
-        fitted({"a": seconds}).transform({"a": seconds})[:, 0], [-1.2247449, 0, 1.2247449]
-    )
+    for seconds in ([1.7e9, 1.7e9 + 1, 1.7e9 + 2], 1.7e9 + np.arange(3.0)):
+        np.testing.assert_allclose(
+            fitted({"a": seconds}).transform({"a": seconds})[:, 0], [-1.2247449, 0, 1.2247449]
+        )
 
 
 # --- Missing values -------------------------------------------------------------------------------
@@ -156,6 +158,8 @@ def test_missing_dates_and_numbers_in_arrays_are_refused() -> None:
         np.array([1, "NaT", 2], dtype="timedelta64[h]"),
         codes,
         [Decimal(1), Decimal("nan"), Decimal(2)],
+        [*np.array(["2024-01-01", "NaT", "2024-01-02"], dtype="datetime64[D]")],
+        [*np.array([1, "NaT", 2], dtype="timedelta64[h]")],
         [True, None, False],
     ):
         with pytest.raises(ValueError, match="'a' lacks 1 of 3 values, first in row 1"):
@@ -181,6 +185,8 @@ def test_a_new_gap_where_the_training_rows_had_none_is_filled_and_told() -> None
 def test_a_column_without_a_value_is_refused() -> None:
     with pytest.raises(ValueError, match=r"no row has a value in \['b'\]: pass ignore=\['b'\]"):
         fitted({"a": [1.0, 2], "b": [None, None]}, missing="impute")
+    with pytest.raises(ValueError, match=r"no row has a value in \['b'\]: pass ignore=\['b'\]"):
+        fitted({"b": [None, None], "a": [1.0, 2]}, missing="impute")
     encoder = with_gaps()
     x = encoder.transform({"n": [None], "w": [None], "full": [1]})  # of no kind, so of any
     assert x[0, 1] == x[0, 4] == 1
@@ -336,6 +342,8 @@ def test_classes_are_decoded_by_name() -> None:
     assert encoder.decode([[2.0, 1], [0, 1]]).tolist() == ["daisy", "rose"]
     with pytest.raises(ValueError, match=r"2 classes have shape \(N, 2\).*got \(1, 3\)"):
         encoder.decode([[1.0, 2, 3]])
+    with pytest.raises(ValueError, match=r"2 classes have shape .*, got \(1, 3\)$"):
+        encoder.decode([[1, 2, 3]])
     with pytest.raises(ValueError, match=r"outputs: the value in row 0, column 1 .* is nan"):
         encoder.decode([[1.0, np.nan]])
     encoder = fitted({"a": [1.0, 2], "t": [1.5, 2]}, target="t")
@@ -445,6 +453,8 @@ def test_words_that_are_no_numbers_pass() -> None:
 def test_most_categories_can_be_raised() -> None:
     words = [f"w{i % 101}" for i in range(300)]
     assert len(fitted({"a": words}, most_categories=101).feature_names) == 101
+    with pytest.raises(ValueError, match="'a' has 2 different words"):
+        fitted({"a": ["x", "y", "y"]}, most_categories=1)
 
 
 @pytest.mark.parametrize(
@@ -681,8 +691,10 @@ def test_long_texts_and_line_breaks_do_not_break_the_lines_of_a_summary() -> Non
 
 
 def test_a_target_of_dates_is_sent_to_be_made_numbers() -> None:
-    with pytest.raises(ValueError, match="holds dates, and a regression learns numbers: make num"):
-        fitted({"a": [1, 2], "t": ["2024-12-31", "2025-01-01"]}, target="t")
+    days = ["2024-12-31", "2025-01-01"]
+    for t in (days, 2 * days):
+        with pytest.raises(ValueError, match="holds dates, and a regression learns numbers: make "):
+            fitted({"a": range(len(t)), "t": t}, target="t")
 
 
 # --- pandas ---------------------------------------------------------------------------------------
@@ -830,6 +842,9 @@ def test_categories_of_pandas_stay_such_in_new_rows_of_another_dtype(pandas: Any
     encoder = fitted(pandas.DataFrame({"a": pandas.Series([1, 2, 2], dtype="category")}))
     for new in ([2, 1], ["2", "1"], np.array([2.0, 1.0])):
         assert encoder.transform({"a": new}).tolist() == [[0, 1], [1, 0]]
+    words = fitted({"a": ["x", "y", "y"]})
+    column = pandas.Series(["y", "x"], dtype="category")
+    assert words.transform({"a": column}).tolist() == [[0, 1], [1, 0]]
     again = TableEncoder.from_state(encoder.state_dict())
     assert again.transform({"a": [2, 1]}).tolist() == [[0, 1], [1, 0]]
 

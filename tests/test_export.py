@@ -266,6 +266,7 @@ def test_the_file_has_no_operator_and_no_number_that_it_could_do_without(tmp_pat
         (lambda x: (np.sort(x), x)[1], [], 0),
         (lambda x: x[:, :, :], [], 0),
         (lambda x: np.clip(x.data, None, 1), ["Min"], 1),
+        (lambda x: np.broadcast_to(x[:, :1], x.shape), ["Slice", "Shape", "Concat", "Expand"], 4),
         (lambda x: np.sum(x, axis=1) - np.max(x, axis=1), ["ReduceSum", "ReduceMax", "Sub"], 1),
         (
             lambda x: F.logsumexp(x, 1, True),

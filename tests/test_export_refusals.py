@@ -216,13 +216,13 @@ class Longer(nn.Module):
 
 
 class Undefined(nn.Module):
-    """A model that gives NaN from its second call on, or only before."""
+    """A model that gives NaN, or something else, from its second call on, or only before."""
 
-    def __init__(self, first, later):
-        self.values = [first, later]
+    def __init__(self, first, later, dtype="f"):
+        self.values, self.weight = [first, later], nn.Parameter(np.ones(1, dtype))
 
     def forward(self, x):
-        return x * self.values.pop(0)
+        return x * self.weight * self.values.pop(0)
 
 
 @needs_onnx
@@ -231,12 +231,22 @@ def test_what_onnxruntime_does_not_run_or_runs_otherwise_is_not_stored(tmp_path,
     for model, x, message in [
         (nn.Conv2d(3, 2, 2, dtype=np.float64), FOUR, "input of float64: .*other dtypes than"),
         (Calls(lambda x: np.max(x, axis=1)), whole, "does not run.* input of int16: .*ReduceMax"),
+        (
+            Undefined(1.0, 1.001),
+            FOUR,
+            "gives something else .* the largest difference is .*e-0[34]",
+        ),
+        (Undefined(1.0, 1.0125, "e"), FOUR, "something else .* the largest difference is 1.*e-02"),
         (Undefined(1.0, np.nan), FOUR, "gives something else .* the largest difference is nan"),
         (Undefined(np.nan, 1.0), FOUR, "gives something else .* the largest difference is nan"),
         (Longer(), whole, "something else in onnxruntime: the largest difference is inf"),
     ]:
         with pytest.raises(export.ExportError, match=f"(?s)to_onnx: .*{message}"):
             export.to_onnx(model, path, x)
+
+    for near in (Undefined(1.0, 1.00005), Undefined(1.0, 1.0075, "e")):
+        export.to_onnx(near, path, FOUR)
+    path.unlink()
 
     def full(self, data):
         raise OSError(28, "No space left on device")

@@ -408,6 +408,8 @@ def test_loading_twice_and_from_array_scalars_works() -> None:
         ({"batch_size": 0}, "no DataLoader can have this state"),
         ({"batch_size": 11, "drop_last": True, "batch": 0}, "no DataLoader can have this state"),
         ({"epoch": 7}, "no DataLoader can have this state"),
+        ({"epoch": 7, "batch": 0}, "no DataLoader can have this state"),
+        ({"epoch": -1}, "no DataLoader can have this state"),
         ({"epoch": 1, "batch": 1}, "no DataLoader can have this state"),  # one that has not begun
         ({"drop_last": True, "batch": 4}, "no DataLoader can have this state"),
         ({"shuffle": 2}, "no DataLoader can have this state"),

@@ -110,6 +110,7 @@ def test_of_classes_that_are_as_near_to_one_sample_more_the_first_has_it() -> No
         ([[1, 2, 3]], {"test_size": 0.1}, ValueError, "puts 0 into the test part"),
         ([[1, 2, 3]], {"test_size": 0.9}, ValueError, "leaves the training part empty"),
         ([[1, 2, 3]], {"test_size": 3}, ValueError, "leaves the training part empty"),
+        ([[1]], {"test_size": 1}, ValueError, "leaves the training part empty"),
         (
             [[1, 2, 3]],
             {"test_size": 0},
@@ -136,11 +137,11 @@ def test_words_may_be_python_objects_as_in_a_column_of_pandas() -> None:
     words = ["rose"] * 6 + ["daisy"] * 4
     plain = train_test_split(np.arange(10), test_size=5, stratify=words, rng=0)
 
-    class Column(list):  # a Series has such a method, and no one dtype for its words
+    class Column:  # a Series has such a method, and no one dtype for its words
         def to_numpy(self) -> np.ndarray:
-            return np.array(self, dtype=object)
+            return np.array(words, dtype=object)
 
-    for labels in (np.array(words, dtype=object), Column(words)):
+    for labels in (np.array(words, dtype=object), Column()):
         parts = train_test_split(np.arange(10), test_size=5, stratify=labels, rng=0)
         assert [part.tolist() for part in parts] == [part.tolist() for part in plain]
     for odd in ([*words[1:], None], [None, *words[1:]], "a word"):
@@ -326,7 +327,9 @@ def test_standardize_state_goes_over_as_copies() -> None:
         ({"mean": [0.0], "sd": [1.0]}, r"missing \['std'\], unexpected \['sd'\]"),
         ({"mean": [0.0], "std": [1.0, 1.0]}, "expected equal shapes"),
         ({"mean": [np.nan], "std": [1.0]}, "finite"),
-        ({"mean": [0.0], "std": [np.inf]}, "finite"),
+        ({"mean": [np.inf, 0.0], "std": [1.0, 1.0]}, "finite"),
+        ({"mean": [0.0, 0.0], "std": [np.inf, 1.0]}, "finite"),
+        ({"mean": [0.0, 0.0], "std": [-1.0, 1.0]}, "not negative"),
         ({"mean": [0.0], "std": [-1.0]}, "not negative"),
     ],
 )

@@ -252,8 +252,6 @@ def _of_objects(array: np.ndarray, missing: np.ndarray, where: Where) -> Column:
     missing = missing | np.fromiter(map(_is_gap, array), dtype=bool)
     present = np.flatnonzero(~missing)
     kind = _kind(array, present, where)
-    if kind == "nothing":
-        return Column(where, kind, array, missing)
     if kind == "words":
         return _of_words(array, missing, where)
     if kind == "true/false":

@@ -138,7 +138,7 @@ def load_csv(
             _number(text, path, line, target_name)
             for text, line in zip(targets, lines, strict=True)
         ]
-        return Table(x, _joined([np.array(numbers)]), tuple(names), ())
+        return Table(x, _joined([np.asarray(numbers)]), tuple(names), ())
     y, classes = _encoded(targets, lines, class_names, path, target_name)
     return Table(x, y, tuple(names), classes)
 
@@ -188,7 +188,7 @@ def _column_names(
     """Return the names in the first line; a ``doubtful`` one may be a sample."""
     names = [name.strip() for name in header]
     # Whole numbers pass as names where the target is named: pandas numbers columns without names.
-    named = isinstance(target, str) and target in names
+    named = target in names
     places: dict[str, int] = {}
     for place, name in enumerate(names):
         where = f"{path}, header, column {place} (counted from 0)"

@@ -337,8 +337,8 @@ def full(b: Any, n: Node, shape: Any, value: Any) -> str:
 
 @row(np.zeros_like, np.ones_like, np.full_like)
 def like(b: Any, n: Node, a: Node, *value: Any, **options: Any) -> str:
-    x = options.get("fill_value", value[0] if value and n.function is np.full_like else 0)
-    return full(b, n, n.shape, 1 if n.function is np.ones_like else x)
+    x = value[0] if n.function is np.full_like else int(n.function is np.ones_like)
+    return full(b, n, n.shape, x)
 
 
 @row(np.concatenate, np.stack)

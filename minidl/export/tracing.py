@@ -239,7 +239,7 @@ class _Pass(Watcher):
     def _as_one(self, layer: Layer, inputs: Any, y: Any) -> Any:
         """What a layer returned, as the result of one call."""
         array = _array(y).array
-        value = self.trace.add("call", "layer", array, inputs, unique=True, line=users_line())
+        value = self.trace.add("call", "layer", array, inputs, unique=True)
         self.made[value] = [(layer, inputs, value.line)]
         traced: Any = Traced(self.trace, value, array)
         self.flowing.add(value)
@@ -349,14 +349,12 @@ class _Merged:
         dtype = np.dtype(object)
         if not isinstance(first.sample, tuple | list):  # no table has a row for several results
             shapes = [v.shape for v in group]
-            dtype = np.dtype(getattr(first.sample, "dtype", None) or np.result_type(first.sample))
+            dtype = np.result_type(first.sample)
         shape: tuple[int | Dim, ...] = self._merge(shapes, first)
         if first.kind == "argument":
             return Node("argument", shape, dtype, first.name)
         if first.kind == "outside":
             return self._constant(group, shape, dtype)
-        if first.kind not in ("call", "view"):
-            raise self._differs(first, "it computes with numbers that are no arrays")
         functions, args, options, lines = zip(*map(self._how, self.passes, group), strict=True)
         function = self._merge(functions, first) if not isinstance(functions[0], Layer) else (
             functions[0]
@@ -371,7 +369,7 @@ class _Merged:
         arrays = [v.sample for v in group]
         if all(a.shape == arrays[0].shape and a.tobytes() == arrays[0].tobytes() for a in arrays):
             return Node("constant", shape, dtype, first.name, arrays[0])
-        one = arrays[0].reshape(-1)[:1]
+        one = arrays[0].ravel()[:1]
         if all(a.size and (a == one).all() for a in arrays):  # zeros or ones for each sample
             return Node("call", shape, dtype, first.name, None, np.full, (shape, one[0].item()))
         raise self._differs(first, f"it makes an array of shape {arrays[0].shape} by itself")
