@@ -202,7 +202,7 @@ def test_csv_class_names_fix_the_meaning_of_labels(csv_file: Callable[..., Path]
         ("a,a,t\n1,2,x\n", "column 1 .* has the name 'a' of an earlier column"),
         (",a,t\n0,1,x\n", "column 0 .* has no name.*index=False"),
         ("5.1,3.5,t\n4.9,3.0,x\n", "is the number 5.1: .*header=False"),
-        ("a;t\n1;x\n", r"the one column 'a;t'.*delimiter="),
+        ("a;t\n1;x\n", r"the one column 'a;t'.*delimiter=';'"),
         ("a,t\n1,x\n2,x\n", r"at least 2 different labels, got \['x'\]"),
         ("a,t\n1,0.5\n2,1\n", "the labels are numbers such as 0.5.*task='regression'"),
         ("a,t\n1,1\n2,1.0\n3,2\n", "one number written in two ways"),
@@ -390,7 +390,19 @@ def test_csv_read_fast_is_what_record_by_record_gives(
 ) -> None:
     """In blocks of a few lines each, at every delimiter, with values on all borders."""
     monkeypatch.setattr(plain_csv, "_BLOCK", 40)
-    fields = ["1", " 2.5", "-0", ".5", "1e-3", "-3e2", "16777216", "+4", "7.", "9007199254740991"]
+    fields = [
+        "1",
+        " 2.5",
+        "0.1",
+        "-0",
+        ".5",
+        "1e-3",
+        "-3e2",
+        "16777216",
+        "+4",
+        "7.",
+        "9007199254740991",
+    ]
     for delimiter in ",;\t|":
         for wide in (0, 1):
             values = [fields[(i * 7) % (len(fields) - (not wide))] for i in range(40)]

@@ -180,6 +180,10 @@ def test_a_new_gap_where_the_training_rows_had_none_is_filled_and_told() -> None
     with pytest.warns(UserWarning, match=r"without any in the training rows.*'full' \(1\)"):
         x = encoder.transform({"n": [1], "w": ["a"], "full": [None]})
     assert x[0, -1] == 0  # the median of 1, 2, 3, 4 is their mean
+    encoder = fitted({"a": [1, 2, 3], "b": ["x", "y", "x"]}, missing="impute")
+    with pytest.warns(UserWarning, match=r"no feature says so: 'a' \(1\), 'b' \(2\)$"):
+        x = encoder.transform({"a": [None, 1], "b": [None, None]})
+    assert x[:, 1:].tolist() == [[1, 0], [1, 0]]
 
 
 def test_a_column_without_a_value_is_refused() -> None:

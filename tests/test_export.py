@@ -266,7 +266,11 @@ def test_the_file_has_no_operator_and_no_number_that_it_could_do_without(tmp_pat
         (lambda x: (np.sort(x), x)[1], [], 0),
         (lambda x: x[:, :, :], [], 0),
         (lambda x: np.clip(x.data, None, 1), ["Min"], 1),
-        (lambda x: np.broadcast_to(x[:, :1], x.shape), ["Slice", "Shape", "Concat", "Expand"], 4),
+        (
+            lambda x: np.broadcast_to(x[:, :1], x.shape) + np.broadcast_to(x[:, 1:2], x.shape),
+            ["Slice", "Shape", "Concat", "Expand", "Slice", "Expand", "Add"],
+            5,
+        ),
         (lambda x: np.sum(x, axis=1) - np.max(x, axis=1), ["ReduceSum", "ReduceMax", "Sub"], 1),
         (
             lambda x: F.logsumexp(x, 1, True),
@@ -533,6 +537,9 @@ def test_a_part_that_has_two_names_is_written_once():
     assert "self.other = self.norm  # one and the same\n" in source
     assert {name for name in state if "const" in name} == {"a.constant", "b.constant"}
     assert not np.shares_memory(state["a.constant"], state["b.constant"])
+    part = Again().a
+    _, state = export.to_pytorch(nn.Sequential(part, part), random(3, 2))
+    assert list(state) == ["0.constant", "1.constant"]
 
 
 def test_the_axes_are_those_after_a_sequential_within():
@@ -553,6 +560,16 @@ def test_parameters_in_a_tuple_have_their_names():
     source, state = export.to_pytorch(Holds(), random(2, 3))
     assert "return (x * self.two[0]) + self.two[1]\n" in source
     assert list(state) == ["two.0", "two.1"]
+
+
+def test_a_model_may_be_of_any_depth():
+    def deep(x):
+        for _ in range(300):
+            x = np.tanh(x)
+        return x
+
+    source, _ = export.to_pytorch(Calls(deep), random(2, 3))
+    assert source.count("torch.tanh(") == 300
 
 
 class Between(nn.Module):
@@ -663,6 +680,7 @@ class Unused(nn.Module):
             random(2, 3),
             r"a gradient is stopped \(in .*line",
         ),
+        (Stopping(lambda x: F.relu(x).detach() + x), random(2, 3), "a gradient is stopped"),
         (Stopping(lambda x: x.detach()), random(2, 3), "stopped.*what Stopping returns"),
         (Stopping(without_recording), random(2, 3), "a gradient is stopped"),
         (nn.ModuleList([nn.ReLU()]), None, "a ModuleList has no forward"),

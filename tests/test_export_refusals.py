@@ -91,6 +91,11 @@ REFUSED = {
         lambda x: x * (np.nan if len(x) < 3 else 1.0),
         "another size: it computes with nan for .* and 1.0 for",
     ),
+    "an end or none": (
+        BOTH,
+        lambda x: x * x[:, : None if len(x) < 3 else 3],
+        "another size: it computes with None for a batch of 2 and 3 for one of 3",
+    ),
     "at most three": (BOTH, lambda x: x[: min(len(x), 3)], "another size: it computes with 2 for"),
     "more axes": (
         BOTH,
