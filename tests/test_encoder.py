@@ -123,6 +123,7 @@ def test_codes_are_categories_if_the_caller_says_so() -> None:
         assert encoder.feature_names == ("a=9", "a=10")
         for new in ([9], ["9"], [9.0]):
             assert encoder.transform({"a": new}).tolist() == [[1, 0]]
+    assert fitted({"a": [1.0, np.inf]}, categories=["a"]).feature_names == ("a=1", "a=inf")
     assert fitted({"a": ["007", "7", "7"]}, categories=["a"]).feature_names == ("a=007", "a=7")
 
 
@@ -466,6 +467,7 @@ def test_most_categories_can_be_raised() -> None:
     [
         ([1, 2], TypeError, "a DataFrame of pandas, or a dict.*got list; of a list of rows"),
         (np.ones((2, 2)), TypeError, "got ndarray; its columns are"),
+        ("table.csv", TypeError, "a dict of name: column, got str$"),
         ({"a": [1, 2], "b": [1]}, ValueError, "'a' has 2 rows, column 'b' has 1"),
         ({"a": [1, 2], "b": [1], "c": []}, ValueError, "'a' has 2 rows, column 'b' has 1"),
         ({"a": []}, ValueError, "no rows"),
@@ -656,6 +658,23 @@ def test_a_state_that_was_changed_is_refused(
     assert encoder.decode([[1, 0]]) == ["daisy"]
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("kind", "dates", "Quantity: kind is 'dates'"),
+        ("mean", "1.5", "Quantity: mean is '1.5', not a finite float"),
+        ("std", -1.0, "Quantity: std is -1.0, less than 0"),
+    ],
+)
+def test_a_state_of_which_the_quantity_was_changed_is_refused(
+    name: str, value: Any, message: str
+) -> None:
+    state = fitted({"a": [1.0, 2], "t": [1.5, 2]}, target="t").state_dict()
+    state["goal"][name] = value
+    with pytest.raises(ValueError, match=f"no state of a TableEncoder, or was.*{message}"):
+        TableEncoder.from_state(state)
+
+
 def test_a_state_of_lists_is_as_good_as_one_of_tuples() -> None:
     encoder = fitted(ROWS, target="kind")
     again = TableEncoder.from_state(json.loads(json.dumps(encoder.state_dict())))
@@ -805,9 +824,10 @@ def test_periods_and_other_objects_are_refused(pandas: Any) -> None:
 
 
 def test_rows_are_told_by_their_index_too(pandas: Any) -> None:
-    frame = pandas.DataFrame({"a": [1.0, None, 2]}, index=[7, 3, 5])
-    with pytest.raises(ValueError, match=r"row 1 \(counted from 0, in the index 3\)"):
-        fitted(frame)
+    for index, told in (([7, 3, 5], ", in the index 3"), (range(3), "")):
+        frame = pandas.DataFrame({"a": [1.0, None, 2]}, index=index)
+        with pytest.raises(ValueError, match=rf"row 1 \(counted from 0{told}\)"):
+            fitted(frame)
 
 
 def test_columns_that_come_twice_are_refused(pandas: Any) -> None:

@@ -104,6 +104,8 @@ def test_dtype_none_keeps_and_another_dtype_converts() -> None:
     assert kept.dtype == np.float64
     assert half.dtype == np.float16
     np.testing.assert_array_equal(kept, x)
+    ((narrow,),) = DataLoader(half, dtype=None)
+    assert narrow.dtype == np.float16
 
 
 @pytest.mark.parametrize("shuffle", [False, True])
@@ -415,6 +417,8 @@ def test_loading_twice_and_from_array_scalars_works() -> None:
         ({"shuffle": 2}, "no DataLoader can have this state"),
         ({"seed": -1}, "no DataLoader can have this state"),
         ({"seed": 0.5}, "the 'seed' of a DataLoader's state is an int"),
+        ({"seed": np.array([1])}, "the 'seed' of a DataLoader's state is an int"),
+        ({"samples": 10.0}, "the 'samples' of a DataLoader's state is an int"),
         ({"shufle": 1}, r"missing \[\], unexpected \['shufle'\]"),
     ],
 )

@@ -150,6 +150,7 @@ def test_a_packed_file_is_unpacked(write: Callable[..., Path]) -> None:
         ("a,b\n1,2\n", {"decimal": ","}, "delimiter and decimal are both ','"),
         ("a,b\n1,2\n", {"decimal": ",", "thousands": ","}, "decimal and thousands are both"),
         ("a,b\n1,2\n", {"delimiter": ", "}, "delimiter is one character"),
+        ("a,b\n1,2\n", {"delimiter": "\n"}, r"ugly\.csv: .* cannot be used as a separator"),
         ("a,b\n1,2\n", {"decimal": ""}, "decimal is one character"),
         ("a,b\n1,2\n", {"decimal": None}, "decimal is one character.*, not None"),
         ("a,b\n1,2\n", {"categories": ["c"]}, "no column 'c'; it has a, b"),

@@ -306,6 +306,13 @@ def test_standardize_needs_two_samples_to_fit(n: int) -> None:
         Standardize().fit(np.zeros((n, 3)))
 
 
+def test_standardize_refuses_what_float64_cannot_sum() -> None:
+    x = np.array([[0, -1.7e308], [1, 1.7e308], [2, 0]])
+    for part in (x, x[:, 1]):
+        with pytest.raises(ValueError, match="so large that float64 cannot sum them: scale x down"):
+            Standardize().fit(part)
+
+
 def test_standardize_of_no_samples_or_no_features_is_empty() -> None:
     scale = Standardize().fit(np.eye(4))
     assert scale.transform(np.zeros((0, 4))).shape == (0, 4)
@@ -314,6 +321,8 @@ def test_standardize_of_no_samples_or_no_features_is_empty() -> None:
 def test_standardize_state_goes_over_as_copies() -> None:
     saved, loaded = Standardize().fit([[1, 0, 3], [0, 1, 3]]), Standardize()  # one std is 0
     state = saved.state_dict()
+    loaded.load_state_dict({name: values.astype(np.float32) for name, values in state.items()})
+    assert (loaded.mean.dtype, loaded.std.dtype) == (np.float64, np.float64)
     loaded.load_state_dict(state)
     state["mean"][:] = 99
     np.testing.assert_array_equal(loaded.transform(np.eye(3)), saved.transform(np.eye(3)))
@@ -356,6 +365,7 @@ def test_one_hot_takes_any_shape_more_classes_and_a_dtype() -> None:
     assert rows.dtype == np.int64
     assert rows.argmax(-1).tolist() == [[0, 1], [1, 0]]
     assert one_hot([], num_classes=3).shape == (0, 3)
+    assert one_hot([0, 0]).shape == (2, 1)
 
 
 @pytest.mark.parametrize(

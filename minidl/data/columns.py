@@ -52,7 +52,7 @@ class Column(NamedTuple):
     """``numbers``, ``dates``, ``durations``, ``words``, ``true/false``; ``categories`` for what
     the caller says to be such; ``nothing`` for gaps alone."""
     values: np.ndarray
-    """Numbers or days, float64 with NaN in a gap; words in an object array, "" in a gap."""
+    """Numbers or days, float64 with NaN in a gap; words, and whatever in a gap."""
     missing: np.ndarray
     """Which rows have no value, bool (N,)."""
 
@@ -188,8 +188,7 @@ def _of_array(array: np.ndarray, missing: np.ndarray, where: Where) -> Column:
     """Read an array of a dtype of NumPy's own."""
     kind = array.dtype.kind
     if kind == "b":
-        words = np.array(["False", "True"], dtype=object)[array.astype(np.intp)]
-        words[missing] = ""
+        words = np.array(["False", "True"])[array.astype(np.intp)]
         return _column(where, "true/false", words, missing)
     if kind in "Mm":
         missing = missing | np.isnat(array)

@@ -62,7 +62,7 @@ def train_test_split(
 def _labels(stratify: Any) -> np.ndarray:
     """The labels as an array; pandas keeps words as Python objects, and so may an array."""
     array = stratify.to_numpy() if hasattr(stratify, "to_numpy") else stratify
-    if isinstance(array, np.ndarray) and array.dtype == object and array.ndim == 1:
+    if isinstance(array, np.ndarray) and array.ndim == 1:
         array = array.astype(str) if all(isinstance(label, str) for label in array) else array
     return as_array(array, "stratify")
 
@@ -279,7 +279,7 @@ def one_hot(
         )
     flat = array.ravel()
     if num_classes is None:
-        classes, expected = max(int(flat.max()) + 1, 1), "0 or more"
+        classes, expected = int(flat.max()) + 1, "0 or more"
     else:
         classes = whole_number(num_classes, "one_hot: num_classes", at_least=1)
         expected = f"0 to {classes - 1} (num_classes={classes})"

@@ -116,7 +116,7 @@ def linear(w: Any, n: Node, x: Node, weight: Node, bias: Node | None) -> str:
     b = () if bias is None else (w.array(bias, n.dtype),)
     if x.ndim == 2:
         return w.put("Gemm", a, m, *b, transB=1)
-    y = w.put("MatMul", a, w.put("Transpose", m, perm=[1, 0]))
+    y = w.put("MatMul", a, w.put("Transpose", m))
     return w.put("Add", y, *b) if b else y
 
 
