@@ -190,6 +190,10 @@ def test_a_new_gap_where_the_training_rows_had_none_is_filled_and_told() -> None
 def test_a_column_without_a_value_is_refused() -> None:
     with pytest.raises(ValueError, match=r"no row has a value in \['b'\]: pass ignore=\['b'\]"):
         fitted({"a": [1.0, 2], "b": [None, None]}, missing="impute")
+    for gaps in ([np.nan, np.nan], np.full(2, np.nan), np.full(2, "NaT", "m8[D]"), ["", " "]):
+        for options in ({}, {"categories": ["b"]}):
+            with pytest.raises(ValueError, match=r"no row has a value in \['b'\]"):
+                fitted({"a": [1.0, 2], "b": gaps}, missing="impute", **options)
     with pytest.raises(ValueError, match=r"no row has a value in \['b'\]: pass ignore=\['b'\]"):
         fitted({"b": [None, None], "a": [1.0, 2]}, missing="impute")
     encoder = with_gaps()
@@ -424,6 +428,7 @@ def test_without_a_target_there_is_none() -> None:
         ([1, 10**400], "inf in row 1"),
         ([1, 2**53 + 1], r"9007199254740993 in row 1 .*id.*ignore=\['a'\]"),
         (np.array([2**53 + 1, 1]), "9007199254740993 in row 0"),
+        (np.array([2**53, 2**53 + 1]), "9007199254740993 in row 1"),
         (np.array([2**64 - 1, 1], dtype=np.uint64), "18446744073709551615 in row 0"),
         (["2024-02-30", "2024-01-01"], "'2024-02-30' in row 0 .* is no date"),
         (["1.5", "2"], r"look like numbers, such as '1.5'.*convert.*categories=\['a'\]"),

@@ -161,7 +161,7 @@ class Standardize:
         # Measured from the first row, a constant feature has exactly the mean x[0] and spread 0;
         # squares of parts of the spread neither overflow nor vanish.
         values = array.astype(np.float64, copy=False)
-        with np.errstate(over="ignore", invalid="ignore"):
+        with np.errstate(over="ignore"):
             mean = np.asarray(values[0] + (values - values[0]).mean(axis=0))
             deviation = values - mean
             spread = np.abs(deviation).max(axis=0)
