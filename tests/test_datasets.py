@@ -200,6 +200,7 @@ def test_csv_class_names_fix_the_meaning_of_labels(csv_file: Callable[..., Path]
         ("a,t\n1,x\n2,\n", "line 3, column 't': no label"),
         ("a,t\n1,x\n2,NaN\n", "line 3, column 't': no label"),
         ("a,t\n1,nan\n2,NaN\n", "line 2, column 't': no label"),
+        ("a,t\n1,nan\n2,x\n", "line 2, column 't': no label"),
         ("a,b\n1,x\n", r"no column 't' for the target; it has \['a', 'b'\]"),
         ("a,a,t\n1,2,x\n", "column 1 .* has the name 'a' of an earlier column"),
         (",a,t\n0,1,x\n", "column 0 .* has no name.*index=False"),
@@ -426,11 +427,12 @@ def test_csv_read_fast_is_what_record_by_record_gives(
 
 
 def test_csv_takes_quotes_off_labels_and_nothing_else(csv_file: Callable[..., Path]) -> None:
-    path = csv_file('a,t\n1,"x"\n"2","y z"\n3,x\n')
-    plain = plain_csv.read_plain(path, 1, 2, 1, ",", True)
-    assert plain is not None
-    assert (plain.labels, plain.y[0].tolist()) == (("x", "y z"), [0, 1, 0])
-    assert plain.x[0].tolist() == [[1], [2], [3]]
+    for end in ("\n", "\r\n", "\r"):
+        path = csv_file(end.join(["a,t", '1,"x"', '"2","y z"', "3,x", ""]))
+        plain = plain_csv.read_plain(path, 1, 2, 1, ",", True)
+        assert plain is not None
+        assert (plain.labels, plain.y[0].tolist()) == (("x", "y z"), [0, 1, 0])
+        assert plain.x[0].tolist() == [[1], [2], [3]]
     assert load_csv(csv_file("a,t\n1,x#1\n2,x#2\n"), "t").class_names == ("x#1", "x#2")
     for odd in ('"x,y"', '"x""y"', '"x"y', 'x"y"', ' "x"', '"x" ', '"x\ny"', '"x'):
         path = csv_file(f"a,t\n1,{odd}\n2,y\n")

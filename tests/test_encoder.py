@@ -11,6 +11,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -123,6 +124,7 @@ def test_codes_are_categories_if_the_caller_says_so() -> None:
         assert encoder.feature_names == ("a=9", "a=10")
         for new in ([9], ["9"], [9.0]):
             assert encoder.transform({"a": new}).tolist() == [[1, 0]]
+    assert fitted({"a": [3.5, 3.0]}, categories=["a"]).feature_names == ("a=3", "a=3.5")
     assert fitted({"a": [1.0, np.inf]}, categories=["a"]).feature_names == ("a=1", "a=inf")
     assert fitted({"a": ["007", "7", "7"]}, categories=["a"]).feature_names == ("a=007", "a=7")
 
@@ -174,6 +176,16 @@ def test_imputing_takes_the_median_or_the_most_frequent_and_marks_it() -> None:
     x = encoder.transform({"n": [np.nan, 5], "w": ["a", None], "full": [1, 2]})
     np.testing.assert_allclose(x[0, :5], [(3 - mean) / std, 1, 1, 0, 0], rtol=1e-6)
     np.testing.assert_allclose(x[1, :5], [(5 - mean) / std, 0, 0, 1, 1], rtol=1e-6)
+
+
+def test_what_a_mask_hides_is_not_looked_at() -> None:
+    for dtype, hidden in (("i8", 2**53 + 1), ("f8", np.inf), ("f8", 1e300), ("?", True)):
+        values = np.ma.MaskedArray(np.array([0, hidden, 1], dtype), mask=[False, True, False])
+        encoder = fitted({"a": values}, missing="impute")
+        assert encoder.transform({"a": values})[:, -1].tolist() == [0, 1, 0]
+        assert encoder.transform({"a": values})[1, 0] in (0, 1, -1)
+    with pytest.raises(ValueError, match="'a' lacks 1 of 3 values, first in row 1"):
+        fitted({"a": values})
 
 
 def test_a_new_gap_where_the_training_rows_had_none_is_filled_and_told() -> None:
@@ -394,6 +406,8 @@ def test_a_label_that_the_training_rows_lack_is_refused() -> None:
     encoder = fitted(ROWS, target="kind")
     with pytest.raises(ValueError, match=r"'kind': 'oak' in row 1 .* none of .*daisy, rose"):
         encoder.targets({"kind": ["rose", "oak"]})
+    with pytest.raises(ValueError, match=r"'kind': 'oak' in row 0 .* none of .*daisy, rose"):
+        encoder.targets({"kind": ["oak", "rose"]})
     encoder = fitted({"a": [1.0, 2], "t": [1.5, 2]}, target="t")
     with pytest.raises(ValueError, match=r"'t' held numbers .* holds words"):
         encoder.targets({"t": ["x"]})
@@ -401,7 +415,7 @@ def test_a_label_that_the_training_rows_lack_is_refused() -> None:
 
 def test_without_a_target_there_is_none() -> None:
     encoder = fitted({"a": [1.0, 2]})
-    assert encoder.class_names == ()
+    assert (encoder.class_names, encoder.task) == ((), "auto")
     for call in (lambda: encoder.targets({"a": [1]}), lambda: encoder.decode([[1.0]])):
         with pytest.raises(ValueError, match=r"no target: name it, TableEncoder\(target="):
             call()
@@ -428,6 +442,7 @@ def test_without_a_target_there_is_none() -> None:
         ([1, 10**400], "inf in row 1"),
         ([1, 2**53 + 1], r"9007199254740993 in row 1 .*id.*ignore=\['a'\]"),
         (np.array([2**53 + 1, 1]), "9007199254740993 in row 0"),
+        ([np.int64(2**53 + 1), np.int64(1)], "9007199254740993 in row 0"),
         (np.array([2**53, 2**53 + 1]), "9007199254740993 in row 1"),
         (np.array([2**64 - 1, 1], dtype=np.uint64), "18446744073709551615 in row 0"),
         (["2024-02-30", "2024-01-01"], "'2024-02-30' in row 0 .* is no date"),
@@ -472,6 +487,7 @@ def test_most_categories_can_be_raised() -> None:
     [
         ([1, 2], TypeError, "a DataFrame of pandas, or a dict.*got list; of a list of rows"),
         (np.ones((2, 2)), TypeError, "got ndarray; its columns are"),
+        (SimpleNamespace(columns=["a"]), TypeError, "a dict of name: column, got SimpleNamespace$"),
         ("table.csv", TypeError, "a dict of name: column, got str$"),
         ({"a": [1, 2], "b": [1]}, ValueError, "'a' has 2 rows, column 'b' has 1"),
         ({"a": [1, 2], "b": [1], "c": []}, ValueError, "'a' has 2 rows, column 'b' has 1"),
@@ -684,6 +700,14 @@ def test_a_state_of_lists_is_as_good_as_one_of_tuples() -> None:
     encoder = fitted(ROWS, target="kind")
     again = TableEncoder.from_state(json.loads(json.dumps(encoder.state_dict())))
     assert vars(again) == vars(encoder)
+
+
+def test_what_a_state_lacks_and_what_it_has_too_many_of_is_told() -> None:
+    encoder = fitted(ROWS)
+    state = encoder.state_dict() | {"more": 1}
+    del state["task"]
+    with pytest.raises(ValueError, match=r"missing \['task'\], unexpected \['more'\]"):
+        encoder.load_state_dict(state)
 
 
 def test_a_state_is_a_copy() -> None:

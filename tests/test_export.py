@@ -159,6 +159,7 @@ IN_ONNX = {  # what PyTorch has no word for
     "none of it in another shape": lambda x: x[:, :0].reshape(len(x), 0)
     + x[:, None, :0, :1].reshape(0, len(x), 4).sum(axis=(0, 2))[:, None],
     "no number as the result": lambda x: np.where(x > 0, np.where(x > 1, np.nan, np.inf), x),
+    "an axis in front": lambda x: x[None, :, 0] + x[None][:, :, 1],
     "a whole slope": lambda x: F.leaky_relu(x, 2),
     "zeros of a dtype": lambda x: x + np.zeros_like(x.data, np.float32),
     "log of small numbers": lambda x: np.log1p(x / 1e9) * 1e9,
@@ -284,6 +285,18 @@ def test_the_file_has_no_operator_and_no_number_that_it_could_do_without(tmp_pat
         graph = graph.graph
         assert [n.op_type for n in graph.node] == [*operators, "Identity"]
         assert len(graph.initializer) == numbers
+
+
+@needs_onnx
+def test_an_axis_may_be_of_any_length(tmp_path):
+    for function in (
+        lambda x: x[:, 1:],
+        lambda x: x[:, ::-2],
+        lambda x: np.flip(x, 1),
+        lambda x: x[..., -1:0:-1],
+    ):
+        written = export.to_onnx(Calls(function), tmp_path / "model.onnx", random(2, 300))
+        assert written.difference == 0
 
 
 @needs_onnx
@@ -549,6 +562,13 @@ def test_the_axes_are_those_after_a_sequential_within():
     inner = nn.Sequential(nn.Flatten(), nn.Linear(4, 5))
     source, _ = export.to_pytorch(nn.Sequential(nn.Conv2d(1, 1, 2), inner, nn.BatchNorm(5)))
     assert "nn.BatchNorm1d(5)" in source
+
+
+def test_layers_take_whole_numbers_too():
+    model = nn.Sequential(nn.Flatten(), nn.Embedding(9, 4), nn.Flatten())
+    for m in (model, Calls(model)):
+        source, _ = export.to_pytorch(m, np.arange(8).reshape(2, 2, 2))
+        assert source.count("nn.Flatten(),") == 2
 
 
 def test_parameters_in_a_tuple_have_their_names():

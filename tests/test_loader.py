@@ -105,7 +105,9 @@ def test_dtype_none_keeps_and_another_dtype_converts() -> None:
     assert half.dtype == np.float16
     np.testing.assert_array_equal(kept, x)
     ((narrow,),) = DataLoader(half, dtype=None)
+    ((swapped,),) = DataLoader(x.astype(">f8"), dtype=None)
     assert narrow.dtype == np.float16
+    assert (swapped.dtype, swapped.dtype.isnative) == (np.float64, True)
 
 
 @pytest.mark.parametrize("shuffle", [False, True])
@@ -411,6 +413,7 @@ def test_loading_twice_and_from_array_scalars_works() -> None:
         ({"batch_size": 11, "drop_last": True, "batch": 0}, "no DataLoader can have this state"),
         ({"epoch": 7}, "no DataLoader can have this state"),
         ({"epoch": 7, "batch": 0}, "no DataLoader can have this state"),
+        ({"batch_size": 5, "batch": 3}, "no DataLoader can have this state"),
         ({"epoch": -1}, "no DataLoader can have this state"),
         ({"epoch": 1, "batch": 1}, "no DataLoader can have this state"),  # one that has not begun
         ({"drop_last": True, "batch": 4}, "no DataLoader can have this state"),

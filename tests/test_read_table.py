@@ -168,6 +168,7 @@ def test_a_packed_file_is_unpacked(write: Callable[..., Path]) -> None:
             r"line 3, column 'd': '31.12.2024' is no number .*dates=\{'d': '%d.%m.%Y'\}",
         ),
         ("a;b\n1;x\n1.5;y\n", {"decimal": ",", "thousands": "."}, "line 3, column 'a': '1.5'"),
+        ("a;b\n1.5;x\n2;y\n", {"decimal": ",", "thousands": "."}, "line 2, column 'a': '1.5'"),
         ("a;b\n;\n1.5;x\n", {"decimal": ",", "thousands": "."}, "line 3, column 'a': '1.5'"),
         ("1;x\n1 2 ;y\n", {"thousands": " ", "header": False}, r"line 2, column '0': '1 2' is no "
          r"number .*categories=\['0'\]"),

@@ -324,7 +324,7 @@ def test_standardize_state_goes_over_as_copies() -> None:
     loaded.load_state_dict({name: values.astype(np.float32) for name, values in state.items()})
     assert (loaded.mean.dtype, loaded.std.dtype) == (np.float64, np.float64)
     loaded.load_state_dict(state)
-    state["mean"][:] = 99
+    state["mean"][:] = state["std"][:] = 99
     np.testing.assert_array_equal(loaded.transform(np.eye(3)), saved.transform(np.eye(3)))
     assert repr(loaded) == "Standardize(features of shape (3,))"
     assert repr(Standardize()) == "Standardize(not fitted)"

@@ -52,7 +52,7 @@ class Column(NamedTuple):
     """``numbers``, ``dates``, ``durations``, ``words``, ``true/false``; ``categories`` for what
     the caller says to be such; ``nothing`` for gaps alone."""
     values: np.ndarray
-    """Numbers or days, float64 with NaN in a gap; words, and whatever in a gap."""
+    """Numbers or days, float64, or words; in a gap, whatever."""
     missing: np.ndarray
     """Which rows have no value, bool (N,)."""
 
@@ -221,7 +221,6 @@ def _check_exact(
 
 
 def _numbers(numbers: np.ndarray, missing: np.ndarray, where: Where) -> Column:
-    numbers[missing] = np.nan
     wrong = np.flatnonzero(~(np.abs(numbers) <= _LARGEST) & ~missing)
     if len(wrong):
         value = numbers[wrong[0]]

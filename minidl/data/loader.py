@@ -70,8 +70,9 @@ class DataLoader(Resumable):
         real = None if dtype is None else np.dtype(dtype)
         if real is not None and real.kind != "f":
             raise repairs.no_real_dtype(real)
-        self.batch_size = whole_number(batch_size, "DataLoader: batch_size", at_least=1)
-        self.shuffle, self.drop_last = bool(shuffle), bool(drop_last)
+        if type(batch_size) is not int or batch_size < 1:
+            batch_size = whole_number(batch_size, "DataLoader: batch_size", at_least=1)
+        self.batch_size, self.shuffle, self.drop_last = batch_size, bool(shuffle), bool(drop_last)
         if not _are_right(arrays, real, check_finite):
             arrays = as_samples(arrays, "DataLoader", real, check_finite)
         self.arrays: tuple[np.ndarray, ...] = arrays

@@ -102,7 +102,6 @@ def read_table(
             encoding=encoding or "utf-8-sig",
             header=0 if header else None,
             names=names,
-            index_col=False,
             skipinitialspace=True,
             dtype=dict.fromkeys(as_text, str),
             na_values=None if missing_words is None else ["", *missing_words],

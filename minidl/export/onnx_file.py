@@ -169,7 +169,6 @@ class Writer:
             if node.kind == "call":
                 self.place = node.place.partition(":")[0]
                 self.names[node] = self._call(node)
-        self.place = ""
         operators = [*self.operators, helper.make_node("Identity", [self.array(result)], ["y"])]
         operators, constants = _needed(operators, self.constants)
         graph = helper.make_graph(
@@ -192,8 +191,7 @@ class Writer:
         """Add an operator; the name of its result. The same one is not added twice."""
         key = (what, inputs, repr(sorted(settings.items())))
         if key not in self.known:
-            base = f"{self.place}/{what}" if self.place else what
-            name = self.known[key] = self._free(base)
+            name = self.known[key] = self._free(f"{self.place}/{what}")
             new = self.onnx.helper.make_node(what, list(inputs), [name], name=name, **settings)
             self.operators.append(new)
         return self.known[key]

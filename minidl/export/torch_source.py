@@ -274,7 +274,7 @@ class _Source:
         for name in module.buffers:
             x = getattr(module, name)
             if x is not None:
-                lines.append(buffer(name, x.data if isinstance(x, Tensor) else x))
+                lines.append(buffer(name, x))
         return lines
 
 

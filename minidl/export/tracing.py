@@ -335,13 +335,12 @@ class _Merged:
         ways: list[tuple[Any, Any, dict[str, Any], str]] = [
             (f, args, {}, line) for f, args, line in one.made.get(value, ())
         ]
-        if value.kind in ("call", "view"):
-            function = f"{value.what} in place" if value.target else _function(value.what)
-            ways.append((function, value.args, dict(value.options), value.line))
+        function = f"{value.what} in place" if value.target else _function(value.what)
+        ways.append((function, value.args, dict(value.options), value.line))
         for way in ways:
             if isinstance(way[0], Layer) or way[0] in self.known:
                 return way
-        return ways[0] if ways else (None, (), {}, value.line)
+        return ways[0]
 
     def _made(self, group: Sequence[Value]) -> Node:
         first = group[0]
@@ -371,7 +370,8 @@ class _Merged:
             return Node("constant", shape, dtype, first.name, arrays[0])
         one = arrays[0].ravel()[:1]
         if all(a.size and (a == one).all() for a in arrays):  # zeros or ones for each sample
-            return Node("call", shape, dtype, first.name, None, np.full, (shape, one[0].item()))
+            args = (shape, one[0].item())
+            return Node("call", shape, dtype, first.name, function=np.full, args=args)
         raise self._differs(first, f"it makes an array of shape {arrays[0].shape} by itself")
 
     def _merge(self, values: Sequence[Any], of: Value | None) -> Any:
