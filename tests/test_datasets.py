@@ -113,10 +113,13 @@ def test_csv_with_a_number_as_target(csv_file: Callable[..., Path]) -> None:
     assert table.y.tolist() == [10.5, 20]
     assert table.y.dtype == np.float32
     assert table.class_names == ()
+    table = load_csv(csv_file("a:price\n1:0.1\n2:20\n"), "price", ":", task="regression")
+    assert table.y.tolist() == [np.float32(0.1), 20]
 
 
 @pytest.mark.parametrize(
-    ("target", "features"), [(0, ("b", "c")), (1, ("a", "c")), (-1, ("a", "b")), ("b", ("a", "c"))]
+    ("target", "features"),
+    [(0, ("b", "c")), (1, ("a", "c")), (-1, ("a", "b")), (-3, ("b", "c")), ("b", ("a", "c"))],
 )
 def test_csv_target_by_place_or_name(
     csv_file: Callable[..., Path], target: int | str, features: tuple[str, ...]
@@ -182,6 +185,7 @@ def test_csv_class_names_fix_the_meaning_of_labels(csv_file: Callable[..., Path]
         ("a,t\n1_0,x\n2,y\n", "line 2, column 'a': '1_0' is not a number"),
         ("a,b,t\n1,,x\n2,2,y\n", "line 2, column 'b': no value"),
         ("a,b,t\n1,  ,x\n2,2,y\n", "line 2, column 'b': no value"),
+        ("a,t\n,\n2,y\n", "line 2, column 'a': no value"),
         ("a,t\n1,x\n\nnan,y\n", "line 4, column 'a': nan is not finite"),
         ("a,t\n-inf,x\n2,y\n", "line 2, column 'a': -inf is not finite"),
         ("a,t\n1e39,x\n2,y\n", "line 2, column 'a': 1e39 is too large for float32"),
@@ -195,11 +199,13 @@ def test_csv_class_names_fix_the_meaning_of_labels(csv_file: Callable[..., Path]
         ('a,t\nq,"x\ny"\n3,z\n', "line 2, column 'a': 'q' is not a number"),
         ("a,t\n1,x\n2,\n", "line 3, column 't': no label"),
         ("a,t\n1,x\n2,NaN\n", "line 3, column 't': no label"),
+        ("a,t\n1,nan\n2,NaN\n", "line 2, column 't': no label"),
+        ("a,t\n1,nan\n2,x\n", "line 2, column 't': no label"),
         ("a,b\n1,x\n", r"no column 't' for the target; it has \['a', 'b'\]"),
         ("a,a,t\n1,2,x\n", "column 1 .* has the name 'a' of an earlier column"),
         (",a,t\n0,1,x\n", "column 0 .* has no name.*index=False"),
         ("5.1,3.5,t\n4.9,3.0,x\n", "is the number 5.1: .*header=False"),
-        ("a;t\n1;x\n", r"the one column 'a;t'.*delimiter="),
+        ("a;t\n1;x\n", r"the one column 'a;t'.*delimiter=';'"),
         ("a,t\n1,x\n2,x\n", r"at least 2 different labels, got \['x'\]"),
         ("a,t\n1,0.5\n2,1\n", "the labels are numbers such as 0.5.*task='regression'"),
         ("a,t\n1,1\n2,1.0\n3,2\n", "one number written in two ways"),
@@ -235,8 +241,9 @@ def test_csv_refuses_wrong_arguments(csv_file: Callable[..., Path], tmp_path: Pa
         load_csv(path, None)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="target is the name or the place"):
         load_csv(path, True)
-    with pytest.raises(ValueError, match=r"no column 2 .* it has \['a', 't'\]"):
-        load_csv(path, 2)
+    for place in (2, -3):
+        with pytest.raises(ValueError, match=rf"no column {place} .* it has \['a', 't'\]"):
+            load_csv(path, place)
     with pytest.raises(
         ValueError, match="load_csv: task is 'classification' or 'regression', not 'classify'"
     ):
@@ -269,7 +276,18 @@ def test_csv_is_read_as_ever_by_who_lets_numpy_raise(csv_file: Callable[..., Pat
 
 
 @pytest.mark.parametrize(
-    "text", ["16777216", "16777218", "1700000000", "9007199254740992", "0.1", "-0", "1e-37", "1e10"]
+    "text",
+    [
+        "16777216",
+        "16777218",
+        "1700000000",
+        "9007199254740992",
+        "0.1",
+        "-0",
+        "1e-37",
+        "1e10",
+        "3.4028234663852886e38",
+    ],
 )
 def test_csv_numbers_that_float32_holds_are_float32(
     csv_file: Callable[..., Path], text: str
@@ -321,6 +339,7 @@ def test_csv_without_a_header_keeps_its_first_sample(csv_file: Callable[..., Pat
         assert table.x.tolist() == [[5, 3], [1, 2]]
         assert table.y.tolist() == [1, 0]
         assert (table.feature_names, table.class_names) == (("0", "1"), ("daisy", "rose"))
+    assert load_csv(csv_file("5:a\n1:b\n"), -1, ":", header=False).x.tolist() == [[5], [1]]
     with pytest.raises(ValueError, match="line 1, column '0': 'a' is not a number"):
         load_csv(csv_file("a,t\n1,x\n2,y\n"), "1", header=False)
     with pytest.raises(ValueError, match="line 2: 3 fields, but the first line has 2"):
@@ -375,14 +394,28 @@ def test_csv_read_fast_is_what_record_by_record_gives(
 ) -> None:
     """In blocks of a few lines each, at every delimiter, with values on all borders."""
     monkeypatch.setattr(plain_csv, "_BLOCK", 40)
-    fields = ["1", " 2.5", "-0", ".5", "1e-3", "-3e2", "16777216", "+4", "7.", "9007199254740991"]
+    fields = [
+        "1",
+        " 2.5",
+        "0.1",
+        "-0",
+        ".5",
+        "1e-3",
+        "-3e2",
+        "16777216",
+        "+4",
+        "7.",
+        "9007199254740991",
+    ]
     for delimiter in ",;\t|":
         for wide in (0, 1):
             values = [fields[(i * 7) % (len(fields) - (not wide))] for i in range(40)]
             rows = [delimiter.join(["a", "t", "b"])]
             rows += [delimiter.join([v, f" {i % 3}", "2"]) for i, v in enumerate(values)]
             path = csv_file(("\ufeff" + end.join([*rows[:3], "", *rows[3:]])).encode())
-            fast = load_csv(path, "t", delimiter, task=task)  # type: ignore[arg-type]
+            with monkeypatch.context() as fast_only:
+                fast_only.setattr(csv_reading, "_numbers", None)
+                fast = load_csv(path, "t", delimiter, task=task)  # type: ignore[arg-type]
             with monkeypatch.context() as exactly:
                 exactly.setattr(csv_reading, "read_plain", lambda *_: None)
                 exact = load_csv(path, "t", delimiter, task=task)  # type: ignore[arg-type]
@@ -394,11 +427,13 @@ def test_csv_read_fast_is_what_record_by_record_gives(
 
 
 def test_csv_takes_quotes_off_labels_and_nothing_else(csv_file: Callable[..., Path]) -> None:
-    path = csv_file('a,t\n1,"x"\n"2","y z"\n3,x\n')
-    plain = plain_csv.read_plain(path, 1, 2, 1, ",", True)
-    assert plain is not None
-    assert (plain.labels, plain.y[0].tolist()) == (("x", "y z"), [0, 1, 0])
-    assert plain.x[0].tolist() == [[1], [2], [3]]
+    for end in ("\n", "\r\n", "\r"):
+        path = csv_file(end.join(["a,t", '1,"x"', '"2","y z"', "3,x", ""]))
+        plain = plain_csv.read_plain(path, 1, 2, 1, ",", True)
+        assert plain is not None
+        assert (plain.labels, plain.y[0].tolist()) == (("x", "y z"), [0, 1, 0])
+        assert plain.x[0].tolist() == [[1], [2], [3]]
+    assert load_csv(csv_file("a,t\n1,x#1\n2,x#2\n"), "t").class_names == ("x#1", "x#2")
     for odd in ('"x,y"', '"x""y"', '"x"y', 'x"y"', ' "x"', '"x" ', '"x\ny"', '"x'):
         path = csv_file(f"a,t\n1,{odd}\n2,y\n")
         assert plain_csv.read_plain(path, 1, 2, 1, ",", True) is None, odd
@@ -407,18 +442,22 @@ def test_csv_takes_quotes_off_labels_and_nothing_else(csv_file: Callable[..., Pa
 
 
 def test_csv_leaves_what_is_not_plain_to_be_read_exactly(csv_file: Callable[..., Path]) -> None:
-    for odd in ["x", "", "nan", "inf", "1_0", "9007199254740992", '""', "1,2", "\0", "0x1"]:
+    for odd in ["x", "", "2#3", "nan", "inf", "1_0", "9007199254740992", '""', "1,2", "\0", "0x1"]:
         path = csv_file(f"a,t\n1,2\n{odd},3\n")
         assert plain_csv.read_plain(path, 1, 2, 1, ",", False) is None, odd
     assert plain_csv.read_plain(csv_file("a:t\n1:2\n"), 1, 2, 1, ":", False) is None
     assert plain_csv.read_plain(csv_file("a,t\n\n"), 1, 2, 1, ",", False) is None
+    assert plain_csv.read_plain(csv_file("\ufeff1,2\n"), 0, 2, 1, ",", False)
     # Consistent in itself, and yet not what the header says.
     assert plain_csv.read_plain(csv_file("a,t\n1,2,3\n"), 1, 2, 1, ",", False) is None
 
 
-def test_csv_with_a_line_break_in_a_name_keeps_every_row(csv_file: Callable[..., Path]) -> None:
-    table = load_csv(csv_file('"a\nb",t\n1,x\n2,y\n'), "t")
-    assert table.feature_names == ("a\nb",)
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_csv_with_a_line_break_in_a_name_keeps_every_row(
+    csv_file: Callable[..., Path], end: str
+) -> None:
+    table = load_csv(csv_file(f'"a{end}b",t\n1,x\n2,y\n'), "t")
+    assert table.feature_names == (f"a{end}b",)
     assert table.x.tolist() == [[1], [2]]
 
 
@@ -426,8 +465,9 @@ def test_csv_of_many_rows_keeps_all_in_their_order(
     csv_file: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(csv_reading, "_ROWS", 3)
-    table = load_csv(csv_file('"a",t\n' + "".join(f'"{i}",{i}\n' for i in range(10))), "t")
-    assert table.x[:, 0].tolist() == table.y.tolist() == list(range(10))
+    for n in (9, 10):  # the comma in each label is not plain
+        table = load_csv(csv_file("a,t\n" + "".join(f'{i},"{i},"\n' for i in range(n))), "t")
+        assert table.x[:, 0].tolist() == table.y.tolist() == list(range(n))
 
 
 def test_csv_looks_at_each_name_of_the_header_once(csv_file: Callable[..., Path]) -> None:
@@ -479,6 +519,7 @@ def test_moons_lie_on_their_half_circles() -> None:
     np.testing.assert_allclose(np.hypot(*lower.T), 1, rtol=1e-6)
     assert (upper[:, 1] >= 0).all()
     assert (lower[:, 1] <= 0).all()
+    assert set(y) == {0, 1}
 
 
 def test_blobs_lie_around_centers_on_the_unit_circle() -> None:
@@ -604,7 +645,10 @@ LABELS = idx(8, np.arange(6, dtype="u1"))
         (b"\0", "begins with the bytes 00, expected 00 00"),
         (b"\x89PNG....", "begins with the bytes 89 50 4e 47, expected 00 00, a kind of numbers"),
         (b"\0\0\x0a\1" + LABELS[4:], "begins with the bytes 00 00 0a 01"),
+        (b"\0\1" + LABELS[2:], "begins with the bytes 00 01 08 01"),
+        (b"\1\0" + LABELS[2:], "begins with the bytes 01 00 08 01"),
         (b"\0\0\x08\0", "begins with the bytes 00 00 08 00"),
+        (LABELS[:4], "ends within the lengths of its 1 axes"),
         (LABELS[:6], "ends within the lengths of its 1 axes"),
         (LABELS[:-1], "has 13 bytes, and its header says that it has 14: (6,) of uint8"),
         (LABELS + b"\0", "has 15 bytes, and its header says that it has 14"),

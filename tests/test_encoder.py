@@ -9,7 +9,9 @@ import sys
 import warnings
 from collections.abc import Callable
 from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -93,6 +95,7 @@ def test_dates_of_every_form_are_days(values: Any) -> None:
     "values",
     [
         [1, 2.5, 4],
+        [Decimal("3.1"), Fraction(22, 10), 2.2],
         (1, Decimal("2.5"), 4),
         np.array([1, 2.5, 4], dtype=np.float16),
         np.array([1, 2.5, 4], dtype=">f8"),
@@ -102,7 +105,7 @@ def test_dates_of_every_form_are_days(values: Any) -> None:
 )
 def test_numbers_of_every_kind_are_numbers(values: Any) -> None:
     encoder = fitted({"a": values})
-    assert encoder.state_dict()["features"][0]["mean"] == 2.5
+    assert encoder.state_dict()["features"][0]["mean"] == pytest.approx(2.5, rel=1e-15)
 
 
 def test_durations_are_days() -> None:
@@ -121,14 +124,16 @@ def test_codes_are_categories_if_the_caller_says_so() -> None:
         assert encoder.feature_names == ("a=9", "a=10")
         for new in ([9], ["9"], [9.0]):
             assert encoder.transform({"a": new}).tolist() == [[1, 0]]
+    assert fitted({"a": [3.5, 3.0]}, categories=["a"]).feature_names == ("a=3", "a=3.5")
+    assert fitted({"a": [1.0, np.inf]}, categories=["a"]).feature_names == ("a=1", "a=inf")
     assert fitted({"a": ["007", "7", "7"]}, categories=["a"]).feature_names == ("a=007", "a=7")
 
 
 def test_statistics_are_of_float64() -> None:
-    seconds = [1.7e9, 1.7e9 + 1, 1.7e9 + 2]
-    np.testing.assert_allclose(
-        fitted({"a": seconds}).transform({"a": seconds})[:, 0], [-1.2247449, 0, 1.2247449]
-    )
+    for seconds in ([1.7e9, 1.7e9 + 1, 1.7e9 + 2], 1.7e9 + np.arange(3.0)):
+        np.testing.assert_allclose(
+            fitted({"a": seconds}).transform({"a": seconds})[:, 0], [-1.2247449, 0, 1.2247449]
+        )
 
 
 # --- Missing values -------------------------------------------------------------------------------
@@ -147,12 +152,17 @@ def test_missing_values_are_refused_by_name_and_count(gap: Any) -> None:
 
 
 def test_missing_dates_and_numbers_in_arrays_are_refused() -> None:
+    codes = np.ma.MaskedArray([1, 5, 2], mask=[False, True, False])
+    with pytest.raises(ValueError, match="'a' lacks 1 of 3 values, first in row 1"):
+        fitted({"a": codes}, categories=["a"])
     for values in (
         np.array([1, np.nan, 2]),
         np.array(["2024-01-01", "NaT", "2024-01-02"], dtype="datetime64[D]"),
         np.array([1, "NaT", 2], dtype="timedelta64[h]"),
-        np.ma.MaskedArray([1, 5, 2], mask=[False, True, False]),
+        codes,
         [Decimal(1), Decimal("nan"), Decimal(2)],
+        [*np.array(["2024-01-01", "NaT", "2024-01-02"], dtype="datetime64[D]")],
+        [*np.array([1, "NaT", 2], dtype="timedelta64[h]")],
         [True, None, False],
     ):
         with pytest.raises(ValueError, match="'a' lacks 1 of 3 values, first in row 1"):
@@ -168,16 +178,36 @@ def test_imputing_takes_the_median_or_the_most_frequent_and_marks_it() -> None:
     np.testing.assert_allclose(x[1, :5], [(5 - mean) / std, 0, 0, 1, 1], rtol=1e-6)
 
 
+def test_what_a_mask_hides_is_not_looked_at() -> None:
+    for dtype, hidden in (("i8", 2**53 + 1), ("f8", np.inf), ("f8", 1e300), ("?", True)):
+        values = np.ma.MaskedArray(np.array([0, hidden, 1], dtype), mask=[False, True, False])
+        encoder = fitted({"a": values}, missing="impute")
+        assert encoder.transform({"a": values})[:, -1].tolist() == [0, 1, 0]
+        assert encoder.transform({"a": values})[1, 0] in (0, 1, -1)
+    with pytest.raises(ValueError, match="'a' lacks 1 of 3 values, first in row 1"):
+        fitted({"a": values})
+
+
 def test_a_new_gap_where_the_training_rows_had_none_is_filled_and_told() -> None:
     encoder = with_gaps()
     with pytest.warns(UserWarning, match=r"without any in the training rows.*'full' \(1\)"):
         x = encoder.transform({"n": [1], "w": ["a"], "full": [None]})
     assert x[0, -1] == 0  # the median of 1, 2, 3, 4 is their mean
+    encoder = fitted({"a": [1, 2, 3], "b": ["x", "y", "x"]}, missing="impute")
+    with pytest.warns(UserWarning, match=r"no feature says so: 'a' \(1\), 'b' \(2\)$"):
+        x = encoder.transform({"a": [None, 1], "b": [None, None]})
+    assert x[:, 1:].tolist() == [[1, 0], [1, 0]]
 
 
 def test_a_column_without_a_value_is_refused() -> None:
     with pytest.raises(ValueError, match=r"no row has a value in \['b'\]: pass ignore=\['b'\]"):
         fitted({"a": [1.0, 2], "b": [None, None]}, missing="impute")
+    for gaps in ([np.nan, np.nan], np.full(2, np.nan), np.full(2, "NaT", "m8[D]"), ["", " "]):
+        for options in ({}, {"categories": ["b"]}):
+            with pytest.raises(ValueError, match=r"no row has a value in \['b'\]"):
+                fitted({"a": [1.0, 2], "b": gaps}, missing="impute", **options)
+    with pytest.raises(ValueError, match=r"no row has a value in \['b'\]: pass ignore=\['b'\]"):
+        fitted({"b": [None, None], "a": [1.0, 2]}, missing="impute")
     encoder = with_gaps()
     x = encoder.transform({"n": [None], "w": [None], "full": [1]})  # of no kind, so of any
     assert x[0, 1] == x[0, 4] == 1
@@ -294,7 +324,7 @@ def test_a_regression_is_standardised_and_decoded_in_its_own_unit() -> None:
 
 def test_a_target_that_float32_cannot_hold_is_refused() -> None:
     encoder = fitted({"a": [1.0, 2, 3], "t": [0.0, 0.1, 0.2]}, target="t")
-    with pytest.raises(ValueError, match=r"'t'.* row 1"):
+    with pytest.raises(ValueError, match=r"'t'.* row 1, .* is 3\.\d+e\+39, too large"):
         encoder.targets({"a": [1.0, 2], "t": [0.1, 3e38]})
 
 
@@ -311,9 +341,10 @@ def test_the_summary_tells_of_each_column_what_it_was_and_what_became_of_it() ->
     rows = {
         "same": [2.0, 2, 2], "one": ["x", "x", "x"], "size": [1.0, 2, 3], "w": ["a", "b", "a"],
         "took": np.array([24, 48, 72], "m8[h]"), "day": ["2024-01-01", "2024-01-03", "2024-01-05"],
+        "note": ["", "", ""], "id": [1, 2, 3],
     }  # fmt: skip
     with pytest.warns(UserWarning, match="left out"):
-        encoder = fitted(rows)
+        encoder = fitted(rows, ignore=["id", "note"])
     lines = [" ".join(line.split()) for line in encoder.summary().splitlines()]
     for told in (
         "same numbers left out, 2 in every row",
@@ -322,6 +353,7 @@ def test_the_summary_tells_of_each_column_what_it_was_and_what_became_of_it() ->
         "w words 2 categories: a, b",
         "took durations mean 2 days, standard deviation 0.8165 days",
         "day dates mean 2024-01-03, standard deviation 1.633 days",
+        "ignored: id, note",
     ):
         assert told in lines
 
@@ -331,10 +363,15 @@ def test_classes_are_decoded_by_name() -> None:
     assert encoder.decode([[2.0, 1], [0, 1]]).tolist() == ["daisy", "rose"]
     with pytest.raises(ValueError, match=r"2 classes have shape \(N, 2\).*got \(1, 3\)"):
         encoder.decode([[1.0, 2, 3]])
+    with pytest.raises(ValueError, match=r"2 classes have shape .*, got \(1, 3\)$"):
+        encoder.decode([[1, 2, 3]])
     with pytest.raises(ValueError, match=r"outputs: the value in row 0, column 1 .* is nan"):
         encoder.decode([[1.0, np.nan]])
+    encoder = fitted({"a": [1.0, 2], "t": [1.5, 2]}, target="t")
     with pytest.raises(ValueError, match=r"shape \(N, 1\) or \(N,\), got \(1, 2\)"):
-        fitted({"a": [1.0, 2], "t": [1.5, 2]}, target="t").decode([[1.0, 2]])
+        encoder.decode([[1.0, 2]])
+    with pytest.raises(ValueError, match=r"outputs: the value in row 1, column 0 .* is inf"):
+        encoder.decode([[1.0], [np.inf]])
 
 
 @pytest.mark.parametrize(
@@ -346,7 +383,11 @@ def test_classes_are_decoded_by_name() -> None:
         ([2.0, 2.0], "regression", "2 in every row"),
         (["2024-01-01", "2024-01-02"], "auto", "the target 't' holds dates"),
         (np.array([1, 2], "m8[D]"), "classification", "'t' holds durations: make classes or"),
-        ([f"n{i}" for i in range(20)], "auto", "20 classes in 20 rows, such as n0"),
+        (
+            [f"n{i}" for i in range(20)],
+            "auto",
+            "20 classes in 20 rows, such as n0, .*; is it the right column",
+        ),
         ([*range(40)], "classification", "40 classes in 40 rows.*task='regression'"),
         ([1.0, np.inf], "regression", "'t': inf in row 1"),
         (["1,5", "2,5", "1,5"], "auto", r"'t' holds words that look like numbers.*decimal=','"),
@@ -365,6 +406,8 @@ def test_a_label_that_the_training_rows_lack_is_refused() -> None:
     encoder = fitted(ROWS, target="kind")
     with pytest.raises(ValueError, match=r"'kind': 'oak' in row 1 .* none of .*daisy, rose"):
         encoder.targets({"kind": ["rose", "oak"]})
+    with pytest.raises(ValueError, match=r"'kind': 'oak' in row 0 .* none of .*daisy, rose"):
+        encoder.targets({"kind": ["oak", "rose"]})
     encoder = fitted({"a": [1.0, 2], "t": [1.5, 2]}, target="t")
     with pytest.raises(ValueError, match=r"'t' held numbers .* holds words"):
         encoder.targets({"t": ["x"]})
@@ -372,7 +415,7 @@ def test_a_label_that_the_training_rows_lack_is_refused() -> None:
 
 def test_without_a_target_there_is_none() -> None:
     encoder = fitted({"a": [1.0, 2]})
-    assert encoder.class_names == ()
+    assert (encoder.class_names, encoder.task) == ((), "auto")
     for call in (lambda: encoder.targets({"a": [1]}), lambda: encoder.decode([[1.0]])):
         with pytest.raises(ValueError, match=r"no target: name it, TableEncoder\(target="):
             call()
@@ -399,13 +442,17 @@ def test_without_a_target_there_is_none() -> None:
         ([1, 10**400], "inf in row 1"),
         ([1, 2**53 + 1], r"9007199254740993 in row 1 .*id.*ignore=\['a'\]"),
         (np.array([2**53 + 1, 1]), "9007199254740993 in row 0"),
+        ([np.int64(2**53 + 1), np.int64(1)], "9007199254740993 in row 0"),
+        (np.array([2**53, 2**53 + 1]), "9007199254740993 in row 1"),
         (np.array([2**64 - 1, 1], dtype=np.uint64), "18446744073709551615 in row 0"),
         (["2024-02-30", "2024-01-01"], "'2024-02-30' in row 0 .* is no date"),
         (["1.5", "2"], r"look like numbers, such as '1.5'.*convert.*categories=\['a'\]"),
+        (["1.5", "2"], r"for example with frame\['a'\]\.astype\(float\), once they are"),
         (["1,5", "2,0"], r"look like numbers, such as '1,5'.*decimal=','"),
         (["1,500", "2,000"], "look like numbers"),
         (["$1,200.50", "$900"], "look like numbers"),
         (["45%", "7 %"], "look like numbers"),
+        (["?", "1", "2", "3"], r"numbers, such as '1', and '\?' \(first in row 0 .*missing_words"),
         (["1", "2", "?", "3"], r"numbers, such as '1', and '\?' \(first in row 2 .*missing_words"),
         (["31.12.2024", "1.1.2024"], r"look like dates.*dates=\{'a': '%d.%m.%Y'\}"),
         (["12/31/2024", "1/1/2024"], "look like dates"),
@@ -431,6 +478,8 @@ def test_words_that_are_no_numbers_pass() -> None:
 def test_most_categories_can_be_raised() -> None:
     words = [f"w{i % 101}" for i in range(300)]
     assert len(fitted({"a": words}, most_categories=101).feature_names) == 101
+    with pytest.raises(ValueError, match="'a' has 2 different words"):
+        fitted({"a": ["x", "y", "y"]}, most_categories=1)
 
 
 @pytest.mark.parametrize(
@@ -438,7 +487,10 @@ def test_most_categories_can_be_raised() -> None:
     [
         ([1, 2], TypeError, "a DataFrame of pandas, or a dict.*got list; of a list of rows"),
         (np.ones((2, 2)), TypeError, "got ndarray; its columns are"),
+        (SimpleNamespace(columns=["a"]), TypeError, "a dict of name: column, got SimpleNamespace$"),
+        ("table.csv", TypeError, "a dict of name: column, got str$"),
         ({"a": [1, 2], "b": [1]}, ValueError, "'a' has 2 rows, column 'b' has 1"),
+        ({"a": [1, 2], "b": [1], "c": []}, ValueError, "'a' has 2 rows, column 'b' has 1"),
         ({"a": []}, ValueError, "no rows"),
         ({"a": [1]}, ValueError, "at least 2 rows, got 1"),
         ({}, ValueError, "no column is left"),
@@ -446,6 +498,7 @@ def test_most_categories_can_be_raised() -> None:
         ({"a": 3}, TypeError, "'a' is 3, expected a list"),
         ({"a": np.ones((2, 2))}, ValueError, r"'a' has shape \(2, 2\)"),
         ({("a", "b"): [1, 2]}, TypeError, r"a string, got \('a', 'b'\)"),
+        ({True: [1, 2]}, TypeError, "a string, got True"),
         ({"1": [1, 2], 1: [1, 2]}, ValueError, "two columns have the name '1'"),
     ],
 )
@@ -502,19 +555,26 @@ def test_a_new_table_that_lacks_columns_is_refused_by_their_names() -> None:
         encoder.transform({"color": ["red"], "fresh": [True]})
     with pytest.raises(ValueError, match="no column 'kind', the target"):
         encoder.targets({"size": [1]})
-    with pytest.raises(ValueError, match="no rows"):
-        encoder.transform({name: [] for name in ROWS})
+    for call in (encoder.transform, encoder.targets):
+        with pytest.raises(ValueError, match="no rows"):
+            call({name: [] for name in ROWS})
+        with pytest.raises(TypeError, match=r"column 'kind|size' is 'rose', .* \[value\]"):
+            call(dict.fromkeys(ROWS, "rose"))
+        with pytest.raises(ValueError, match=r"column 'kind|size' has shape \(1, 2\)"):
+            call({name: np.array([["rose", "oak"]]) for name in ROWS})
 
 
 @pytest.mark.parametrize(
     ("name", "values", "message"),
     [
         ("size", ["1.5", "n/a"], "held numbers .* and holds words here: 'n/a' in row 1"),
+        ("size", ["n/a", "?"], "held numbers .* and holds words here: 'n/a' in row 0"),
         ("size", ["1.5", "2"], "held numbers .* and holds words here: '1.5' in row 0"),
         ("size", [True, False], "held numbers .* holds true/false"),
         ("size", ["2024-01-01"] * 2, r"held numbers .* holds dates here: 19723 \(as days\)"),
         ("color", [1, 2], "held words .* and holds numbers here: 1 in row 0"),
         ("fresh", [1, 0], "held true/false .* holds numbers"),
+        ("fresh", ["2024-01-01", "no"], "held true/false .* words here: '2024-01-01' in row 0"),
         ("day", ["2024-01-01", "soon"], "held dates .* holds words here: 'soon' in row 1"),
         ("day", [None, 3], "held dates .* holds numbers here: 3 in row 1"),
     ],
@@ -572,6 +632,7 @@ def test_what_is_no_state_is_refused_and_changes_nothing() -> None:
 
 
 NUMBER, COLOR, GOAL = ("features", 0), ("features", 1), ("goal",)
+SAME = {"name": "same", "kind": "numbers", "mean": 1.0, "std": 0.0, "fill": 1.0, "gaps": 0}
 
 
 @pytest.mark.parametrize(
@@ -593,6 +654,7 @@ NUMBER, COLOR, GOAL = ("features", 0), ("features", 1), ("goal",)
         (COLOR, "fill", "violet", "'color': fill is 'violet', which is no category"),
         (COLOR, "name", "size", "its columns are .'size', 'size'"),
         (COLOR, "name", "kind", "its target is 'kind'"),
+        ((), "features", [SAME], "its columns are .'same'"),
         (GOAL, "names", ["rose", None], "Classes: names is"),
         (GOAL, "kind", "dates", "Classes: kind is 'dates'"),
         (GOAL, "more", 1, "more"),
@@ -617,10 +679,35 @@ def test_a_state_that_was_changed_is_refused(
     assert encoder.decode([[1, 0]]) == ["daisy"]
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("kind", "dates", "Quantity: kind is 'dates'"),
+        ("mean", "1.5", "Quantity: mean is '1.5', not a finite float"),
+        ("std", -1.0, "Quantity: std is -1.0, less than 0"),
+    ],
+)
+def test_a_state_of_which_the_quantity_was_changed_is_refused(
+    name: str, value: Any, message: str
+) -> None:
+    state = fitted({"a": [1.0, 2], "t": [1.5, 2]}, target="t").state_dict()
+    state["goal"][name] = value
+    with pytest.raises(ValueError, match=f"no state of a TableEncoder, or was.*{message}"):
+        TableEncoder.from_state(state)
+
+
 def test_a_state_of_lists_is_as_good_as_one_of_tuples() -> None:
     encoder = fitted(ROWS, target="kind")
     again = TableEncoder.from_state(json.loads(json.dumps(encoder.state_dict())))
     assert vars(again) == vars(encoder)
+
+
+def test_what_a_state_lacks_and_what_it_has_too_many_of_is_told() -> None:
+    encoder = fitted(ROWS)
+    state = encoder.state_dict() | {"more": 1}
+    del state["task"]
+    with pytest.raises(ValueError, match=r"missing \['task'\], unexpected \['more'\]"):
+        encoder.load_state_dict(state)
 
 
 def test_a_state_is_a_copy() -> None:
@@ -640,18 +727,26 @@ def test_a_stranger_reads_what_became_of_the_columns() -> None:
 
 
 def test_long_texts_and_line_breaks_do_not_break_the_lines_of_a_summary() -> None:
-    long = "no word but a text " * 5
+    long, fits = "no word but a text " * 5, "a text of as many signs as stand in full"
     rows = {"a\nb": ["x\ny", long, None, long], "k": ["p\nq", "r", "r", "r"]}
     assert fitted(rows, target="k", missing="impute").summary().splitlines()[1:] == [
         "  a b  words       2 categories: no word but a text no word but a text..., x y; "
         "1 missing, filled with no word but a text no word but a text..., marked",
         "  k    target      2 classes: p q, r",
     ]
+    for n, end in ((6, "w5"), (7, "w5, and 1 more")):
+        told = fitted({"a": [f"w{i}" for i in range(n)]}).summary()
+        assert told.endswith(f"  {n} categories: w0, w1, w2, w3, w4, {end}")
+    told = fitted({"a": [fits, "b"], "k": [f"{fits}s", "b"]}, target="k").summary()
+    assert f"2 categories: {fits}, b" in told
+    assert "2 classes: a text of as many signs as stand in f..., b" in told
 
 
 def test_a_target_of_dates_is_sent_to_be_made_numbers() -> None:
-    with pytest.raises(ValueError, match="holds dates, and a regression learns numbers: make num"):
-        fitted({"a": [1, 2], "t": ["2024-12-31", "2025-01-01"]}, target="t")
+    days = ["2024-12-31", "2025-01-01"]
+    for t in (days, 2 * days):
+        with pytest.raises(ValueError, match="holds dates, and a regression learns numbers: make "):
+            fitted({"a": range(len(t)), "t": t}, target="t")
 
 
 # --- pandas ---------------------------------------------------------------------------------------
@@ -746,6 +841,11 @@ def test_time_zones_are_taken_into_account(pandas: Any) -> None:
     assert encoder.state_dict()["features"][0]["mean"] == pytest.approx(19906 - 2 / 24)
 
 
+def test_durations_of_pandas_keep_their_nanoseconds(pandas: Any) -> None:
+    encoder = fitted({"a": pandas.Series([1, 2, 6], dtype="timedelta64[ns]")})
+    assert encoder.state_dict()["features"][0]["mean"] == pytest.approx(3e-9 / 86400)
+
+
 def test_periods_and_other_objects_are_refused(pandas: Any) -> None:
     frame = pandas.DataFrame({"a": pandas.period_range("2024-01", periods=3, freq="M")})
     with pytest.raises(ValueError, match="is a Period, which is neither"):
@@ -753,9 +853,10 @@ def test_periods_and_other_objects_are_refused(pandas: Any) -> None:
 
 
 def test_rows_are_told_by_their_index_too(pandas: Any) -> None:
-    frame = pandas.DataFrame({"a": [1.0, None, 2]}, index=[7, 3, 5])
-    with pytest.raises(ValueError, match=r"row 1 \(counted from 0, in the index 3\)"):
-        fitted(frame)
+    for index, told in (([7, 3, 5], ", in the index 3"), (range(3), "")):
+        frame = pandas.DataFrame({"a": [1.0, None, 2]}, index=index)
+        with pytest.raises(ValueError, match=rf"row 1 \(counted from 0{told}\)"):
+            fitted(frame)
 
 
 def test_columns_that_come_twice_are_refused(pandas: Any) -> None:
@@ -777,9 +878,10 @@ def test_mixed_types_are_named_with_their_first_rows(pandas: Any) -> None:
 
 def test_large_whole_numbers_of_pandas_are_refused(pandas: Any) -> None:
     for dtype in ("int64", "Int64", "uint64", "object"):
-        frame = pandas.DataFrame({"a": pandas.Series([2**53 + 1, 2], dtype=dtype)})
-        with pytest.raises(ValueError, match="9007199254740993 in row 0"):
-            fitted(frame)
+        for last in [2] if dtype in ("int64", "uint64") else [2, None]:
+            frame = pandas.DataFrame({"a": pandas.Series([2**53 + 1, 2, last], dtype=dtype)})
+            with pytest.raises(ValueError, match="9007199254740993 in row 0"):
+                fitted(frame, missing="impute")
 
 
 def test_categories_that_no_row_has_are_no_features(pandas: Any) -> None:
@@ -793,6 +895,9 @@ def test_categories_of_pandas_stay_such_in_new_rows_of_another_dtype(pandas: Any
     encoder = fitted(pandas.DataFrame({"a": pandas.Series([1, 2, 2], dtype="category")}))
     for new in ([2, 1], ["2", "1"], np.array([2.0, 1.0])):
         assert encoder.transform({"a": new}).tolist() == [[0, 1], [1, 0]]
+    words = fitted({"a": ["x", "y", "y"]})
+    column = pandas.Series(["y", "x"], dtype="category")
+    assert words.transform({"a": column}).tolist() == [[0, 1], [1, 0]]
     again = TableEncoder.from_state(encoder.state_dict())
     assert again.transform({"a": [2, 1]}).tolist() == [[0, 1], [1, 0]]
 

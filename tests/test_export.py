@@ -153,6 +153,15 @@ IN_ONNX = {  # what PyTorch has no word for
     + np.clip(x.data, None, 1) + np.clip(x.data, a_min=None, a_max=0.75),
     "a place in all, axes kept": lambda x: x * np.argmax(x, keepdims=True) * np.argmin(x),
     "backwards": lambda x: x[:, ::-1, ::2, 4:1:-1][:, 1::-1],
+    "a bias that has two axes": lambda x: F.conv2d(x, minidl.Tensor(random(2, 3, 2, 2)))
+    + x[0, :2, :1, 0].reshape(2, 1, 1),
+    "rows against rows": lambda x: (x[:, 0, 0] @ x[:, 0, 0].T).reshape(1, len(x), len(x)),
+    "none of it in another shape": lambda x: x[:, :0].reshape(len(x), 0)
+    + x[:, None, :0, :1].reshape(0, len(x), 4).sum(axis=(0, 2))[:, None],
+    "no number as the result": lambda x: np.where(x > 0, np.where(x > 1, np.nan, np.inf), x),
+    "an axis in front": lambda x: x[None, :, 0] + x[None][:, :, 1],
+    "a whole slope": lambda x: F.leaky_relu(x, 2),
+    "zeros of a dtype": lambda x: x + np.zeros_like(x.data, np.float32),
     "log of small numbers": lambda x: np.log1p(x / 1e9) * 1e9,
 }  # fmt: skip
 IN_TORCH = {  # what ONNX has no operator for
@@ -163,6 +172,22 @@ IN_TORCH = {  # what ONNX has no operator for
     "two arrays": lambda x: x[:, [0, 1], [1, 2]],
     "a sum of booleans": lambda x: np.where((x > 0) + (x < -1), x, 0),
     "bits": lambda x: x.data * (x.data.astype(np.int64) & 1),
+}  # fmt: skip
+
+
+LINES = {  # functions, and the line of the source that has all of their settings
+    "numbers and arrays side by side": (lambda x: x[:, 0, [1, 2]], "return x[:, 0, [1, 2]]"),
+    "arrays apart": (lambda x: x[[0, 1], :, [1, 2]], "return x[[0, 1], :, [1, 2]]"),
+    "numbers and an array": (lambda x: x[:, [1, 2], 0, 1], "return x[:, [1, 2], 0, 1]"),
+    "zeros of a dtype": (
+        lambda x: np.zeros_like(x.data, np.float32) * x,
+        "t = torch.full((x.shape[0], 3, 4, 6,), 0, dtype=torch.float32, device=x.device)",
+    ),
+    "a transposed convolution": (
+        lambda x: F.conv_transpose2d(x, minidl.Tensor(random(3, 2, 2, 2)), None, (3, 2), (2, 1),
+                                     (2, 1), dilation=(1, 2)),
+        "return F.conv_transpose2d(x, self.constant, None, (3, 2), (2, 1), (2, 1), 1, (1, 2))",
+    ),
 }  # fmt: skip
 
 
@@ -228,6 +253,50 @@ def test_the_names_in_the_file_are_those_of_the_model(tmp_path):
                                                  "4/Gemm"]  # fmt: skip
     assert (graph.input[0].name, graph.output[0].name) == ("x", "y")
     assert graph.input[0].type.tensor_type.shape.dim[0].dim_param == "batch"
+
+
+@needs_onnx
+def test_the_file_has_no_operator_and_no_number_that_it_could_do_without(tmp_path):
+    import onnx
+
+    for function, operators, numbers in [
+        (lambda x: x.reshape(len(x), -1), ["Reshape"], 1),
+        (lambda x: x * 2 + 2 / x, ["Mul", "Div", "Add"], 1),
+        (lambda x: (x + 1) * (x + 1), ["Add", "Mul"], 1),
+        (lambda x: np.exp(x) * 0 + x * 3, ["Exp", "Mul", "Mul", "Add"], 2),
+        (lambda x: (np.sort(x), x)[1], [], 0),
+        (lambda x: x[:, :, :], [], 0),
+        (lambda x: np.clip(x.data, None, 1), ["Min"], 1),
+        (
+            lambda x: np.broadcast_to(x[:, :1], x.shape) + np.broadcast_to(x[:, 1:2], x.shape),
+            ["Slice", "Shape", "Concat", "Expand", "Slice", "Expand", "Add"],
+            5,
+        ),
+        (lambda x: x[:, 1:], ["Slice"], 2),
+        (lambda x: x[: len(x) - 1], ["Shape", "Add", "Slice"], 3),
+        (lambda x: np.sum(x, axis=1) - np.max(x, axis=1), ["ReduceSum", "ReduceMax", "Sub"], 1),
+        (
+            lambda x: F.logsumexp(x, 1, True),
+            ["ReduceMax", "Sub", "Exp", "ReduceSum", "Log", "Add"],
+            1,
+        ),
+    ]:
+        graph = onnx.load(export.to_onnx(Calls(function), tmp_path / "a", random(2, 3, 4)).path)
+        graph = graph.graph
+        assert [n.op_type for n in graph.node] == [*operators, "Identity"]
+        assert len(graph.initializer) == numbers
+
+
+@needs_onnx
+def test_an_axis_may_be_of_any_length(tmp_path):
+    for function in (
+        lambda x: x[:, 1:],
+        lambda x: x[:, ::-2],
+        lambda x: np.flip(x, 1),
+        lambda x: x[..., -1:0:-1],
+    ):
+        written = export.to_onnx(Calls(function), tmp_path / "model.onnx", random(2, 300))
+        assert written.difference == 0
 
 
 @needs_onnx
@@ -482,6 +551,10 @@ def test_a_part_that_has_two_names_is_written_once():
     assert "self.b = self.a  # one and the same\n" in source
     assert "self.other = self.norm  # one and the same\n" in source
     assert {name for name in state if "const" in name} == {"a.constant", "b.constant"}
+    assert not np.shares_memory(state["a.constant"], state["b.constant"])
+    part = Again().a
+    _, state = export.to_pytorch(nn.Sequential(part, part), random(3, 2))
+    assert list(state) == ["0.constant", "1.constant"]
 
 
 def test_the_axes_are_those_after_a_sequential_within():
@@ -489,6 +562,36 @@ def test_the_axes_are_those_after_a_sequential_within():
     inner = nn.Sequential(nn.Flatten(), nn.Linear(4, 5))
     source, _ = export.to_pytorch(nn.Sequential(nn.Conv2d(1, 1, 2), inner, nn.BatchNorm(5)))
     assert "nn.BatchNorm1d(5)" in source
+
+
+def test_layers_take_whole_numbers_too():
+    model = nn.Sequential(nn.Flatten(), nn.Embedding(9, 4), nn.Flatten())
+    for m in (model, Calls(model)):
+        source, _ = export.to_pytorch(m, np.arange(8).reshape(2, 2, 2))
+        assert source.count("nn.Flatten(),") == 2
+
+
+def test_parameters_in_a_tuple_have_their_names():
+    class Holds(nn.Module):
+        def __init__(self):
+            self.two = nn.Parameter(random(3)), nn.Parameter(random(3))
+
+        def forward(self, x):
+            return x * self.two[0] + self.two[1]
+
+    source, state = export.to_pytorch(Holds(), random(2, 3))
+    assert "return (x * self.two[0]) + self.two[1]\n" in source
+    assert list(state) == ["two.0", "two.1"]
+
+
+def test_a_model_may_be_of_any_depth():
+    def deep(x):
+        for _ in range(300):
+            x = np.tanh(x)
+        return x
+
+    source, _ = export.to_pytorch(Calls(deep), random(2, 3))
+    assert source.count("torch.tanh(") == 300
 
 
 class Between(nn.Module):
@@ -527,6 +630,13 @@ LENGTHS = {  # models in which a length depends on the batch, and the line that 
 def test_a_length_that_depends_on_the_batch_is_written_by_what_the_part_was_given(name):
     model, line = LENGTHS[name]
     assert f"    {line}\n" in export.to_pytorch(model, random(4, 3)).source
+
+
+@pytest.mark.parametrize("name", LINES)
+def test_a_call_is_written_with_all_its_settings(name):
+    function, line = LINES[name]
+    source = export.to_pytorch(Calls(function), random(2, 3, 4, 6)).source
+    assert f"    {line}\n" in source
 
 
 class Either(nn.Module):
@@ -592,6 +702,7 @@ class Unused(nn.Module):
             random(2, 3),
             r"a gradient is stopped \(in .*line",
         ),
+        (Stopping(lambda x: F.relu(x).detach() + x), random(2, 3), "a gradient is stopped"),
         (Stopping(lambda x: x.detach()), random(2, 3), "stopped.*what Stopping returns"),
         (Stopping(without_recording), random(2, 3), "a gradient is stopped"),
         (nn.ModuleList([nn.ReLU()]), None, "a ModuleList has no forward"),
@@ -659,12 +770,13 @@ if importlib.util.find_spec("torch"):
             other = theirs.state_dict()[key].numpy()
             np.testing.assert_allclose(other, array, rtol=1e-5, atol=1e-6)
 
-    @pytest.mark.parametrize("name", [*FUNCTIONS, *NUMPY, *IN_TORCH])
+    @pytest.mark.parametrize("name", [*FUNCTIONS, *NUMPY, *IN_TORCH, *LINES])
     def test_a_function_is_the_same_in_pytorch(name):
         import torch
 
         x = random(2, 3, 4, 6)
-        model = Calls((FUNCTIONS | NUMPY | IN_TORCH)[name])
+        lines = {name: function for name, (function, _) in LINES.items()}
+        model = Calls((FUNCTIONS | NUMPY | IN_TORCH | lines)[name])
         theirs = loaded(*export.to_pytorch(model, x))
         more = random(5, 3, 4, 6, seed=1)
         found = theirs(torch.as_tensor(more)).detach().numpy()

@@ -81,6 +81,21 @@ REFUSED = {
     "raveled by columns": (BOTH, lambda x: np.ravel(x.data, order="F"), "order='F'"),
     "rows by themselves": (BOTH, lambda x: np.stack([*x]), "makes other calls"),
     "some rows": (BOTH, lambda x: np.concatenate([x] * min(len(x), 3)), "makes other calls"),
+    "a number or none": (
+        BOTH,
+        lambda x: x * (1.0 if len(x) < 3 else np.nan),
+        "another size: it computes with 1.0 for .* and nan for",
+    ),
+    "none or a number": (
+        BOTH,
+        lambda x: x * (np.nan if len(x) < 3 else 1.0),
+        "another size: it computes with nan for .* and 1.0 for",
+    ),
+    "an end or none": (
+        BOTH,
+        lambda x: x * x[:, : None if len(x) < 3 else 3],
+        "another size: it computes with None for a batch of 2 and 3 for one of 3",
+    ),
     "at most three": (BOTH, lambda x: x[: min(len(x), 3)], "another size: it computes with 2 for"),
     "more axes": (
         BOTH,
@@ -159,12 +174,29 @@ def more_calls(m, x):
         (Reaching(lambda m, h, x: m.layer(h)), "part calls layer, which is no part of it"),
         (Reaching(lambda m, h, x: h + x), "part computes with the input of the model.*pass it"),
         (With(both_of, inner=With(pair)), r"With \(inner\) does not return one Tensor"),
+        (
+            Calls(lambda x: x + np.arange(3, dtype="f") * len(x)),
+            r"it makes an array of shape \(3,\) by itself",
+        ),
+        *(
+            (
+                Calls(lambda x, of=of: x + (np.arange(len(x)) * of(x)).astype("f")[:, None]),
+                r"it makes an array of shape \(2, 1\) by itself",
+            )
+            for of in (lambda x: len(x) < 3, lambda x: len(x) > 2)
+        ),
+        (Calls(lambda x: np.ravel(x.data.T, order="K")), "reshape with order='K'"),
+        (Calls(lambda x: np.reshape(x.data.T, -1, order="A")), "reshape with order='A'"),
         (Twice(), r"With \(inner\) does other things each time.*a module of each"),
         (
             nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3, dtype=np.float64)),
             "the parameters are of 2 dtypes: use one",
         ),
         (With(lambda m, x: m.a[0][0](x), a=[[nn.Linear(3, 3)]]), r"With\.a holds lists in lists"),
+        (
+            With(lambda m, x: m.a[1](m.a[0][0](x)), a=[[nn.Linear(3, 3)], nn.Linear(3, 3)]),
+            r"With\.a holds lists in lists",
+        ),
         (
             With(lambda m, x: m.a[0](x) + m.a[1], a=[nn.Linear(3, 3), nn.Parameter(random(3))]),
             "parameters beside modules",
@@ -189,13 +221,13 @@ class Longer(nn.Module):
 
 
 class Undefined(nn.Module):
-    """A model that gives NaN from its second call on, or only before."""
+    """A model that gives NaN, or something else, from its second call on, or only before."""
 
-    def __init__(self, first, later):
-        self.values = [first, later]
+    def __init__(self, first, later, dtype="f"):
+        self.values, self.weight = [first, later], nn.Parameter(np.ones(1, dtype))
 
     def forward(self, x):
-        return x * self.values.pop(0)
+        return x * self.weight * self.values.pop(0)
 
 
 @needs_onnx
@@ -204,12 +236,22 @@ def test_what_onnxruntime_does_not_run_or_runs_otherwise_is_not_stored(tmp_path,
     for model, x, message in [
         (nn.Conv2d(3, 2, 2, dtype=np.float64), FOUR, "input of float64: .*other dtypes than"),
         (Calls(lambda x: np.max(x, axis=1)), whole, "does not run.* input of int16: .*ReduceMax"),
+        (
+            Undefined(1.0, 1.001),
+            FOUR,
+            "gives something else .* the largest difference is .*e-0[34]",
+        ),
+        (Undefined(1.0, 1.0125, "e"), FOUR, "something else .* the largest difference is 1.*e-02"),
         (Undefined(1.0, np.nan), FOUR, "gives something else .* the largest difference is nan"),
         (Undefined(np.nan, 1.0), FOUR, "gives something else .* the largest difference is nan"),
         (Longer(), whole, "something else in onnxruntime: the largest difference is inf"),
     ]:
         with pytest.raises(export.ExportError, match=f"(?s)to_onnx: .*{message}"):
             export.to_onnx(model, path, x)
+
+    for near in (Undefined(1.0, 1.00005), Undefined(1.0, 1.0075, "e")):
+        export.to_onnx(near, path, FOUR)
+    path.unlink()
 
     def full(self, data):
         raise OSError(28, "No space left on device")

@@ -104,6 +104,10 @@ def test_dtype_none_keeps_and_another_dtype_converts() -> None:
     assert kept.dtype == np.float64
     assert half.dtype == np.float16
     np.testing.assert_array_equal(kept, x)
+    ((narrow,),) = DataLoader(half, dtype=None)
+    ((swapped,),) = DataLoader(x.astype(">f8"), dtype=None)
+    assert narrow.dtype == np.float16
+    assert (swapped.dtype, swapped.dtype.isnative) == (np.float64, True)
 
 
 @pytest.mark.parametrize("shuffle", [False, True])
@@ -229,6 +233,12 @@ def test_repr_tells_samples_and_batches() -> None:
         (lambda: DataLoader([[1], [2, 3]]), ValueError, "array 0 is no array, its rows differ"),
         (lambda: DataLoader(["a", "b"]), TypeError, r"<U1.*np.unique"),
         (lambda: DataLoader([1j]), TypeError, "complex128"),
+        (lambda: DataLoader(np.array([1j]), dtype=None), TypeError, "complex128"),
+        (
+            lambda: DataLoader(np.array(["a"]), dtype=None, check_finite=False),
+            TypeError,
+            r"<U1.*np.unique",
+        ),
         (lambda: DataLoader(np.ma.array([1, 2])), TypeError, "masked array.*filled"),
         (lambda: DataLoader([1], batch_size=0), ValueError, "batch_size is .* at least 1, got 0"),
         (lambda: DataLoader([1], batch_size=2.0), TypeError, "batch_size is a whole number"),
@@ -402,11 +412,16 @@ def test_loading_twice_and_from_array_scalars_works() -> None:
         ({"batch_size": 0}, "no DataLoader can have this state"),
         ({"batch_size": 11, "drop_last": True, "batch": 0}, "no DataLoader can have this state"),
         ({"epoch": 7}, "no DataLoader can have this state"),
+        ({"epoch": 7, "batch": 0}, "no DataLoader can have this state"),
+        ({"batch_size": 5, "batch": 3}, "no DataLoader can have this state"),
+        ({"epoch": -1}, "no DataLoader can have this state"),
         ({"epoch": 1, "batch": 1}, "no DataLoader can have this state"),  # one that has not begun
         ({"drop_last": True, "batch": 4}, "no DataLoader can have this state"),
         ({"shuffle": 2}, "no DataLoader can have this state"),
         ({"seed": -1}, "no DataLoader can have this state"),
         ({"seed": 0.5}, "the 'seed' of a DataLoader's state is an int"),
+        ({"seed": np.array([1])}, "the 'seed' of a DataLoader's state is an int"),
+        ({"samples": 10.0}, "the 'samples' of a DataLoader's state is an int"),
         ({"shufle": 1}, r"missing \[\], unexpected \['shufle'\]"),
     ],
 )

@@ -49,6 +49,8 @@ UGLY: dict[str, tuple[str | bytes, dict[str, Any], dict[str, list[Any]]]] = {
     ),
     "UTF-16": ("a\tb\n1\té\n".encode("utf-16"), {"encoding": "utf-16"}, {"a": [1], "b": ["é"]}),
     "tabs": ("a\tb\n1\tx, y\n", {}, {"a": [1], "b": ["x, y"]}),
+    "the delimiter that is given": ("a,b;c\n1,2;3\n", {"delimiter": ";"},
+                                    {"a,b": ["1,2"], "c": [3]}),
     "bars": ("a|b\n1|x\n", {}, {"a": [1], "b": ["x"]}),
     "line breaks and quotes in quotes": (
         'a,b\n"one\ntwo",1\n"a ""b""",2\n', {}, {"a": ["one\ntwo", 'a "b"'], "b": [1, 2]},
@@ -70,10 +72,17 @@ UGLY: dict[str, tuple[str | bytes, dict[str, Any], dict[str, list[Any]]]] = {
         "\ufeffa,b\r\n1,2\r\n", {}, {"a": [1], "b": [2]},
     ),
     "spaces and blank lines": (" a , b\n\n1, x\n   \n", {}, {"a": [1], "b": ["x"]}),
+    "a row of gaps": (
+        "a;b\n;\n1.500;x\n", {"thousands": ".", "decimal": ","},
+        {"a": [None, 1500], "b": [None, "x"]},
+    ),
+    "quotes after a space": ('a, b\n1, "x, y"\n', {}, {"a": [1], "b": ["x, y"]}),
+    "a Windows line break in a name": ('"a\r\nb",c\r\n1,2\r\n', {}, {"a\r\nb": [1], "c": [2]}),
     "missing words": ("a,b\n1,x\nN/A,y\n,z\n", {}, {"a": [1, None, None], "b": ["x", "y", "z"]}),
     "one's own missing words": (
         "a,b\n1,NA\n?,DE\n", {"missing_words": ["?"]}, {"a": [1, None], "b": ["NA", "DE"]},
     ),
+    "no header, and one row": ("1,x\n", {"header": False}, {"0": [1], "1": ["x"]}),
     "no header": ("1,x\n2,y\n", {"header": False}, {"0": [1, 2], "1": ["x", "y"]}),
     "postcodes": (
         "plz,n\n01067,1\n99999,2\n", {"categories": ["plz"]},
@@ -99,6 +108,18 @@ def test_an_ugly_file_is_read(write: Callable[..., Path], name: str) -> None:
     for column, values in expected.items():
         found = [None if pandas.isna(value) else value for value in frame[column].tolist()]
         assert found == values
+
+
+def test_a_column_is_of_one_kind_in_a_large_file_too(write: Callable[..., Path]) -> None:
+    pytest.importorskip("pandas", reason="the extra minidl[tables]")
+    n, wide = 2048, 256  # pandas parses so many at a time, unless told otherwise
+    rows = [
+        ",".join(map(str, range(wide))),
+        *["1" + ",1" * (wide - 1)] * n,
+        "q" + ",1" * (wide - 1),
+    ]
+    frame = read_table(write("\n".join(rows)))
+    assert frame["0"].tolist() == ["1"] * n + ["q"]
 
 
 def test_a_packed_file_is_unpacked(write: Callable[..., Path]) -> None:
@@ -129,13 +150,17 @@ def test_a_packed_file_is_unpacked(write: Callable[..., Path]) -> None:
         ("a,b\n1,2\n", {"decimal": ","}, "delimiter and decimal are both ','"),
         ("a,b\n1,2\n", {"decimal": ",", "thousands": ","}, "decimal and thousands are both"),
         ("a,b\n1,2\n", {"delimiter": ", "}, "delimiter is one character"),
+        ("a,b\n1,2\n", {"delimiter": "\n"}, r"ugly\.csv: .* cannot be used as a separator"),
         ("a,b\n1,2\n", {"decimal": ""}, "decimal is one character"),
+        ("a,b\n1,2\n", {"decimal": None}, "decimal is one character.*, not None"),
         ("a,b\n1,2\n", {"categories": ["c"]}, "no column 'c'; it has a, b"),
         ("a,b\n1,2\n", {"dates": {"c": "%d"}}, "no column 'c'"),
         (
             "d,b\n31.12.2024,1\n\n2024-12-31,2\n", {"dates": {"d": "%d.%m.%Y"}},
             "line 4, column 'd': '2024-12-31' is no date of the form '%d.%m.%Y'",
         ),
+        ("31.12,1\n31.12.2024,2\n", {"dates": {"0": "%d.%m.%Y"}, "header": False}, "line 1,"),
+        ('"a"b,c\n', {}, "line 1: broken CSV"),
         ("31.12.2024,1\n31.12,2\n", {"dates": {"0": "%d.%m.%Y"}, "header": False}, "line 2,"),
         # pandas would make 31122024 of it, 15 and 12.
         (
@@ -143,6 +168,8 @@ def test_a_packed_file_is_unpacked(write: Callable[..., Path]) -> None:
             r"line 3, column 'd': '31.12.2024' is no number .*dates=\{'d': '%d.%m.%Y'\}",
         ),
         ("a;b\n1;x\n1.5;y\n", {"decimal": ",", "thousands": "."}, "line 3, column 'a': '1.5'"),
+        ("a;b\n1.5;x\n2;y\n", {"decimal": ",", "thousands": "."}, "line 2, column 'a': '1.5'"),
+        ("a;b\n;\n1.5;x\n", {"decimal": ",", "thousands": "."}, "line 3, column 'a': '1.5'"),
         ("1;x\n1 2 ;y\n", {"thousands": " ", "header": False}, r"line 2, column '0': '1 2' is no "
          r"number .*categories=\['0'\]"),
     ],
@@ -200,7 +227,10 @@ def test_what_was_read_is_encoded(
         ("a;t\n1,5;x\n2,5;y\n", "'a' holds words that look like numbers.*decimal=','"),
         ("a;t\n1,5;x\n1,500;y\n", r"read_table\(path, decimal=','\) if the comma is"),
         ("a;t\n1,5;x\n-1.500,25;y\n", r"read_table\(path, decimal=',', thousands='.'\) if the"),
+        ("a;t\n-1.500,25;x\n1,5;y\n", r"read_table\(path, decimal=',', thousands='.'\) if the"),
         ("a;t\n1,500.5;x\n2;y\n3,400;y\n", r"read_table\(path, thousands=','\) if a comma div"),
+        ("a;t\n$1,5;x\n2,5;y\n", r"read_table\(path, decimal=','\) if the comma is"),
+        ("a;t\n2,5;x\n1,5 %;y\n", r"read_table\(path, decimal=','\) if the comma is"),
         ("a;t\n1.500.000;x\n2.500.000;y\n", "look like numbers.*, thousands='.'"),
         ("a;t\n31.12.2024;x\n1.1.2025;y\n", r"look like dates.*dates=\{'a': '%d.%m.%Y'\}\);"),
         ("a;t\n12/31/24;x\n1/1/25;y\n", r"dates=\{'a': '%m/%d/%y'\}\);"),

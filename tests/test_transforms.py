@@ -84,9 +84,19 @@ def test_stratified_split_gives_rare_classes_to_both_parts() -> None:
 
 
 def test_what_rare_classes_need_is_taken_where_it_hurts_least() -> None:
-    y = np.repeat([0, 1, 2, 3, 4], [2, 2, 2, 20, 74])  # shares of 10: 0.2, 0.2, 0.2, 2, 7.4
-    _, test = train_test_split(y, test_size=10, stratify=y, rng=0)
-    assert np.bincount(test).tolist() == [1, 1, 1, 1, 6]
+    for counts in ([2, 2, 2, 20, 74], [3, 3, 3, 20, 71]):  # shares of 10: 0.2 and 7.4; 0.3 and 7.1
+        y = np.repeat([0, 1, 2, 3, 4], counts)
+        train, test = train_test_split(y, test_size=10, stratify=y, rng=0)
+        assert np.bincount(test).tolist() == [1, 1, 1, 1, 6]
+        train, _ = train_test_split(y, test_size=90, stratify=y, rng=0)
+        assert np.bincount(train).tolist() == [1, 1, 1, 1, 6]
+
+
+def test_of_classes_that_are_as_near_to_one_sample_more_the_first_has_it() -> None:
+    for counts, n, expected in (([5, 5], 3, [2, 1]), ([5, 5, 5], 4, [2, 1, 1])):
+        y = np.repeat(np.arange(len(counts)), counts)
+        _, test = train_test_split(y, test_size=n, stratify=y, rng=0)
+        assert np.bincount(test).tolist() == expected
 
 
 @pytest.mark.parametrize(
@@ -100,6 +110,7 @@ def test_what_rare_classes_need_is_taken_where_it_hurts_least() -> None:
         ([[1, 2, 3]], {"test_size": 0.1}, ValueError, "puts 0 into the test part"),
         ([[1, 2, 3]], {"test_size": 0.9}, ValueError, "leaves the training part empty"),
         ([[1, 2, 3]], {"test_size": 3}, ValueError, "leaves the training part empty"),
+        ([[1]], {"test_size": 1}, ValueError, "leaves the training part empty"),
         (
             [[1, 2, 3]],
             {"test_size": 0},
@@ -126,15 +137,16 @@ def test_words_may_be_python_objects_as_in_a_column_of_pandas() -> None:
     words = ["rose"] * 6 + ["daisy"] * 4
     plain = train_test_split(np.arange(10), test_size=5, stratify=words, rng=0)
 
-    class Column(list):  # a Series has such a method, and no one dtype for its words
+    class Column:  # a Series has such a method, and no one dtype for its words
         def to_numpy(self) -> np.ndarray:
-            return np.array(self, dtype=object)
+            return np.array(words, dtype=object)
 
-    for labels in (np.array(words, dtype=object), Column(words)):
+    for labels in (np.array(words, dtype=object), Column()):
         parts = train_test_split(np.arange(10), test_size=5, stratify=labels, rng=0)
         assert [part.tolist() for part in parts] == [part.tolist() for part in plain]
-    with pytest.raises(TypeError, match="stratify holds Python objects"):
-        train_test_split(np.arange(10), stratify=np.array([*words[1:], None], dtype=object))
+    for odd in ([*words[1:], None], [None, *words[1:]], "a word"):
+        with pytest.raises(TypeError, match="stratify holds Python objects"):
+            train_test_split(np.arange(10), stratify=np.array(odd, dtype=object))
 
 
 # --- Standardize ----------------------------------------------------------------------------------
@@ -294,16 +306,25 @@ def test_standardize_needs_two_samples_to_fit(n: int) -> None:
         Standardize().fit(np.zeros((n, 3)))
 
 
+def test_standardize_refuses_what_float64_cannot_sum() -> None:
+    x = np.array([[0, -1.7e308], [1, 1.7e308], [2, 0]])
+    for part in (x, x[:, 1]):
+        with pytest.raises(ValueError, match="so large that float64 cannot sum them: scale x down"):
+            Standardize().fit(part)
+
+
 def test_standardize_of_no_samples_or_no_features_is_empty() -> None:
     scale = Standardize().fit(np.eye(4))
     assert scale.transform(np.zeros((0, 4))).shape == (0, 4)
 
 
 def test_standardize_state_goes_over_as_copies() -> None:
-    saved, loaded = Standardize().fit(np.eye(3)), Standardize()
+    saved, loaded = Standardize().fit([[1, 0, 3], [0, 1, 3]]), Standardize()  # one std is 0
     state = saved.state_dict()
+    loaded.load_state_dict({name: values.astype(np.float32) for name, values in state.items()})
+    assert (loaded.mean.dtype, loaded.std.dtype) == (np.float64, np.float64)
     loaded.load_state_dict(state)
-    state["mean"][:] = 99
+    state["mean"][:] = state["std"][:] = 99
     np.testing.assert_array_equal(loaded.transform(np.eye(3)), saved.transform(np.eye(3)))
     assert repr(loaded) == "Standardize(features of shape (3,))"
     assert repr(Standardize()) == "Standardize(not fitted)"
@@ -315,6 +336,9 @@ def test_standardize_state_goes_over_as_copies() -> None:
         ({"mean": [0.0], "sd": [1.0]}, r"missing \['std'\], unexpected \['sd'\]"),
         ({"mean": [0.0], "std": [1.0, 1.0]}, "expected equal shapes"),
         ({"mean": [np.nan], "std": [1.0]}, "finite"),
+        ({"mean": [np.inf, 0.0], "std": [1.0, 1.0]}, "finite"),
+        ({"mean": [0.0, 0.0], "std": [np.inf, 1.0]}, "finite"),
+        ({"mean": [0.0, 0.0], "std": [-1.0, 1.0]}, "not negative"),
         ({"mean": [0.0], "std": [-1.0]}, "not negative"),
     ],
 )
@@ -341,6 +365,7 @@ def test_one_hot_takes_any_shape_more_classes_and_a_dtype() -> None:
     assert rows.dtype == np.int64
     assert rows.argmax(-1).tolist() == [[0, 1], [1, 0]]
     assert one_hot([], num_classes=3).shape == (0, 3)
+    assert one_hot([0, 0]).shape == (2, 1)
 
 
 @pytest.mark.parametrize(

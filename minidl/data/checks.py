@@ -16,7 +16,7 @@ from minidl.data import repairs
 
 def as_array(value: ArrayLike, name: str, remedy: str = "") -> np.ndarray:
     """Return ``value`` as an ndarray of one dimension or more; errors call it ``name``."""
-    array = value if type(value) is np.ndarray else repairs.converted(value, name)
+    array = repairs.converted(value, name)
     if array.dtype.hasobject or array.ndim == 0:
         raise repairs.no_samples(array, value, name, remedy)
     return array

@@ -52,7 +52,7 @@ class Column(NamedTuple):
     """``numbers``, ``dates``, ``durations``, ``words``, ``true/false``; ``categories`` for what
     the caller says to be such; ``nothing`` for gaps alone."""
     values: np.ndarray
-    """Numbers or days, float64 with NaN in a gap; words in an object array, "" in a gap."""
+    """Numbers or days, float64, or words; in a gap, whatever."""
     missing: np.ndarray
     """Which rows have no value, bool (N,)."""
 
@@ -119,7 +119,7 @@ def rows_of(columns: Mapping[str, Any], owner: str) -> int:
                 f"{owner}: column {name!r} is {values!r}, expected a list or a 1-D array with one "
                 f"value per row; for a single row, [value]"
             )
-        if len(getattr(values, "shape", (0,))) != 1:
+        if getattr(values, "ndim", 1) != 1:
             raise ValueError(
                 f"{owner}: column {name!r} has shape {values.shape}, expected one value per row: "
                 f"give each of its columns a name of its own"
@@ -176,25 +176,19 @@ def _objects(values: Any) -> np.ndarray:
 
 def _of_series(series: Any) -> tuple[np.ndarray, np.ndarray]:
     """Return the values and the gaps of a Series of pandas, of whatever dtype."""
-    missing = np.asarray(series.isna(), dtype=bool)
-    kind = getattr(series.dtype, "kind", "O")
-    if kind == "M":  # in universal time, where there is a time zone
+    missing = np.asarray(series.isna())
+    if series.dtype.kind == "M":  # in universal time, where there is a time zone
         return series.to_numpy(dtype="datetime64[us]"), missing
-    if kind == "f":
-        return series.to_numpy(dtype=np.float64, na_value=np.nan), missing
-    if kind in "iub" and not missing.any():
-        return series.to_numpy(dtype={"i": np.int64, "u": np.uint64, "b": bool}[kind]), missing
-    if kind in "mcSV":
-        return series.to_numpy(), missing
-    return series.to_numpy(dtype=object), missing
+    if missing.any() and series.dtype.kind in "iu":  # not the floats that pandas makes of them
+        return series.to_numpy(dtype=object), missing
+    return series.to_numpy(), missing
 
 
 def _of_array(array: np.ndarray, missing: np.ndarray, where: Where) -> Column:
     """Read an array of a dtype of NumPy's own."""
     kind = array.dtype.kind
     if kind == "b":
-        words = np.array(["False", "True"], dtype=object)[array.astype(np.intp)]
-        words[missing] = ""
+        words = np.array(["False", "True"])[array.astype(np.intp)]
         return _column(where, "true/false", words, missing)
     if kind in "Mm":
         missing = missing | np.isnat(array)
@@ -210,9 +204,7 @@ def _of_array(array: np.ndarray, missing: np.ndarray, where: Where) -> Column:
         numbers = array.astype(np.float64)
     if kind in "iu" and (np.abs(numbers) >= 2.0**53).any():
         _check_exact(np.arange(len(array)), array.tolist(), numbers, missing, where)
-    if kind == "f":
-        missing = missing | np.isnan(array)
-    return _numbers(numbers, missing, where)
+    return _numbers(numbers, missing | np.isnan(numbers), where)
 
 
 def _check_exact(
@@ -229,7 +221,6 @@ def _check_exact(
 
 
 def _numbers(numbers: np.ndarray, missing: np.ndarray, where: Where) -> Column:
-    numbers[missing] = np.nan
     wrong = np.flatnonzero(~(np.abs(numbers) <= _LARGEST) & ~missing)
     if len(wrong):
         value = numbers[wrong[0]]
@@ -256,11 +247,9 @@ _KINDS: tuple[tuple[tuple[type, ...], str], ...] = (
 
 def _of_objects(array: np.ndarray, missing: np.ndarray, where: Where) -> Column:
     """Read Python objects: of which kind they are is found by their types."""
-    missing = missing | np.fromiter(map(_is_gap, array), dtype=bool, count=len(array))
+    missing = missing | np.fromiter(map(_is_gap, array), dtype=bool)
     present = np.flatnonzero(~missing)
     kind = _kind(array, present, where)
-    if kind == "nothing":
-        return Column(where, kind, array, missing)
     if kind == "words":
         return _of_words(array, missing, where)
     if kind == "true/false":

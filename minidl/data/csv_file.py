@@ -96,7 +96,9 @@ def load_csv(
     if not isinstance(header, bool) and header != "auto":
         raise TypeError(f"load_csv: header is True, False or 'auto', got {header!r}")
     records = _records(path, delimiter)
-    first = next(records, (0, []))
+    first = next(records, None)
+    if first is None:
+        raise ValueError(f"{path} is empty: expected a header line and rows of data")
     columns = len(first[1])
     if header is False:
         names = [str(place) for place in range(columns)]
@@ -106,13 +108,12 @@ def load_csv(
     column = _target_column(path, names, target)
     target_name = names.pop(column)
 
-    # A name with a line break in it makes the lines of the header more than one.
-    if first[1] and not any("\n" in name or "\r" in name for name in first[1]):
-        skip = first[0] - (header is False)
-        plain = read_plain(path, skip, columns, column, delimiter, task == "classification")
-        table = plain and _of_plain(plain, names, class_names, f"{path}, column {target_name!r}")
-        if table:
-            return table
+    # (Of a name with a line break in it a quote is left, which is not plain.)
+    skip = first[0] - (header is False)
+    plain = read_plain(path, skip, columns, column, delimiter, task == "classification")
+    table = plain and _of_plain(plain, names, class_names, f"{path}, column {target_name!r}")
+    if table:
+        return table
     lines, targets, rows, blocks = [], [], [], []
     for line, fields in records:
         if len(fields) != columns:
@@ -124,10 +125,10 @@ def load_csv(
         targets.append(fields.pop(column).strip())
         rows.append(_numbers(fields, path, line, names))
         if len(rows) == _ROWS:
-            blocks.append(np.array(rows))
+            blocks.append(np.asarray(rows))
             rows.clear()
     if rows:
-        blocks.append(np.array(rows))
+        blocks.append(np.asarray(rows))
     if not blocks:
         raise ValueError(f"{path} has a header and no rows of data")
 
@@ -137,7 +138,7 @@ def load_csv(
             _number(text, path, line, target_name)
             for text, line in zip(targets, lines, strict=True)
         ]
-        return Table(x, _joined([np.array(numbers)]), tuple(names), ())
+        return Table(x, _joined([np.asarray(numbers)]), tuple(names), ())
     y, classes = _encoded(targets, lines, class_names, path, target_name)
     return Table(x, y, tuple(names), classes)
 
@@ -187,7 +188,7 @@ def _column_names(
     """Return the names in the first line; a ``doubtful`` one may be a sample."""
     names = [name.strip() for name in header]
     # Whole numbers pass as names where the target is named: pandas numbers columns without names.
-    named = isinstance(target, str) and target in names
+    named = target in names
     places: dict[str, int] = {}
     for place, name in enumerate(names):
         where = f"{path}, header, column {place} (counted from 0)"
@@ -215,8 +216,6 @@ def _is_number(text: str) -> bool:
 
 
 def _target_column(path: str | os.PathLike[str], names: list[str], target: str | int) -> int:
-    if not names:
-        raise ValueError(f"{path} is empty: expected a header line and rows of data")
     if len(names) < 2:
         raise ValueError(
             f"{path} has the one column {names[0]!r}, expected features and a target: "
@@ -318,8 +317,7 @@ def _joined(blocks: list[np.ndarray]) -> np.ndarray:
     joined = np.empty((sum(map(len, blocks)), *blocks[0].shape[1:]), dtype)
     start = 0
     for block in blocks:
-        with np.errstate(under="ignore"):
-            joined[start : start + len(block)] = block
+        joined[start : start + len(block)] = block
         start += len(block)
     return joined
 

@@ -67,7 +67,7 @@ def load_iris() -> tuple[np.ndarray, np.ndarray]:
         >>> x[0], IRIS_CLASSES[y[0]]
         (array([5.1, 3.5, 1.4, 0.2], dtype=float32), 'setosa')
     """
-    table = load_csv(_FILES / "iris.csv", target="species", class_names=IRIS_CLASSES)
+    table = load_csv(_FILES / "iris.csv", target="species")
     return table.x, table.y
 
 

@@ -216,7 +216,7 @@ def listed(values: Sequence[str], most: int = 6) -> str:
 
 
 def _filled(column: Column, fill: float) -> np.ndarray:
-    return np.where(column.missing, fill, column.values).astype(np.float64)
+    return np.where(column.missing, fill, column.values)
 
 
 def _indicator(feature: Feature) -> list[str]:

@@ -62,7 +62,7 @@ def read_plain(
                 if 0 < text.count('"') <= 4 * len(lines):
                     text = quoted.sub(r"\1", text)
                     lines = StringIO(text, newline="").readlines()
-                if '"' in text or "\0" in text:
+                if '"' in text:
                     return None
                 if not text.strip():
                     continue

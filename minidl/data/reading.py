@@ -102,7 +102,6 @@ def read_table(
             encoding=encoding or "utf-8-sig",
             header=0 if header else None,
             names=names,
-            index_col=False,
             skipinitialspace=True,
             dtype=dict.fromkeys(as_text, str),
             na_values=None if missing_words is None else ["", *missing_words],
@@ -208,7 +207,7 @@ def _likely_delimiter(path: str | os.PathLike[str], encoding: str | None) -> str
 
     def parts(delimiter: str) -> int:
         try:
-            return len(next(_records(path, delimiter, encoding), (0, []))[1])
+            return len(next((fields for _, fields in _records(path, delimiter, encoding)), []))
         except ValueError:
             return 0
 
@@ -220,12 +219,12 @@ def _names(
 ) -> list[str]:
     """Return the names of the columns, after a look at every record."""
     records = _records(path, delimiter, encoding)
-    line, first = next(records, (0, []))
+    first = next((fields for _, fields in records), [])
     if not first:
         raise ValueError(f"{path} is empty")
-    rows = 0 if header else 1
+    has_rows = not header
     for line, fields in records:
-        rows += 1
+        has_rows = True
         if len(fields) != len(first):
             raise ValueError(
                 f"{path}, line {line}: {len(fields)} fields, but the first line has {len(first)} "
@@ -233,7 +232,7 @@ def _names(
                 f"delimiter, and a field that holds the delimiter stands in quotes), or pass "
                 f"another delimiter="
             )
-    if not rows:
+    if not has_rows:
         raise ValueError(f"{path} has a header and no rows of data")
     if not header:
         return [str(place) for place in range(len(first))]

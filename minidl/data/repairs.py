@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 
 def converted(value: ArrayLike, name: str) -> np.ndarray:
-    """``value``, which is no ndarray, as one."""
+    """``value`` as an ndarray."""
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{name} is a masked array, whose mask would be lost: use .filled(value)")
     try:
@@ -23,7 +23,7 @@ def converted(value: ArrayLike, name: str) -> np.ndarray:
 
 def no_samples(array: np.ndarray, value: Any, name: str, remedy: str) -> Exception:
     """Of objects, or of a single value."""
-    if array.dtype.hasobject and hasattr(value, "iloc"):  # of pandas
+    if hasattr(value, "iloc"):  # of pandas
         remedy = (
             "classes, y = np.unique(labels, return_inverse=True) makes integers of labels"
             if array.ndim == 1

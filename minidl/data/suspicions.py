@@ -87,9 +87,7 @@ def _is_amount(text: str) -> bool:
 def date_forms(words: Sequence[str]) -> list[str]:
     """Return the forms, as ``dates`` of read_table takes them, in which all words are dates."""
     match = _DATE.fullmatch(words[0])
-    if not match:
-        return []
-    forms = [match[1].join(f"%{part}" for part in order.split()) for order in _ORDERS]
+    forms = [match[1].join(f"%{part}" for part in order.split()) for order in _ORDERS if match]
     return [form for form in forms if all(_is_date(word, form) for word in words)]
 
 

@@ -65,7 +65,7 @@ def load_penguins() -> tuple[np.ndarray, np.ndarray]:
         >>> x[0], PENGUINS_CLASSES[y[0]]
         (array([  39.1,   18.7,  181. , 3750. ], dtype=float32), 'Adelie')
     """
-    table = load_csv(_FILES / "penguins.csv", target="species", class_names=PENGUINS_CLASSES)
+    table = load_csv(_FILES / "penguins.csv", target="species")
     return table.x, table.y
 
 
@@ -84,5 +84,5 @@ def load_wine() -> tuple[np.ndarray, np.ndarray]:
         >>> x.shape, WINE_CLASSES[y[0]]
         ((178, 13), 'cultivar 1')
     """
-    table = load_csv(_FILES / "wine.csv", target="cultivar", class_names=WINE_CLASSES)
+    table = load_csv(_FILES / "wine.csv", target="cultivar")
     return table.x, table.y

@@ -74,7 +74,7 @@ class Classes:
                 * labels
             )
         require_finite(array, "outputs")
-        return np.array(self.names)[array.argmax(axis=1)]
+        return np.asarray(self.names)[array.argmax(axis=1)]
 
     def told(self) -> str:
         """What a stranger reads of it."""
@@ -132,7 +132,7 @@ class Quantity:
                 f"outputs of a regression have shape (N, 1) or (N,), got {array.shape}"
             )
         require_finite(array, "outputs")
-        return array.reshape(-1).astype(np.float64) * self.std + self.mean
+        return array.ravel().astype(np.float64) * self.std + self.mean
 
     def told(self) -> str:
         """What a stranger reads of it."""

@@ -62,7 +62,7 @@ def train_test_split(
 def _labels(stratify: Any) -> np.ndarray:
     """The labels as an array; pandas keeps words as Python objects, and so may an array."""
     array = stratify.to_numpy() if hasattr(stratify, "to_numpy") else stratify
-    if isinstance(array, np.ndarray) and array.dtype == object and array.ndim == 1:
+    if isinstance(array, np.ndarray) and array.ndim == 1:
         array = array.astype(str) if all(isinstance(label, str) for label in array) else array
     return as_array(array, "stratify")
 
@@ -101,7 +101,7 @@ def _stratified(labels: np.ndarray, order: np.ndarray, n_test: int) -> np.ndarra
             f"{len(classes)} classes: change test_size, or give no stratify"
         )
     share = n_test * counts / n
-    taken = np.clip(np.floor(share), 1, counts - 1).astype(np.intp)
+    taken = np.maximum(np.floor(share), 1).astype(np.intp)
     while short := n_test - int(taken.sum()):  # one sample more, or less, where it hurts least
         step = 1 if short > 0 else -1
         free = taken < counts - 1 if step > 0 else taken > 1
@@ -161,7 +161,7 @@ class Standardize:
         # Measured from the first row, a constant feature has exactly the mean x[0] and spread 0;
         # squares of parts of the spread neither overflow nor vanish.
         values = array.astype(np.float64, copy=False)
-        with np.errstate(over="ignore", invalid="ignore"):
+        with np.errstate(over="ignore"):
             mean = np.asarray(values[0] + (values - values[0]).mean(axis=0))
             deviation = values - mean
             spread = np.abs(deviation).max(axis=0)
@@ -279,7 +279,7 @@ def one_hot(
         )
     flat = array.ravel()
     if num_classes is None:
-        classes, expected = max(int(flat.max()) + 1, 1), "0 or more"
+        classes, expected = int(flat.max()) + 1, "0 or more"
     else:
         classes = whole_number(num_classes, "one_hot: num_classes", at_least=1)
         expected = f"0 to {classes - 1} (num_classes={classes})"

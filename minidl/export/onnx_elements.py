@@ -66,7 +66,7 @@ _LOGIC = {
 @row(*_ONE)
 def one(w: Any, n: Node, x: Node) -> str:
     asks = n.dtype == np.bool_ and n.function not in (np.isnan, np.isinf)
-    wide = x.dtype if n.dtype == np.bool_ and x.dtype.kind == "f" else n.dtype
+    wide = x.dtype if x.dtype.kind == "f" else n.dtype
     dtype = np.dtype(np.bool_) if asks else wide
     return w.put(_ONE[n.function], w.array(x, dtype))
 

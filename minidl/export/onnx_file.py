@@ -20,7 +20,7 @@ from minidl.arrays import Array
 from minidl.export.graph import Dim, ExportError, Node, in_order, name_for_people
 from minidl.export.onnx_elements import refuse
 from minidl.export.onnx_table import TABLE
-from minidl.export.tracing import Layer, checked_example, checked_model, follow
+from minidl.export.tracing import Layer, check_model, checked_example, follow
 from minidl.extras import need
 from minidl.modes import no_grad
 from minidl.table import name_of
@@ -48,7 +48,7 @@ def write(model: nn.Module, path: Any, example: Any) -> OnnxFile:
     """Write the file; see :func:`minidl.export.to_onnx`."""
     onnx = need("onnx", extra="onnx", what="export.to_onnx")
     runtime = need("onnxruntime", extra="onnx", what="export.to_onnx, which tries the file out,")
-    checked_model(model, "to_onnx")
+    check_model(model, "to_onnx")
     place = _checked_path(path)
     x = checked_example(example, model, "to_onnx")
     followed = follow(model, x, whose="to_onnx", layers=_whole, known=TABLE)
@@ -133,12 +133,10 @@ def _predicted(model: nn.Module, x: Array) -> Array:
 def _difference(found: Any, wanted: Any) -> float:
     if found.shape != wanted.shape:
         return np.inf
-    if not found.size:
-        return 0.0
     same = (found == wanted) | (np.isnan(found) & np.isnan(wanted))
-    apart = np.abs(np.where(same, 0, found.astype(np.float64) - wanted))
+    apart = np.abs(found[~same].astype(np.float64) - wanted[~same])
     finite = np.abs(wanted[np.isfinite(wanted)])
-    return float(np.max(apart) / max(1.0, finite.max(initial=0)))
+    return float(apart.max(initial=0) / finite.max(initial=1))
 
 
 def _not_run(x: Array, error: Exception) -> ExportError:
@@ -171,7 +169,6 @@ class Writer:
             if node.kind == "call":
                 self.place = node.place.partition(":")[0]
                 self.names[node] = self._call(node)
-        self.place = ""
         operators = [*self.operators, helper.make_node("Identity", [self.array(result)], ["y"])]
         operators, constants = _needed(operators, self.constants)
         graph = helper.make_graph(
@@ -194,8 +191,7 @@ class Writer:
         """Add an operator; the name of its result. The same one is not added twice."""
         key = (what, inputs, repr(sorted(settings.items())))
         if key not in self.known:
-            base = f"{self.place}/{what}" if self.place else what
-            name = self.known[key] = self._free(base)
+            name = self.known[key] = self._free(f"{self.place}/{what}")
             new = self.onnx.helper.make_node(what, list(inputs), [name], name=name, **settings)
             self.operators.append(new)
         return self.known[key]
@@ -211,7 +207,8 @@ class Writer:
             return self.cast(
                 size, np.dtype(np.int64), np.dtype(np.int64) if dtype is None else dtype
             )
-        return self.given(np.asarray(x), "", dtype or np.asarray(x).dtype)
+        array = np.asarray(x, dtype)
+        return self.given(array, "", array.dtype)
 
     def given(self, array: Array, name: str, dtype: np.dtype[Any]) -> str:
         """The name of a constant, with the name that it has in the model."""
@@ -256,6 +253,11 @@ class Writer:
         if not exact and sum(open_ended) == 1 and 0 not in shape:
             return self.integers([-1 if isinstance(n, Dim) else n for n in shape])
         return self.dims(shape)
+
+    def reshape(self, name: str, shape: Sequence[int | Dim]) -> str:
+        """The same numbers in another shape, where a length of 0 is one as any other."""
+        settings = {"allowzero": 1} if 0 in shape else {}
+        return self.put("Reshape", name, self.shape(shape), **settings)
 
     def _call(self, node: Node) -> str:
         function = node.function

@@ -104,7 +104,7 @@ def logsumexp(w: Any, n: Node, x: Node, axis: Any, keepdims: bool) -> str:
     top = _reduced(w, "ReduceMax", a, axis, True)
     total = _reduced(w, "ReduceSum", w.put("Exp", w.put("Sub", a, top)), axis, True)
     y = w.put("Add", top, w.put("Log", total))
-    return y if keepdims else w.put("Reshape", y, w.shape(n.shape))
+    return y if keepdims else w.reshape(y, n.shape)
 
 
 # --- Layers ---------------------------------------------------------------------------------------
@@ -116,7 +116,7 @@ def linear(w: Any, n: Node, x: Node, weight: Node, bias: Node | None) -> str:
     b = () if bias is None else (w.array(bias, n.dtype),)
     if x.ndim == 2:
         return w.put("Gemm", a, m, *b, transB=1)
-    y = w.put("MatMul", a, w.put("Transpose", m, perm=[1, 0]))
+    y = w.put("MatMul", a, w.put("Transpose", m))
     return w.put("Add", y, *b) if b else y
 
 
@@ -200,9 +200,9 @@ def products(w: Any, n: Node, subscripts: str, a: Node, b: Node) -> str:
 @row(np.reshape, np.expand_dims, np.squeeze, np.ravel)
 def reshaped(w: Any, n: Node, a: Node, *settings: Any, **options: Any) -> str:
     order = options.get("order", settings[1] if len(settings) > 1 else "C")
-    if n.function in (np.reshape, np.ravel) and order not in ("C", "K", "A"):
+    if order != "C":  # "A" and "K" go by the place in memory, which no other library has
         raise refuse(n, f"reshape with order={order!r}: transpose before and after it")
-    return w.put("Reshape", w.array(a), w.shape(n.shape))
+    return w.reshape(w.array(a), n.shape)
 
 
 @row(np.transpose)
@@ -230,8 +230,8 @@ def full(w: Any, n: Node, shape: Any, value: Any) -> str:
 
 @row(np.zeros_like, np.ones_like, np.full_like)
 def like(w: Any, n: Node, a: Node, *value: Any, **options: Any) -> str:
-    x = options.get("fill_value", value[0] if value and n.function is np.full_like else 0)
-    return full(w, n, n.shape, 1 if n.function is np.ones_like else x)
+    x = value[0] if n.function is np.full_like else int(n.function is np.ones_like)
+    return full(w, n, n.shape, x)
 
 
 @row(np.concatenate)
@@ -286,7 +286,7 @@ def getitem(w: Any, n: Node, a: Node, index: Any) -> str:
             raise refuse(n, f"an index of {places.dtype}: use np.where in place of a mask")
         y = w.put("Gather", y, w.array(places, np.dtype(np.int64)), axis=i)
     if any(p is None for p in parts):
-        y = w.put("Reshape", y, w.shape(n.shape))
+        y = w.reshape(y, n.shape)
     return y
 
 

@@ -138,7 +138,7 @@ class Body:
     def tight(self, x: Any) -> str:
         """The source of an argument that stands beside an operator or a dot."""
         text = self.of(x)
-        brackets = x in self.compound if isinstance(x, Node) else isinstance(x, Dim) and " " in text
+        brackets = x in self.compound if isinstance(x, Node) else " " in text
         return f"({text})" if brackets else text
 
     def _length(self, length: Dim) -> str:

@@ -15,7 +15,7 @@ from minidl.arrays import Array
 from minidl.export.graph import ExportError
 from minidl.export.torch_forward import Body, buffer
 from minidl.export.torch_table import FUNCTIONS, LAYERS
-from minidl.export.tracing import Part, checked_example, checked_model, follow
+from minidl.export.tracing import Part, check_model, checked_example, follow
 from minidl.nn.members import members
 from minidl.tensor import Tensor
 
@@ -29,7 +29,7 @@ class TorchModel(NamedTuple):
 
 def write(model: nn.Module, example: Any) -> TorchModel:
     """Write the source; see :func:`minidl.export.to_pytorch`."""
-    checked_model(model, "to_pytorch")
+    check_model(model, "to_pytorch")
     own = [(path, m) for path, m in model.modules() if _kind(m) == "own"]
     if example is None:
         if own:
@@ -274,7 +274,7 @@ class _Source:
         for name in module.buffers:
             x = getattr(module, name)
             if x is not None:
-                lines.append(buffer(name, x.data if isinstance(x, Tensor) else x))
+                lines.append(buffer(name, x))
         return lines
 
 

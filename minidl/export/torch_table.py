@@ -308,7 +308,7 @@ def same(b: Any, n: Node, x: Node, *order: Any, **options: Any) -> str:
 @row(np.reshape, np.expand_dims, np.squeeze, np.ravel)
 def reshaped(b: Any, n: Node, a: Node, *settings: Any, **options: Any) -> str:
     order = options.get("order", settings[1] if len(settings) > 1 else "C")
-    if n.function in (np.reshape, np.ravel) and order not in ("C", "K", "A"):
+    if order != "C":  # "A" and "K" go by the place in memory, which no other library has
         raise b.refuse(n, f"reshape with order={order!r}")
     return f"{b.tight(a)}.reshape({b.shape(n.shape)})"
 
@@ -337,8 +337,8 @@ def full(b: Any, n: Node, shape: Any, value: Any) -> str:
 
 @row(np.zeros_like, np.ones_like, np.full_like)
 def like(b: Any, n: Node, a: Node, *value: Any, **options: Any) -> str:
-    x = options.get("fill_value", value[0] if value and n.function is np.full_like else 0)
-    return full(b, n, n.shape, 1 if n.function is np.ones_like else x)
+    x = value[0] if n.function is np.full_like else int(n.function is np.ones_like)
+    return full(b, n, n.shape, x)
 
 
 @row(np.concatenate, np.stack)

@@ -111,12 +111,11 @@ def checked_example(example: Any, model: nn.Module, whose: str) -> Array:
     return x.astype(dtypes[0] if dtypes else np.float32) if x.dtype.kind == "f" else x
 
 
-def checked_model(model: Any, whose: str) -> nn.Module:
-    """The model, if it is one."""
+def check_model(model: Any, whose: str) -> None:
+    """Raise TypeError for a model that is none."""
     if not isinstance(model, nn.Module):
         hint = f": put brackets behind it, {model.__name__}(...)" if type(model) is type else ""
         raise TypeError(f"{whose} takes a Module, not {model!r:.60}{hint}")
-    return model
 
 
 # --- One forward pass -----------------------------------------------------------------------------
@@ -231,7 +230,6 @@ class _Pass(Watcher):
             inputs = recorded(self.trace, mapped(_array, tuple(given.values())))
             part.names = tuple(given)
             if whole and isinstance(_array(y), Traced):
-                part.parts = []
                 y = self._as_one(Layer(part.module, path), inputs, y)
             part.args, part.result = inputs, recorded(self.trace, mapped(_array, y))
             return y
@@ -241,7 +239,7 @@ class _Pass(Watcher):
     def _as_one(self, layer: Layer, inputs: Any, y: Any) -> Any:
         """What a layer returned, as the result of one call."""
         array = _array(y).array
-        value = self.trace.add("call", "layer", array, inputs, unique=True, line=users_line())
+        value = self.trace.add("call", "layer", array, inputs, unique=True)
         self.made[value] = [(layer, inputs, value.line)]
         traced: Any = Traced(self.trace, value, array)
         self.flowing.add(value)
@@ -337,14 +335,12 @@ class _Merged:
         ways: list[tuple[Any, Any, dict[str, Any], str]] = [
             (f, args, {}, line) for f, args, line in one.made.get(value, ())
         ]
-        if value.kind in ("call", "view"):
-            in_place = value.into or value.target
-            function = f"{value.what} in place" if in_place else _function(value.what)
-            ways.append((function, value.args, dict(value.options), value.line))
+        function = f"{value.what} in place" if value.target else _function(value.what)
+        ways.append((function, value.args, dict(value.options), value.line))
         for way in ways:
             if isinstance(way[0], Layer) or way[0] in self.known:
                 return way
-        return ways[0] if ways else (None, (), {}, value.line)
+        return ways[0]
 
     def _made(self, group: Sequence[Value]) -> Node:
         first = group[0]
@@ -352,14 +348,12 @@ class _Merged:
         dtype = np.dtype(object)
         if not isinstance(first.sample, tuple | list):  # no table has a row for several results
             shapes = [v.shape for v in group]
-            dtype = np.dtype(getattr(first.sample, "dtype", None) or np.result_type(first.sample))
+            dtype = np.result_type(first.sample)
         shape: tuple[int | Dim, ...] = self._merge(shapes, first)
         if first.kind == "argument":
             return Node("argument", shape, dtype, first.name)
         if first.kind == "outside":
             return self._constant(group, shape, dtype)
-        if first.kind not in ("call", "view"):
-            raise self._differs(first, "it computes with numbers that are no arrays")
         functions, args, options, lines = zip(*map(self._how, self.passes, group), strict=True)
         function = self._merge(functions, first) if not isinstance(functions[0], Layer) else (
             functions[0]
@@ -374,9 +368,10 @@ class _Merged:
         arrays = [v.sample for v in group]
         if all(a.shape == arrays[0].shape and a.tobytes() == arrays[0].tobytes() for a in arrays):
             return Node("constant", shape, dtype, first.name, arrays[0])
-        one = arrays[0].reshape(-1)[:1]
+        one = arrays[0].ravel()[:1]
         if all(a.size and (a == one).all() for a in arrays):  # zeros or ones for each sample
-            return Node("call", shape, dtype, first.name, None, np.full, (shape, one[0].item()))
+            args = (shape, one[0].item())
+            return Node("call", shape, dtype, first.name, function=np.full, args=args)
         raise self._differs(first, f"it makes an array of shape {arrays[0].shape} by itself")
 
     def _merge(self, values: Sequence[Any], of: Value | None) -> Any:

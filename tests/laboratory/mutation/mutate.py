@@ -112,7 +112,7 @@ NEIGHBOURS = dict(
 
 SYMMETRIC = (
     r"(np\.)?(array_equal|shares_memory|may_share_memory|max|min|maximum|minimum|add|multiply"
-    r"|logaddexp|allclose|isclose)|.*\.swapaxes"
+    r"|logaddexp|allclose|isclose|broadcast_shapes|result_type)|math\.isclose|.*\.swapaxes"
 )
 
 
@@ -188,7 +188,8 @@ def _(s: Source, node: ast.AST) -> Iterator[Change]:
         if type(value) is int and value > 20:  # an allowance, a size: one more is no fault
             yield (*s.span(node), f"{2 * value}")
         elif type(value) is int:
-            yield (*s.span(node), f"{value + 1}")
+            if not s.is_open_length(node):
+                yield (*s.span(node), f"{value + 1}")
             if value:
                 yield (*s.span(node), f"{value - 1}")
         if type(value) is float and abs(value) > 1e-3:  # below it is a tolerance
@@ -469,6 +470,12 @@ class Source:
         while isinstance(up := self.parents.get(up), ast.Slice | ast.Tuple | ast.UnaryOp):
             node = up
         return isinstance(up, ast.Subscript) and node is up.slice
+
+    def is_open_length(self, node: ast.AST) -> bool:
+        """Whether it is the 1 of ``x.reshape(-1)``, where any number below 0 will do."""
+        sign = self.parents[node]
+        call = self.parents[sign] if isinstance(sign, ast.UnaryOp) else None
+        return isinstance(call, ast.Call) and self.text(call.func).endswith(".reshape")
 
     def is_default(self, node: ast.AST) -> bool:
         return node in self.defaults
