@@ -57,7 +57,8 @@ def generator(rng: RNG = None) -> np.random.Generator:
         np.True_
     """
     if rng is not None and not isinstance(rng, np.random.Generator):
-        return np.random.default_rng(whole_number(rng, _A_SEED))
+        good = type(rng) is int and rng >= 0
+        return np.random.default_rng(rng if good else whole_number(rng, _A_SEED))
     source = _own() if rng is None else rng
     through = drawn_through()
     return source if through is None else through(source)
