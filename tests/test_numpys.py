@@ -49,6 +49,22 @@ def test_what_lies_between_whole_numbers_has_numpys_dtype(function, dtype):
     assert y.dtype == expected.dtype
 
 
+REDUCTIONS = [
+    np.sum, np.mean, np.prod, np.max, np.min, np.amax, np.amin, np.ptp, np.std, np.var, np.median,
+    np.average, np.nansum, np.nanmean, np.nanprod, np.nanmax, np.nanmin,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("keepdims", [False, True])
+@pytest.mark.parametrize("axis", [None, 0, 1, -1, (0, 2), (-1, 1), (0, 1, 2)])
+@pytest.mark.parametrize("function", REDUCTIONS, ids=name_of)
+def test_reductions_go_along_the_axes_that_are_named(function, axis, keepdims):
+    a = np.random.default_rng(0).normal(size=(2, 3, 4))
+    y = function(leaf(a), axis=axis, keepdims=keepdims)
+    np.testing.assert_allclose(y.data, function(a, axis=axis, keepdims=keepdims), rtol=1e-12)
+    np.testing.assert_array_equal(function(leaf(a), axis, keepdims=keepdims).data, y.data)
+
+
 # --- The list -------------------------------------------------------------------------------------
 
 

@@ -232,6 +232,13 @@ def test_shards_go_on_where_a_loader_was_saved_and_copies_stay_apart():
     assert len(list(shards)) == len(rest) + 1
 
 
+def test_what_a_loader_let_through_goes_to_the_ranks():
+    odd = np.array([1.0, np.nan, -np.inf, 2.0])
+    own = data.DataLoader(odd, batch_size=2, dtype=None, check_finite=False)
+    parts = on_ranks(2, lambda ranks: [x.tolist() for (x,) in Shards(own, ranks)])
+    np.testing.assert_array_equal(parts, [[[1.0], [-np.inf]], [[np.nan], [2.0]]])
+
+
 def test_batches_smaller_than_the_ranks_and_what_is_no_loader_are_refused():
     with pytest.raises(ValueError, match="batches of 2 are too small for 3 ranks"):
         on_ranks(3, lambda ranks: Shards(data.DataLoader(X, batch_size=2), ranks))

@@ -87,7 +87,7 @@ def _library(shapes: Any) -> Iterator[tuple[str, Any, Sequence[Any], int]]:
                 yield name_of(function), sample.call, inputs, 1  # (a std of one has no second)
     for name, module, inputs in samples.MODULES:
         yield f"nn.{name}", module, inputs, 2
-        if len(inputs[0]) > 1 and not samples.needs_a_batch(module):
+        if not samples.needs_a_batch(module):
             yield f"nn.{name}", module, [x[:1] for x in inputs], 2
 
 
