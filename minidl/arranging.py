@@ -126,7 +126,7 @@ def diag(v: Any, k: int = 0) -> Any:
     if v.ndim != 1:
         raise ValueError(f"np.diag takes a vector or a matrix, not an array of {v.ndim} axes")
     column = np.pad(v, (max(-k, 0), max(k, 0)))[:, None]
-    return np.where(np.eye(len(column), k=k), column, 0)
+    return np.where(np.eye(len(column), k=k, dtype=bool), column, 0)
 
 
 # --- Apart ----------------------------------------------------------------------------------------
@@ -183,7 +183,8 @@ def diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = 
         return a
     axis = normalize_axis_index(axis, a.ndim)
     ends = [_end(x, a, axis) for x in (prepend, append)]
-    a = np.concatenate([x for x in (ends[0], a, ends[1]) if x is not None], axis)
+    parts = [x for x in (ends[0], a, ends[1]) if x is not None]
+    a = np.concatenate(parts, axis) if len(parts) > 1 else a
     before = (slice(None),) * axis
     for _ in range(n):
         a = a[(*before, slice(1, None))] - a[(*before, slice(None, -1))]

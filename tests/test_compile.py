@@ -1632,6 +1632,15 @@ def test_a_regular_constant_is_written_out(a: Any, text: str) -> None:
         assert (made.dtype, made.shape, made.tobytes()) == (a.dtype, a.shape, a.tobytes())
 
 
+def test_differences_and_diagonals_take_no_more_than_they_need() -> None:
+    model, x = nn.Linear(3, 3), np.ones((2, 3), np.float32)
+    rule = optim.SGD(model.parameters(), lr=0.1)
+    step = minidl.compile(model, lambda y, _: np.diff(y).sum() + np.diag(y[0]).sum(), rule)
+    step(x, x)
+    assert "concatenate" not in step.source  # where nothing is put at the ends
+    assert "# bool (3, 3)" in step.source  # and not float64, which is eight times as large
+
+
 def test_the_source_has_short_lines_and_no_trailing_space() -> None:
     pair = Pair(network)
     pair.train(3)

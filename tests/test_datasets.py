@@ -241,6 +241,8 @@ def test_csv_refuses_wrong_arguments(csv_file: Callable[..., Path], tmp_path: Pa
         load_csv(path, None)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="target is the name or the place"):
         load_csv(path, True)
+    with pytest.raises(TypeError, match="target is the name or the place"):
+        load_csv(path, np.array(["a", "t"]))  # type: ignore[arg-type]
     for place in (2, -3):
         with pytest.raises(ValueError, match=rf"no column {place} .* it has \['a', 't'\]"):
             load_csv(path, place)

@@ -571,6 +571,7 @@ def test_a_new_table_that_lacks_columns_is_refused_by_their_names() -> None:
         ("size", ["n/a", "?"], "held numbers .* and holds words here: 'n/a' in row 0"),
         ("size", ["1.5", "2"], "held numbers .* and holds words here: '1.5' in row 0"),
         ("size", [True, False], "held numbers .* holds true/false"),
+        ("size", np.array([True, False]), "held numbers .* true/false here: 'True' in row 0"),
         ("size", ["2024-01-01"] * 2, r"held numbers .* holds dates here: 19723 \(as days\)"),
         ("color", [1, 2], "held words .* and holds numbers here: 1 in row 0"),
         ("fresh", [1, 0], "held true/false .* holds numbers"),
@@ -579,13 +580,18 @@ def test_a_new_table_that_lacks_columns_is_refused_by_their_names() -> None:
         ("day", [None, 3], "held dates .* holds numbers here: 3 in row 1"),
     ],
 )
-def test_a_column_of_another_type_is_refused_by_name(
-    name: str, values: list[Any], message: str
-) -> None:
+def test_a_column_of_another_type_is_refused_by_name(name: str, values: Any, message: str) -> None:
     encoder = fitted(ROWS, target="kind")
     rows = {key: column[:2] for key, column in ROWS.items()}
     with pytest.raises(ValueError, match=f"column '{name}' {message}"):
         encoder.transform(rows | {name: values})
+
+
+def test_a_masked_column_of_gaps_alone_is_filled_whatever_its_type() -> None:
+    encoder = fitted({"a": [1.0, None, 3.0]}, missing="impute")
+    for dtype in (bool, int, float, object, "U1", "datetime64[D]"):
+        gaps = np.ma.array(np.zeros(2, dtype), mask=True)
+        assert encoder.transform({"a": gaps}).tolist() == [[0, 1], [0, 1]]
 
 
 def test_a_number_too_far_off_for_float32_is_refused() -> None:

@@ -983,6 +983,13 @@ def test_cross_entropy_refuses_class_weights_whose_gradient_would_be_lost() -> N
         cross_entropy(leaf(np.zeros((2, 3))), [0, 1], weight=leaf([1.0, 1.0, 1.0]))
 
 
+def test_label_smoothing_counts_as_a_float_whatever_its_type() -> None:
+    x = np.array([[1.0, -2.0, 0.5]])
+    for smoothing in (np.float16(0.1), np.float32(0.1)):
+        loss = cross_entropy(x, [0], label_smoothing=smoothing)
+        assert loss.item() == cross_entropy(x, [0], label_smoothing=float(smoothing)).item()
+
+
 @pytest.mark.parametrize("smoothing", [-0.1, 1.1, math.nan])
 def test_cross_entropy_refuses_a_label_smoothing_that_is_no_share(smoothing: float) -> None:
     with pytest.raises(

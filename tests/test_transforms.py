@@ -147,6 +147,8 @@ def test_words_may_be_python_objects_as_in_a_column_of_pandas() -> None:
     for odd in ([*words[1:], None], [None, *words[1:]], "a word"):
         with pytest.raises(TypeError, match="stratify holds Python objects"):
             train_test_split(np.arange(10), stratify=np.array(odd, dtype=object))
+    with pytest.raises(TypeError, match="stratify holds Python objects"):
+        train_test_split(np.arange(10), stratify=np.array(words, dtype=np.dtypes.StringDType()))
 
 
 # --- Standardize ----------------------------------------------------------------------------------
@@ -308,7 +310,8 @@ def test_standardize_needs_two_samples_to_fit(n: int) -> None:
 
 def test_standardize_refuses_what_float64_cannot_sum() -> None:
     x = np.array([[0, -1.7e308], [1, 1.7e308], [2, 0]])
-    for part in (x, x[:, 1]):
+    both_ways = np.array([0.0] + [1e308, -1e308] * 20)  # NumPy sums every eighth by itself
+    for part in (x, x[:, 1], both_ways):
         with pytest.raises(ValueError, match="so large that float64 cannot sum them: scale x down"):
             Standardize().fit(part)
 

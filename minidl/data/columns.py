@@ -188,7 +188,7 @@ def _of_array(array: np.ndarray, missing: np.ndarray, where: Where) -> Column:
     """Read an array of a dtype of NumPy's own."""
     kind = array.dtype.kind
     if kind == "b":
-        words = np.array(["False", "True"])[array.astype(np.intp)]
+        words = np.array(["False", "True"], dtype=object)[array.astype(np.intp)]
         return _column(where, "true/false", words, missing)
     if kind in "Mm":
         missing = missing | np.isnat(array)

@@ -188,7 +188,7 @@ def _column_names(
     """Return the names in the first line; a ``doubtful`` one may be a sample."""
     names = [name.strip() for name in header]
     # Whole numbers pass as names where the target is named: pandas numbers columns without names.
-    named = target in names
+    named = isinstance(target, str) and target in names
     places: dict[str, int] = {}
     for place, name in enumerate(names):
         where = f"{path}, header, column {place} (counted from 0)"

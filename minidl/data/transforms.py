@@ -62,7 +62,7 @@ def train_test_split(
 def _labels(stratify: Any) -> np.ndarray:
     """The labels as an array; pandas keeps words as Python objects, and so may an array."""
     array = stratify.to_numpy() if hasattr(stratify, "to_numpy") else stratify
-    if isinstance(array, np.ndarray) and array.ndim == 1:
+    if isinstance(array, np.ndarray) and array.dtype == object and array.ndim == 1:
         array = array.astype(str) if all(isinstance(label, str) for label in array) else array
     return as_array(array, "stratify")
 
@@ -161,7 +161,7 @@ class Standardize:
         # Measured from the first row, a constant feature has exactly the mean x[0] and spread 0;
         # squares of parts of the spread neither overflow nor vanish.
         values = array.astype(np.float64, copy=False)
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
             mean = np.asarray(values[0] + (values - values[0]).mean(axis=0))
             deviation = values - mean
             spread = np.abs(deviation).max(axis=0)

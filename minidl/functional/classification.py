@@ -56,7 +56,7 @@ def cross_entropy(
         target = target.reshape(-1)
     if weight is not None or need_care or label_smoothing:
         loss = weighted_cross_entropy(
-            logits, target, weight, ignore_index, reduction, label_smoothing
+            logits, target, weight, ignore_index, reduction, float(label_smoothing)
         )
     else:
         scale = 1 / len(target) if reduction == "mean" else 1.0
