@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
+from minidl.arrays import as_real
 from minidl.checks import number, whole_number
 from minidl.data.checks import as_array, as_numbers, equally_long, require_finite
 from minidl.rng import RNG, generator
@@ -211,11 +212,13 @@ class Standardize:
         """Take over the statistics of a saved state, as copies.
 
         Raises:
+            TypeError: for what holds no real numbers.
             ValueError: for missing or unexpected keys, unequal shapes, NaN or infinity, or a
                 negative ``std``; nothing is then changed.
         """
         same_keys(state, ("mean", "std"), "Standardize")
-        mean, std = (np.array(state[name], dtype=np.float64) for name in ("mean", "std"))
+        given = (as_real(state[name], f"Standardize: {name}") for name in ("mean", "std"))
+        mean, std = (array.astype(np.float64) for array in given)
         if mean.shape != std.shape:
             raise ValueError(f"mean has shape {mean.shape}, std {std.shape}: expected equal shapes")
         if not (np.isfinite(mean).all() and np.isfinite(std).all() and (std >= 0).all()):

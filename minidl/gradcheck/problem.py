@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from minidl.arrays import Array
+from minidl.arrays import Array, check_means_the_same
 from minidl.gradients import grad
 from minidl.modes import no_grad, recording
 from minidl.nn import Module, Parameter
@@ -45,6 +45,8 @@ class Problem:
         self.rng = rng
         self.values_are_known = False  # whether the outputs have been compared, as gradients
         values = [x.data if isinstance(x, Tensor) else x for x in inputs]
+        for name, x in zip(names, values, strict=True):
+            check_means_the_same(x, f"gradcheck: {name}")
         self.live = [
             i
             for i, x in enumerate(values)

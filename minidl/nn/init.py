@@ -14,7 +14,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import DTypeLike
 
-from minidl.arrays import Array
+from minidl.arrays import Array, as_real
 from minidl.checks import number, one_of
 from minidl.rng import RNG, generator
 
@@ -105,14 +105,16 @@ def initial(
     """The initial weight of a layer, by the name of an initializer or a function.
 
     Raises:
-        ValueError: if there is none of that name, or it returns another shape; the message begins
-            with ``owner``.
+        TypeError: if it returns no real numbers.
+        ValueError: if there is none of that name, or it returns another shape; messages begin with
+            ``owner``.
 
     Example:
         >>> initial("Linear", "ones", (1, 2), None, np.float32)
         array([[1., 1.]], dtype=float32)
     """
-    weight = np.asarray(by_name(init)(shape, rng=rng, dtype=dtype), dtype)
+    made = by_name(init)(shape, rng=rng, dtype=dtype)
+    weight = as_real(made, f"{owner}: init").astype(dtype, copy=False)
     if weight.shape != shape:
         raise ValueError(f"{owner}: init returned shape {weight.shape}, expected {shape}")
     return weight

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from minidl.arrays import Array
+from minidl.arrays import Array, check_means_the_same
 from minidl.nn.hidden import check_nothing_is_hidden
 from minidl.nn.members import leaves, walk
 from minidl.states import unfit
@@ -40,6 +40,8 @@ def load(module: Any, state: Mapping[str, Any]) -> None:
             f"load_state_dict takes what state_dict() returns, a dict of arrays by name, not a "
             f"{type(state).__name__}"
         )
+    for name, given in state.items():
+        check_means_the_same(given, f"load_state_dict of {name}")
     own = {name: _array(value) for name, value in named(module).items()}
     arrays = {name: np.asarray(_array(value)) for name, value in state.items()}
     faults = [f"{name} is missing" for name in own if name not in arrays]

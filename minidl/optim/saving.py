@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from minidl.arrays import Array
+from minidl.arrays import Array, check_means_the_same
 from minidl.checks import is_number
 from minidl.optim.float16 import widen
 from minidl.optim.storage import Storage
@@ -140,6 +140,7 @@ def _differences(storage: Storage, saved: Mapping[str, Any]) -> list[str]:
         if not _is_count(entry["steps"]):
             faults.append(f"{name!r} has taken {entry['steps']!r} steps")
         for key, view in kept.items():
+            check_means_the_same(entry[key], f"load_state_dict of {key} of {name!r}")
             array = np.asarray(entry[key])
             if array.shape != view.shape or array.dtype.kind != "f":
                 faults.append(

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from minidl.arrays import Array
+from minidl.arrays import Array, check_means_the_same
 from minidl.gradcheck import gradcheck
 from minidl.gradcheck.problem import in_dtype
 from minidl.nn.module import Module
@@ -44,7 +44,7 @@ def check_module(
         The names of the checks that passed.
 
     Raises:
-        TypeError: if ``module`` is no Module (a class is not).
+        TypeError: if ``module`` is no Module (a class is not), or for a masked array.
         AssertionError: if a check fails; the message says which, and what was expected.
 
     Example:
@@ -107,6 +107,8 @@ class _Suite:
 
     def __init__(self, module: Module, sample: tuple[Any, ...]) -> None:
         self.original = module
+        for i, x in enumerate(sample):
+            check_means_the_same(x, f"check_module: sample {i}")
         self.sample = [np.array(x.data if isinstance(x, Tensor) else x) for x in sample]
 
     def module(self, training: bool = False, dtype: Any = None) -> Module:

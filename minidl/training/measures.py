@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from minidl import functional as F
-from minidl.arrays import Array, as_real
+from minidl.arrays import Array, as_real, check_means_the_same
 from minidl.nn import BCEWithLogitsLoss, CrossEntropyLoss, HuberLoss, L1Loss, MSELoss
 from minidl.protocols import plain
 
@@ -331,6 +331,7 @@ def single_number(value: Any, name: str, per: str = "for each batch") -> float:
     """What a loss or a metric returned."""
     if type(value) is float:
         return value
+    check_means_the_same(value, name)
     array = np.asarray(plain(value))
     if array.size != 1 or array.dtype.kind not in "fiub":
         raise ValueError(
