@@ -85,8 +85,13 @@ def _reporter(session: pytest.Session, results: Any) -> Callable[[], int]:
             hook = session.config.hook
             data = pickle.loads(bytes.fromhex(line))
             told = hook.pytest_report_from_serializable(config=session.config, data=data)
+            place = {"nodeid": told.nodeid, "location": told.location}
+            if told.when == "setup":
+                hook.pytest_runtest_logstart(**place)
             hook.pytest_runtest_logreport(report=told)
-            ended += told.when == "teardown"
+            if told.when == "teardown":
+                hook.pytest_runtest_logfinish(**place)
+                ended += 1
         return ended
 
     return report
@@ -97,11 +102,14 @@ def _second(
 ) -> None:
     """All that the second process does."""
     plugins = session.config.pluginmanager
-    plugins.unregister(plugins.getplugin("terminalreporter"))
     plugins.register(_Writer(session.config, Path(results)))
-    # What the tests print goes into a file, which would otherwise be that of the first process.
+    # What the tests print goes into a file, which would otherwise be that of the first process, and
+    # what pytest says of them nowhere.
     capture = plugins.getplugin("capturemanager")
     capture.stop_global_capturing()
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
     capture.start_global_capturing()
     for _ in _run(files, taken):
         pass

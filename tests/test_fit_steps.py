@@ -88,18 +88,19 @@ def test_clipping_is_that_of_the_loop_by_hand_and_bitwise_the_same_compiled() ->
     assert states[0] == states[1] == states[2]
 
 
+class Steep(Module):
+    """Its value is finite, and its gradient is not."""
+
+    def __init__(self, features: int) -> None:
+        self.scale = nn.Parameter(np.zeros(1))
+        self.norm = nn.BatchNorm(features)
+
+    def forward(self, x: Array) -> Tensor:
+        return self.norm(x) * np.sqrt(self.scale)
+
+
 def test_a_norm_that_is_not_finite_undoes_the_step_and_says_where() -> None:
-    class Steep(Module):
-        """Its value is finite, and its gradient is not."""
-
-        def __init__(self) -> None:
-            self.scale = nn.Parameter(np.zeros(1))
-            self.norm = nn.BatchNorm(1)
-
-        def forward(self, x: Array) -> Tensor:
-            return self.norm(x) * np.sqrt(self.scale)
-
-    model = Steep()
+    model = Steep(1)
     before = bits(model.state_dict())
     with pytest.raises(FloatingPointError, match="norm of the gradients is") as caught:
         fit(model, nn.MSELoss(), sgd(model), (X[:, :1], X[:, :1]), clip_norm=1.0, **quiet)
@@ -213,17 +214,7 @@ class Short(DataLoader):
 
 @pytest.mark.parametrize("kind", [DataLoader, Short])
 def test_an_update_that_waited_in_vain_for_batches_is_undone_too_if_it_fails(kind: Any) -> None:
-    class Steep(Module):
-        """Its value is finite, and its gradient is not."""
-
-        def __init__(self) -> None:
-            self.scale = nn.Parameter(np.zeros(1))
-            self.norm = nn.BatchNorm(4)
-
-        def forward(self, x: Array) -> Tensor:
-            return self.norm(x) * np.sqrt(self.scale)
-
-    model, y = Steep(), np.where(np.arange(50) < 8, Y, -100)
+    model, y = Steep(4), np.where(np.arange(50) < 8, Y, -100)
     before = bits(model.state_dict())
     loader = kind(X, y, batch_size=8)
     with pytest.raises(FloatingPointError, match="norm of the gradients is"):

@@ -55,7 +55,8 @@ class RankRun(Run):
         """Raise now if a rank gets so few samples of a batch that the model does not take them."""
         x, size = columns(self.train)[0], self.ranks.size
         for n in dict.fromkeys(self.shards["train"].lengths):
-            if min(parts_of(n, size)) > bool(self.buffers):  # statistics may need two
+            needed = 2 if self.buffers else 1  # statistics may need two samples
+            if min(parts_of(n, size)) >= needed:
                 continue
             with self.left_as_it_was() as to_train_mode:
                 to_train_mode()

@@ -175,7 +175,11 @@ class _Case:
         for step in steps:
             optimizer.zero_grad()
             for i in range(len(params)) if only is None else only:
-                params[i].grad = self.gradient(i, params[i], step)
+                g = self.gradient(i, params[i], step)
+                if step % 2:  # by hand, and by a backward
+                    params[i].grad = g
+                else:
+                    (params[i] * g).sum().backward()
             optimizer.step()
 
     def losses(self, params: Sequence[Tensor]) -> list[float]:
@@ -411,25 +415,27 @@ def _the_size_of_blocks_does_not_matter(case: _Case) -> bool | None:
     if not case.rule.elementwise:
         return False
     _, expected = case.trained()
-    _, params = case.trained(_variant(case.rule, block_size=7))
-    what = "in blocks of 7 (update runs once for each block: what counts or remembers belongs"
-    _same(f"{what} into t and `state`)", got=params, expected=expected)
+    why = "update runs once for each block: what counts or remembers belongs into t and `state`"
+    for size in (1, 7, 64):
+        _, params = case.trained(_variant(case.rule, block_size=size))
+        _same(f"in blocks of {size} ({why})", got=params, expected=expected)
     return None
 
 
 def _gradients_are_left_alone(case: _Case) -> None:
     params = case.params()
     optimizer = case.optimizer(params)
-    optimizer.weight_decay = 0.1
-    gradients = [case.gradient(i, p, 0) for i, p in enumerate(params)]
-    for p, g in zip(params, gradients, strict=True):
-        (p * g).sum().backward()
-    kept = [p.grad for p in params]
-    optimizer.step()
-    now = [p.grad for p in params]
-    _same("p.grad after the step against before", got=now, expected=gradients)
-    optimizer.zero_grad()
-    _same("a gradient that the user keeps", got=kept, expected=gradients)
+    for step, decay in enumerate((0.0, 0.1)):
+        optimizer.weight_decay = decay
+        gradients = [case.gradient(i, p, step) for i, p in enumerate(params)]
+        for p, g in zip(params, gradients, strict=True):
+            (p * g).sum().backward()
+        kept = [p.grad for p in params]
+        optimizer.step()
+        now = [p.grad for p in params]
+        _same("p.grad after the step against before", got=now, expected=gradients)
+        optimizer.zero_grad()
+        _same("a gradient that the user keeps", got=kept, expected=gradients)
 
 
 def _a_state_dict_carries_everything(case: _Case) -> None:
@@ -611,8 +617,8 @@ def _the_dtype_is_kept(case: _Case) -> None:
         for i, p in enumerate(params):
             dtype = dtypes[i % len(dtypes)]
             arrays = {key: states[str(i)][key] for key in case.rule.state}
-            for what, array in {"data": p.data, **arrays}.items():
-                if array.dtype != dtype:
+            for what, array in {"data": p.data, "grad": p.grad, **arrays}.items():
+                if array is not None and array.dtype != dtype:
                     raise AssertionError(
                         f"{what} of a parameter of {np.dtype(dtype)} has become {array.dtype}"
                     )
