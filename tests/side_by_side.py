@@ -38,7 +38,11 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     taken = fork.Value("l", 0)
     with tempfile.NamedTemporaryFile("r", prefix="minidl-tests-") as results:
         second = fork.Process(target=_second, args=(session, files, taken, results.name))
+        # What tests print goes into a file, and each process needs its own.
+        capture = session.config.pluginmanager.getplugin("capturemanager")
+        capture.stop_global_capturing()
         second.start()
+        _capture_anew(capture)
         report = _reporter(session, results)
         done = 0
         try:
@@ -97,20 +101,21 @@ def _reporter(session: pytest.Session, results: Any) -> Callable[[], int]:
     return report
 
 
+def _capture_anew(capture: Any) -> None:
+    capture.start_global_capturing()
+    capture.suspend_global_capture()  # until a test begins
+
+
 def _second(
     session: pytest.Session, files: list[list[pytest.Item]], taken: Any, results: str
 ) -> None:
     """All that the second process does."""
     plugins = session.config.pluginmanager
     plugins.register(_Writer(session.config, Path(results)))
-    # What the tests print goes into a file, which would otherwise be that of the first process, and
-    # what pytest says of them nowhere.
-    capture = plugins.getplugin("capturemanager")
-    capture.stop_global_capturing()
-    nowhere = os.open(os.devnull, os.O_WRONLY)
+    nowhere = os.open(os.devnull, os.O_WRONLY)  # for what pytest says of its tests
     os.dup2(nowhere, 1)
     os.dup2(nowhere, 2)
-    capture.start_global_capturing()
+    _capture_anew(plugins.getplugin("capturemanager"))
     for _ in _run(files, taken):
         pass
     session._setupstate.teardown_exact(None)
